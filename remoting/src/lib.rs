@@ -1,1 +1,37 @@
-//! (skeleton)
+// SPDX-License-Identifier: Apache-2.0
+//! The wire of RocketMQ's remoting protocol: frames, commands, typed headers, connections.
+//!
+//! Bytes become a [`frame::Frame`], a frame a [`command::Command`], a command a typed header
+//! (`#[derive(Header)]`) beside a [`call::Reply`] that owes one answer. [`server`] runs a
+//! [`server::Service`] on the connections of its listeners; [`client`] speaks to other servers.
+//! Only this crate knows that headers have two encodings.
+
+extern crate self as aerobee_remoting;
+
+pub mod body;
+pub mod call;
+pub mod client;
+pub mod code;
+pub mod command;
+pub mod connection;
+pub mod encoding;
+pub mod error;
+pub mod fastjson;
+pub mod first_bytes;
+pub mod frame;
+pub mod header;
+pub mod output;
+mod reader;
+pub mod server;
+
+pub use aerobee_remoting_derive::Header;
+pub use call::{Corked, Deferred, Reply};
+pub use client::{Client, Response};
+pub use code::{Language, RequestCode, ResponseCode};
+pub use command::{Command, Decoder, Fields};
+pub use connection::Connection;
+pub use error::{ClientError, DecodeError, FieldError};
+pub use frame::Encoding;
+pub use header::{Empty, Header, Request, WriteFields};
+pub use output::Output;
+pub use server::{Limits, Server, Service};

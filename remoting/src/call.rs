@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One answer owed: [`Call`], [`Reply`], and answers collected per connection ([`Corked`]).
+
+use std::{cell::RefCell, fmt::Display, sync::Arc};
+
+use crate::{
+    Encoding, ResponseCode,
+    command::Command,
+    connection::Connection,
+    header::{Empty, Header, WriteFields},
+    output::Output,
+};
+
+/// Output buffers of deferred answers above this size are given back.
+const KEEP_BYTES: usize = 64 << 10;
+
+/// A request on its way to a processor: typed header and body borrow the bytes received.
+#[derive(Debug)]
+pub struct Call<'t, R> {
+    /// The typed header.
+    pub request: R,
+    /// The body.
+    pub body: &'t [u8],
+    /// The command as received, for fields outside the header (version, language, extensions).
+    pub command: &'t Command<'t>,
+    /// The answer owed.
+    pub reply: Reply<'t>,
+}
+
+impl<'t, R: Header<'t>> Call<'t, R> {
+    /// Reads the header of `command`; when that fails, answers so and returns nothing.
+    #[inline]
+    pub fn read(command: &'t Command<'t>, reply: Reply<'t>) -> Option<Self> {
+        match R::read(&command.fields) {
+            Ok(request) => Some(Self {
+                request,
+                body: command.body,
+                command,
+                reply,
+            }),
+            Err(error) => {
+                reply.fail(ResponseCode::SYSTEM_ERROR, error);
+                None
+            }
+        }
+    }
+}
+
+/// The answer that a request is owed. Answering consumes it; dropped unanswered it says
+/// SYSTEM_ERROR; for a one-way request it is mute.
+#[derive(Debug)]
+pub struct Reply<'t> {
+    sink: Sink<'t>,
+    opaque: i32,
+    encoding: Encoding,
+    owed: bool,
+}
+
+/// A reply that outlives its turn: it keeps the connection and answers on it directly.
+pub type Deferred = Reply<'static>;
+
+#[derive(Debug)]
+enum Sink<'t> {
+    /// Answers go out together when the turn ends.
+    Turn {
+        out: &'t mut Output,
+        connection: &'t Arc<Connection>,
+    },
+    Later(Arc<Connection>),
+    /// Moved into another reply.
+    Gone,
+}
+
+impl<'t> Reply<'t> {
+    /// A reply that is written into `out`.
+    #[inline]
+    pub(crate) fn in_turn(
+        out: &'t mut Output,
+        connection: &'t Arc<Connection>,
+        opaque: i32,
+        encoding: Encoding,
+        oneway: bool,
+    ) -> Self {
+        Self {
+            sink: Sink::Turn { out, connection },
+            opaque,
+            encoding,
+            owed: !oneway,
+        }
+    }
+
+    /// The connection that the request came on.
+    #[inline]
+    pub fn connection(&self) -> &Arc<Connection> {
+        match &self.sink {
+            Sink::Turn { connection, .. } => connection,
+            Sink::Later(connection) => connection,
+            Sink::Gone => unreachable!("a moved reply is not reachable"),
+        }
+    }
+
+    /// Whether nobody waits for the answer.
+    #[inline]
+    pub fn is_oneway(&self) -> bool {
+        !self.owed
+    }
+
+    /// SUCCESS, nothing else.
+    pub fn ok(self) {
+        self.respond(ResponseCode::SUCCESS, "", &Empty, &[]);
+    }
+
+    /// SUCCESS with a header.
+    #[inline]
+    pub fn header<H: WriteFields + ?Sized>(self, header: &H) {
+        self.respond(ResponseCode::SUCCESS, "", header, &[]);
+    }
+
+    /// SUCCESS with a body and no fields.
+    pub fn body(self, body: &[u8]) {
+        self.respond(ResponseCode::SUCCESS, "", &Empty, &[body]);
+    }
+
+    /// A failure and its reason.
+    #[cold]
+    pub fn fail(self, code: ResponseCode, remark: impl Display) {
+        self.respond(code, &remark.to_string(), &Empty, &[]);
+    }
+
+    /// REQUEST_CODE_NOT_SUPPORTED, in Apache's words.
+    #[cold]
+    pub fn unsupported(self, code: i32) {
+        self.fail(
+            ResponseCode::REQUEST_CODE_NOT_SUPPORTED,
+            format_args!(" request type {code} not supported"),
+        );
+    }
+
+    /// Any answer; the body is the pieces of `body`, one after the other.
+    #[inline]
+    pub fn respond<H: WriteFields + ?Sized>(
+        mut self,
+        code: ResponseCode,
+        remark: &str,
+        header: &H,
+        body: &[&[u8]],
+    ) {
+        self.write(code, remark, header, body);
+    }
+
+    /// No answer at all, for requests to which Apache gives none.
+    pub fn discard(mut self) {
+        self.owed = false;
+    }
+
+    /// Makes the reply outlive the turn.
+    pub fn defer(mut self) -> Deferred {
+        let connection = match std::mem::replace(&mut self.sink, Sink::Gone) {
+            Sink::Turn { connection, .. } => {
+                connection.owe();
+                Arc::clone(connection)
+            }
+            Sink::Later(connection) => connection,
+            Sink::Gone => unreachable!("a moved reply is not reachable"),
+        };
+        let owed = std::mem::take(&mut self.owed);
+        Reply {
+            sink: Sink::Later(connection),
+            opaque: self.opaque,
+            encoding: self.encoding,
+            owed,
+        }
+    }
+
+    #[inline]
+    fn write<H: WriteFields + ?Sized>(
+        &mut self,
+        code: ResponseCode,
+        remark: &str,
+        header: &H,
+        body: &[&[u8]],
+    ) {
+        if !std::mem::take(&mut self.owed) {
+            return;
+        }
+        match &mut self.sink {
+            Sink::Turn { out, .. } => {
+                out.response(self.encoding, code.0, self.opaque, remark, header, body);
+            }
+            Sink::Later(connection) => LATER.with_borrow_mut(|out| {
+                out.response(self.encoding, code.0, self.opaque, remark, header, body);
+                connection.write(out.bytes());
+                out.clear(KEEP_BYTES);
+            }),
+            Sink::Gone => {}
+        }
+    }
+}
+
+thread_local! {
+    /// Where deferred answers are put together before they are written.
+    static LATER: RefCell<Output> = RefCell::default();
+}
+
+impl Drop for Reply<'_> {
+    fn drop(&mut self) {
+        // A panicking handler is answered by whoever catches the panic.
+        if self.owed && !(std::thread::panicking() && matches!(self.sink, Sink::Turn { .. })) {
+            self.write(
+                ResponseCode::SYSTEM_ERROR,
+                "the request was dropped without an answer",
+                &Empty,
+                &[],
+            );
+        }
+        if let Sink::Later(connection) = &self.sink {
+            connection.settle();
+        }
+    }
+}
+
+/// Collects answers per connection, so that many completions for one connection make one write.
+/// Written by [`Corked::flush`] or when dropped.
+#[derive(Debug, Default)]
+pub struct Corked {
+    outputs: Vec<(Arc<Connection>, Output)>,
+}
+
+/// Connections that one cork holds before it writes; keeps the search below a few hundred compares.
+const CORKED_MAX: usize = 64;
+
+impl Corked {
+    /// The reply `deferred`, answering into this cork.
+    pub fn attach(&mut self, mut deferred: Deferred) -> Reply<'_> {
+        let Sink::Later(connection) = std::mem::replace(&mut deferred.sink, Sink::Gone) else {
+            unreachable!("a deferred reply keeps its connection");
+        };
+        let owed = std::mem::take(&mut deferred.owed);
+        connection.settle();
+        let at = match self
+            .outputs
+            .iter()
+            .position(|(known, _)| Arc::ptr_eq(known, &connection))
+        {
+            Some(at) => at,
+            None => {
+                if self.outputs.len() >= CORKED_MAX {
+                    self.flush();
+                }
+                self.outputs.push((connection, Output::default()));
+                self.outputs.len() - 1
+            }
+        };
+        let (connection, out) = &mut self.outputs[at];
+        Reply {
+            sink: Sink::Turn { out, connection },
+            opaque: deferred.opaque,
+            encoding: deferred.encoding,
+            owed,
+        }
+    }
+
+    /// Writes what was collected.
+    pub fn flush(&mut self) {
+        for (connection, out) in self.outputs.drain(..) {
+            connection.write(out.bytes());
+        }
+    }
+}
+
+impl Drop for Corked {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}

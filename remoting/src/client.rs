@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Requests to other servers: one connection an address, made on first use and again when it broke.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tokio::{net::TcpStream, time::timeout};
+
+use crate::{
+    Language, RequestCode, ResponseCode,
+    call::Reply,
+    command::{Command, Fields},
+    connection::Connection,
+    error::{ClientError, FieldError},
+    header::{Header, WriteFields},
+    server::{Limits, Service, Shared},
+};
+
+/// Longest time to connect; as the SDKs have it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// An answer, owned.
+#[derive(Debug, Clone)]
+pub struct Response {
+    /// The response code.
+    pub code: ResponseCode,
+    /// The remark, empty when there is none.
+    pub remark: String,
+    /// Version ordinal of the other end.
+    pub version: i32,
+    /// Language of the other end.
+    pub language: Language,
+    /// The named fields.
+    pub fields: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    pub(crate) fn from_command(command: &Command<'_>) -> Self {
+        Self {
+            code: ResponseCode(command.code),
+            remark: command.remark.to_owned(),
+            version: command.version,
+            language: command.language,
+            fields: command.fields.to_owned_pairs(),
+            body: command.body.to_vec(),
+        }
+    }
+
+    /// Whether the code is SUCCESS.
+    pub fn is_success(&self) -> bool {
+        self.code == ResponseCode::SUCCESS
+    }
+
+    /// The typed header of the answer.
+    ///
+    /// # Errors
+    /// A field is missing or does not parse.
+    pub fn header<'a, H: Header<'a>>(&'a self) -> Result<H, FieldError> {
+        H::read(&Fields::owned(&self.fields))
+    }
+}
+
+/// Serves a connection whose other end asks nothing of us.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct NoRequests;
+
+impl Service for NoRequests {
+    type Turn = ();
+
+    fn handle(&self, (): &mut (), command: &Command<'_>, reply: Reply<'_>) {
+        reply.unsupported(command.code);
+    }
+}
+
+/// The connection of one address; its lock is held while connecting, so that one is made.
+type Slot = Arc<tokio::sync::Mutex<Option<Arc<Connection>>>>;
+
+/// Makes requests to other servers.
+#[derive(Debug)]
+pub struct Client<S: Service = NoRequests> {
+    shared: Arc<Shared>,
+    service: Arc<S>,
+    /// Addresses come from configuration and registered brokers; a broken one is removed.
+    slots: Mutex<HashMap<String, Slot>>,
+    sweep: tokio::task::JoinHandle<()>,
+}
+
+impl Client<NoRequests> {
+    /// A client that serves no requests of the other end. Needs a running runtime.
+    pub fn new() -> Self {
+        Self::with_service(Arc::new(NoRequests))
+    }
+}
+
+impl Default for Client<NoRequests> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S: Service> Client<S> {
+    /// A client whose connections serve the other end's requests by `service`.
+    pub fn with_service(service: Arc<S>) -> Self {
+        let shared = Shared::new(Limits::default());
+        let sweep = tokio::spawn(Arc::clone(&shared).sweep());
+        Self {
+            shared,
+            service,
+            slots: Mutex::default(),
+            sweep,
+        }
+    }
+
+    /// Sends a request to `address` (`host:port`) and waits for the answer.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; an answer with a code other than SUCCESS is not an error here.
+    pub async fn request<H: WriteFields + ?Sized>(
+        &self,
+        address: &str,
+        code: RequestCode,
+        header: &H,
+        body: &[u8],
+        within: Duration,
+    ) -> Result<Response, ClientError> {
+        let started = Instant::now();
+        let connection = self.connection(address, within).await?;
+        let left = within.saturating_sub(started.elapsed());
+        connection.request(code, header, body, left).await
+    }
+
+    /// Sends a request that is not answered.
+    ///
+    /// # Errors
+    /// No connection could be made within `within`, or the request does not fit a frame.
+    pub async fn oneway<H: WriteFields + ?Sized>(
+        &self,
+        address: &str,
+        code: RequestCode,
+        header: &H,
+        body: &[u8],
+        within: Duration,
+    ) -> Result<(), ClientError> {
+        let connection = self.connection(address, within).await?;
+        connection.oneway(code, header, body)
+    }
+
+    /// The connection to `address`, made when there is none.
+    async fn connection(
+        &self,
+        address: &str,
+        within: Duration,
+    ) -> Result<Arc<Connection>, ClientError> {
+        let slot = Arc::clone(self.slots.lock().entry(address.to_owned()).or_default());
+        let mut slot = slot.lock().await;
+        if let Some(connection) = slot.as_ref().filter(|connection| !connection.is_closed()) {
+            return Ok(Arc::clone(connection));
+        }
+        *slot = None;
+        let connected = self.connect(address, within.min(CONNECT_TIMEOUT)).await;
+        if connected.is_err() {
+            self.slots.lock().remove(address);
+        }
+        let connection = connected?;
+        *slot = Some(Arc::clone(&connection));
+        Ok(connection)
+    }
+
+    async fn connect(
+        &self,
+        address: &str,
+        within: Duration,
+    ) -> Result<Arc<Connection>, ClientError> {
+        let failed = |source: io::Error| ClientError::Connect {
+            address: address.to_owned(),
+            source,
+        };
+        let stream = timeout(within, TcpStream::connect(address))
+            .await
+            .map_err(|_| failed(io::ErrorKind::TimedOut.into()))?
+            .map_err(failed)?;
+        self.shared
+            .adopt(stream, &self.service)
+            .map_err(failed)?
+            .ok_or_else(|| failed(io::Error::other("limit of connections reached")))
+    }
+
+    /// Closes all connections.
+    pub fn close(&self) {
+        for connection in self.shared.all_connections() {
+            connection.close();
+        }
+    }
+}
+
+impl<S: Service> Drop for Client<S> {
+    fn drop(&mut self) {
+        self.sweep.abort();
+        self.close();
+    }
+}

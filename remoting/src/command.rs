@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Commands: the decoded header of a frame beside its body, still borrowing the bytes received.
+
+use crate::{
+    Encoding, Language,
+    encoding::{compact, json},
+    error::DecodeError,
+    frame::Frame,
+};
+
+/// Bit 0 of `flag`: the command answers another one.
+pub const FLAG_RESPONSE: i32 = 1;
+/// Bit 1 of `flag`: the sender wants no answer, whatever happens.
+pub const FLAG_ONEWAY: i32 = 2;
+/// Most fields in one header.
+pub const FIELDS_MAX: usize = 4096;
+
+/// A request or a response. Everything but the numbers borrows the frame or its [`Decoder`].
+#[derive(Debug, Clone, Copy)]
+pub struct Command<'a> {
+    /// Request code, or response code when [`Command::is_response`].
+    pub code: i32,
+    /// Language of the sender.
+    pub language: Language,
+    /// Version ordinal of the sender, 0 when it sent none.
+    pub version: i32,
+    /// Chosen by the requester, repeated by the answer.
+    pub opaque: i32,
+    /// [`FLAG_RESPONSE`] and [`FLAG_ONEWAY`].
+    pub flag: i32,
+    /// Free text, mostly the reason of a failure; empty when there is none.
+    pub remark: &'a str,
+    /// The named fields.
+    pub fields: Fields<'a>,
+    /// The body.
+    pub body: &'a [u8],
+    /// How the header was written, and how the answer has to be.
+    pub encoding: Encoding,
+}
+
+impl Command<'_> {
+    /// Whether this answers a request of ours.
+    #[inline]
+    pub fn is_response(&self) -> bool {
+        self.flag & FLAG_RESPONSE != 0
+    }
+
+    /// Whether the sender wants no answer.
+    #[inline]
+    pub fn is_oneway(&self) -> bool {
+        self.flag & FLAG_ONEWAY != 0
+    }
+}
+
+/// The named fields of a header, in the order received. A name may come twice; the last one counts.
+#[derive(Debug, Clone, Copy)]
+pub struct Fields<'a>(Source<'a>);
+
+#[derive(Debug, Clone, Copy)]
+enum Source<'a> {
+    Spans {
+        spans: &'a [FieldSpan],
+        text: &'a str,
+        unescaped: &'a str,
+    },
+    Owned(&'a [(String, String)]),
+}
+
+impl<'a> Fields<'a> {
+    /// No fields.
+    pub const NONE: Fields<'static> = Fields(Source::Owned(&[]));
+
+    /// Fields kept as owned pairs.
+    pub fn owned(pairs: &'a [(String, String)]) -> Self {
+        Self(Source::Owned(pairs))
+    }
+
+    /// Name and value of each field.
+    #[inline]
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        let (spans, text, unescaped, owned): (&[FieldSpan], _, _, &[(String, String)]) =
+            match self.0 {
+                Source::Spans {
+                    spans,
+                    text,
+                    unescaped,
+                } => (spans, text, unescaped, &[]),
+                Source::Owned(pairs) => (&[], "", "", pairs),
+            };
+        spans
+            .iter()
+            .map(move |span| {
+                (
+                    span.name.resolve(text, unescaped),
+                    span.value.resolve(text, unescaped),
+                )
+            })
+            .chain(owned.iter().map(|(name, value)| (&**name, &**value)))
+    }
+
+    /// The value of `name`, if it was sent.
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        self.iter()
+            .filter(|(key, _)| *key == name)
+            .last()
+            .map(|(_, value)| value)
+    }
+
+    /// Copies of all pairs.
+    pub fn to_owned_pairs(&self) -> Vec<(String, String)> {
+        self.iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+}
+
+/// Where a name or a value stands: in the header text, or, when it had escapes, in the decoder.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Span {
+    start: u32,
+    end: u32,
+    unescaped: bool,
+}
+
+impl Span {
+    #[inline]
+    pub(crate) fn in_text(start: usize, end: usize) -> Self {
+        // Both are below the header limit of 1 MiB.
+        Self {
+            start: start as u32,
+            end: end as u32,
+            unescaped: false,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn in_unescaped(start: usize, end: usize) -> Self {
+        Self {
+            start: start as u32,
+            end: end as u32,
+            unescaped: true,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn resolve<'a>(self, text: &'a str, unescaped: &'a str) -> &'a str {
+        let place = if self.unescaped { unescaped } else { text };
+        place
+            .get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FieldSpan {
+    pub(crate) name: Span,
+    pub(crate) value: Span,
+}
+
+/// The fixed parts of a header as an encoding found them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Head {
+    pub(crate) code: i32,
+    pub(crate) language: Language,
+    pub(crate) version: i32,
+    pub(crate) opaque: i32,
+    pub(crate) flag: i32,
+    pub(crate) remark: Span,
+}
+
+impl Default for Head {
+    fn default() -> Self {
+        Self {
+            code: 0,
+            language: Language::Java,
+            version: 0,
+            opaque: 0,
+            flag: 0,
+            remark: Span::in_text(0, 0),
+        }
+    }
+}
+
+/// Decodes headers. Reused from frame to frame so that nothing is allocated per command.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    pub(crate) spans: Vec<FieldSpan>,
+    pub(crate) unescaped: String,
+}
+
+/// Above this a decoder gives its buffers back after an unusually large header.
+const KEEP_BYTES: usize = 64 << 10;
+
+impl Decoder {
+    /// Decodes the header of `frame`.
+    ///
+    /// # Errors
+    /// The header is not valid in its encoding; the connection has to be closed.
+    #[inline]
+    pub fn decode<'a>(&'a mut self, frame: Frame<'a>) -> Result<Command<'a>, DecodeError> {
+        self.spans.clear();
+        self.unescaped.clear();
+        if self.unescaped.capacity() > KEEP_BYTES {
+            self.unescaped.shrink_to(KEEP_BYTES);
+            self.spans.shrink_to(KEEP_BYTES / size_of::<FieldSpan>());
+        }
+        let (head, text) = match frame.encoding {
+            Encoding::Json => {
+                let text = std::str::from_utf8(frame.header)
+                    .map_err(|_| DecodeError::Header("JSON is not UTF-8"))?;
+                (json::read(text, self)?, text)
+            }
+            // Names and values stand between binary numbers: they are copied, not spanned.
+            Encoding::Compact => (compact::read(frame.header, self)?, ""),
+        };
+        Ok(Command {
+            code: head.code,
+            language: head.language,
+            version: head.version,
+            opaque: head.opaque,
+            flag: head.flag,
+            remark: head.remark.resolve(text, &self.unescaped),
+            fields: Fields(Source::Spans {
+                spans: &self.spans,
+                text,
+                unescaped: &self.unescaped,
+            }),
+            body: frame.body,
+            encoding: frame.encoding,
+        })
+    }
+}

@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One TCP connection: who is at the other end, what is still to be written to it, which of our
+//! requests it has not answered.
+//!
+//! Its task reads; any thread may write. Writes go to the socket at once; what the socket does not
+//! take waits in the outbox until the task sees it writable. While the outbox is too full, or too
+//! many requests are unanswered, the task stops reading: TCP carries that back to the sender.
+
+use std::{
+    collections::HashMap,
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use atomic_waker::AtomicWaker;
+use bytes::{Buf, BytesMut};
+use parking_lot::Mutex;
+use tokio::{net::TcpStream, sync::oneshot, time::timeout};
+
+use crate::{
+    Encoding, RequestCode,
+    client::Response,
+    command::Command,
+    error::ClientError,
+    frame::FRAME_MAX_BYTES,
+    header::WriteFields,
+    output::Output,
+    server::Shared,
+};
+
+/// A connection, accepted or made.
+#[derive(Debug)]
+pub struct Connection {
+    id: u64,
+    peer: SocketAddr,
+    local: SocketAddr,
+    pub(crate) stream: TcpStream,
+    pub(crate) shared: Arc<Shared>,
+    /// Written by any thread; the lock also keeps frames whole.
+    outbox: Mutex<BytesMut>,
+    /// Bytes in the outbox, for the task to look at without the lock.
+    unsent: AtomicUsize,
+    /// Requests whose answers are deferred.
+    owed: AtomicU32,
+    closing: AtomicBool,
+    /// Wakes the task: there is something to write, room to read, or the end.
+    task: AtomicWaker,
+    /// Seconds of the shared coarse clock: last byte read or written, start of the frame that is
+    /// still incomplete (0 = none), last progress of a filled outbox (0 = empty).
+    pub(crate) active_at: AtomicU32,
+    pub(crate) partial_since: AtomicU32,
+    pub(crate) stuck_since: AtomicU32,
+    next_opaque: AtomicI32,
+    /// Requests of ours that wait for an answer; bounded by [`PENDING_MAX`].
+    pending: Mutex<HashMap<i32, oneshot::Sender<Response>>>,
+}
+
+/// Most unanswered requests of ours on one connection.
+const PENDING_MAX: usize = 65_536;
+
+/// What the task may do next.
+pub(crate) enum Ready {
+    Read,
+    Close,
+}
+
+impl Connection {
+    pub(crate) fn new(stream: TcpStream, shared: &Arc<Shared>) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            id: shared.next_id(),
+            peer: unmapped(stream.peer_addr()?),
+            local: unmapped(stream.local_addr()?),
+            stream,
+            shared: Arc::clone(shared),
+            outbox: Mutex::default(),
+            unsent: AtomicUsize::new(0),
+            owed: AtomicU32::new(0),
+            closing: AtomicBool::new(false),
+            task: AtomicWaker::new(),
+            active_at: AtomicU32::new(shared.seconds()),
+            partial_since: AtomicU32::new(0),
+            stuck_since: AtomicU32::new(0),
+            next_opaque: AtomicI32::new(0),
+            pending: Mutex::default(),
+        })
+    }
+
+    /// A number that no other connection of this process has had.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Address of the other end.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Our address.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Whether the connection is over or about to be.
+    pub fn is_closed(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Ends the connection; what the outbox holds is lost.
+    pub fn close(&self) {
+        if !self.closing.swap(true, Ordering::AcqRel) {
+            // The other end learns at once; an error here means that it is gone already.
+            let _ = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Both);
+            self.task.wake();
+        }
+    }
+
+    /// Sends a request and waits for its answer.
+    ///
+    /// # Errors
+    /// No answer in time or ever; whether the other end carried the request out is unknown.
+    pub async fn request<H: WriteFields + ?Sized>(
+        &self,
+        code: RequestCode,
+        header: &H,
+        body: &[u8],
+        within: Duration,
+    ) -> Result<Response, ClientError> {
+        let opaque = self.next_opaque.fetch_add(1, Ordering::Relaxed);
+        let answer = self.expect_answer(opaque)?;
+        let sent = self.send(code, opaque, false, header, body);
+        let answered = match sent {
+            Ok(()) => timeout(within, answer).await,
+            Err(error) => {
+                self.pending.lock().remove(&opaque);
+                return Err(error);
+            }
+        };
+        match answered {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(_)) => Err(ClientError::Closed(self.peer.to_string())),
+            Err(_) => {
+                self.pending.lock().remove(&opaque);
+                Err(ClientError::Timeout {
+                    address: self.peer.to_string(),
+                    timeout: within,
+                })
+            }
+        }
+    }
+
+    /// Sends a request that is not answered.
+    ///
+    /// # Errors
+    /// The connection is closed, or the request does not fit a frame.
+    pub fn oneway<H: WriteFields + ?Sized>(
+        &self,
+        code: RequestCode,
+        header: &H,
+        body: &[u8],
+    ) -> Result<(), ClientError> {
+        let opaque = self.next_opaque.fetch_add(1, Ordering::Relaxed);
+        self.send(code, opaque, true, header, body)
+    }
+
+    fn expect_answer(&self, opaque: i32) -> Result<oneshot::Receiver<Response>, ClientError> {
+        let (sender, receiver) = oneshot::channel();
+        let mut pending = self.pending.lock();
+        // Checked under the lock: whoever closes the connection empties the table afterwards.
+        if self.is_closed() || pending.len() >= PENDING_MAX {
+            return Err(ClientError::Closed(self.peer.to_string()));
+        }
+        pending.insert(opaque, sender);
+        Ok(receiver)
+    }
+
+    fn send<H: WriteFields + ?Sized>(
+        &self,
+        code: RequestCode,
+        opaque: i32,
+        oneway: bool,
+        header: &H,
+        body: &[u8],
+    ) -> Result<(), ClientError> {
+        if self.is_closed() {
+            return Err(ClientError::Closed(self.peer.to_string()));
+        }
+        let mut out = Output::default();
+        // JSON is what every SDK reads.
+        out.request(Encoding::Json, code, opaque, oneway, header, body);
+        if out.len() > FRAME_MAX_BYTES {
+            return Err(ClientError::TooLarge(out.len()));
+        }
+        self.write(out.bytes());
+        Ok(())
+    }
+
+    /// Hands an answer to whoever waits for it; answers that nobody waits for are dropped.
+    pub(crate) fn answered(&self, command: &Command<'_>) {
+        let waiting = self.pending.lock().remove(&command.opaque);
+        if let Some(waiting) = waiting {
+            // The waiter may have given up in this very moment.
+            let _ = waiting.send(Response::from_command(command));
+        }
+    }
+
+    /// Writes whole frames, now or as soon as the socket takes them.
+    pub(crate) fn write(&self, mut frames: &[u8]) {
+        if frames.is_empty() || self.is_closed() {
+            return;
+        }
+        let mut outbox = self.outbox.lock();
+        if outbox.is_empty() {
+            match write_some(&self.stream, &mut frames) {
+                Ok(()) if frames.is_empty() => return,
+                Ok(()) => self.stuck_since.store(self.shared.seconds(), Ordering::Relaxed),
+                Err(_) => {
+                    drop(outbox);
+                    return self.close();
+                }
+            }
+        }
+        let limits = &self.shared.limits;
+        let fits = outbox.len() + frames.len() <= limits.outbox_max_bytes
+            && self.shared.outbox_bytes.reserve(frames.len());
+        if !fits {
+            drop(outbox);
+            self.shared.refusals.warn(|| {
+                tracing::warn!(peer = %self.peer, "closed: the client does not read its answers");
+            });
+            return self.close();
+        }
+        outbox.extend_from_slice(frames);
+        self.unsent.store(outbox.len(), Ordering::Release);
+        drop(outbox);
+        self.task.wake();
+    }
+
+    /// Writes what the outbox holds, as far as the socket takes it.
+    fn drain(&self) -> io::Result<()> {
+        let mut outbox = self.outbox.lock();
+        let before = outbox.len();
+        let mut rest: &[u8] = &outbox;
+        let result = write_some(&self.stream, &mut rest);
+        let written = before - rest.len();
+        outbox.advance(written);
+        self.shared.outbox_bytes.release(written);
+        if outbox.is_empty() {
+            *outbox = BytesMut::new();
+            self.stuck_since.store(0, Ordering::Relaxed);
+        } else if written > 0 {
+            self.stuck_since
+                .store(self.shared.seconds(), Ordering::Relaxed);
+        }
+        self.unsent.store(outbox.len(), Ordering::Release);
+        result
+    }
+
+    /// Waits until there is something to read and room for its answers. Drains the outbox meanwhile.
+    pub(crate) async fn ready(&self) -> Ready {
+        poll_fn(|context| self.poll_ready(context)).await
+    }
+
+    fn poll_ready(&self, context: &mut Context<'_>) -> Poll<Ready> {
+        self.task.register(context.waker());
+        if self.is_closed() {
+            return Poll::Ready(Ready::Close);
+        }
+        while self.unsent.load(Ordering::Acquire) > 0 {
+            let Poll::Ready(writable) = self.stream.poll_write_ready(context) else {
+                break;
+            };
+            if writable.and_then(|()| self.drain()).is_err() {
+                return Poll::Ready(Ready::Close);
+            }
+        }
+        let limits = &self.shared.limits;
+        let paused = self.unsent.load(Ordering::Acquire) > limits.outbox_high_bytes
+            || self.owed.load(Ordering::Acquire) >= limits.owed_max;
+        if paused {
+            return Poll::Pending;
+        }
+        match ready!(self.stream.poll_read_ready(context)) {
+            Ok(()) => Poll::Ready(Ready::Read),
+            Err(_) => Poll::Ready(Ready::Close),
+        }
+    }
+
+    /// One more answer is deferred.
+    pub(crate) fn owe(&self) {
+        self.owed.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A deferred answer was given, or given up.
+    pub(crate) fn settle(&self) {
+        let before = self.owed.fetch_sub(1, Ordering::AcqRel);
+        if before == self.shared.limits.owed_max {
+            self.task.wake();
+        }
+    }
+
+    /// Whether everything asked has been answered and written.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.owed.load(Ordering::Acquire) == 0 && self.unsent.load(Ordering::Acquire) == 0
+    }
+
+    /// The task is over: nobody waits any longer.
+    pub(crate) fn finish(&self) {
+        self.close();
+        self.pending.lock().clear();
+        let mut outbox = self.outbox.lock();
+        self.shared.outbox_bytes.release(outbox.len());
+        *outbox = BytesMut::new();
+        self.unsent.store(0, Ordering::Release);
+    }
+}
+
+/// Writes until `rest` is empty or the socket takes no more.
+fn write_some(stream: &TcpStream, rest: &mut &[u8]) -> io::Result<()> {
+    while !rest.is_empty() {
+        match stream.try_write(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => *rest = rest.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// An IPv4 address that came through a dual-stack socket, as the IPv4 address that it is: C++
+/// consumers cannot read messages whose born host is IPv6.
+fn unmapped(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

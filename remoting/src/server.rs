@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Listeners and the bounds that all their connections share.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use crate::{call::Reply, command::Command, connection::Connection, reader};
+
+/// What a server does with the requests that arrive: the name server, the broker, a proxy.
+pub trait Service: Send + Sync + 'static {
+    /// State of one turn: the frames of one read of one connection.
+    type Turn: Default + Send;
+
+    /// Runs one request. It must not block: what has to wait defers its reply.
+    fn handle(&self, turn: &mut Self::Turn, command: &Command<'_>, reply: Reply<'_>);
+
+    /// Called when the answers of the turn have been written.
+    fn end_turn(&self, turn: &mut Self::Turn) {
+        let _ = turn;
+    }
+
+    /// Called once when a connection has ended.
+    fn closed(&self, connection: &Arc<Connection>) {
+        let _ = connection;
+    }
+}
+
+/// Bounds of a server; every one is enforced where it is read.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Most connections; one more is closed at once.
+    pub connections: usize,
+    /// A connection without a byte in either direction for so long is closed. Java key:
+    /// `serverChannelMaxIdleTimeSeconds`.
+    pub idle: Duration,
+    /// A frame that has begun must be whole within this time.
+    pub partial_frame: Duration,
+    /// A client that takes no byte of its answers for so long is closed.
+    pub stuck: Duration,
+    /// Above this outbox a connection is not read.
+    pub outbox_high_bytes: usize,
+    /// Above this outbox a connection is closed.
+    pub outbox_max_bytes: usize,
+    /// With so many deferred answers a connection is not read.
+    pub owed_max: u32,
+    /// Incomplete frames of all connections together.
+    pub partial_total_bytes: usize,
+    /// Outboxes of all connections together.
+    pub outbox_total_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 100_000,
+            idle: Duration::from_secs(120),
+            partial_frame: Duration::from_secs(30),
+            stuck: Duration::from_secs(60),
+            outbox_high_bytes: 8 << 20,
+            outbox_max_bytes: 32 << 20,
+            owed_max: 16_384,
+            partial_total_bytes: 256 << 20,
+            outbox_total_bytes: 512 << 20,
+        }
+    }
+}
+
+/// A number of bytes shared by many, with a bound.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    used: AtomicUsize,
+    limit: usize,
+}
+
+impl Budget {
+    fn new(limit: usize) -> Self {
+        Self {
+            used: AtomicUsize::new(0),
+            limit,
+        }
+    }
+
+    /// Takes `bytes`, or nothing when that would exceed the bound.
+    pub(crate) fn reserve(&self, bytes: usize) -> bool {
+        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes > self.limit {
+            self.release(bytes);
+            return false;
+        }
+        true
+    }
+
+    /// Takes `bytes` that are in use already.
+    pub(crate) fn force(&self, bytes: usize) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn release(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Lets one log line through per second, so that bad clients cannot fill the log.
+#[derive(Debug, Default)]
+pub(crate) struct Gate(Mutex<Option<Instant>>);
+
+impl Gate {
+    pub(crate) fn warn(&self, log: impl FnOnce()) {
+        let mut last = self.0.lock();
+        let now = Instant::now();
+        if last.is_none_or(|last| now.duration_since(last) >= Duration::from_secs(1)) {
+            *last = Some(now);
+            drop(last);
+            log();
+        }
+    }
+}
+
+/// What the connections of one server, or of one client, share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) limits: Limits,
+    pub(crate) partial_bytes: Budget,
+    pub(crate) outbox_bytes: Budget,
+    pub(crate) refusals: Gate,
+    started: Instant,
+    /// Seconds since the start, plus one; renewed by the sweep, read per turn.
+    seconds: AtomicU32,
+    connections: Mutex<HashMap<u64, Arc<Connection>>>,
+}
+
+impl Shared {
+    pub(crate) fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            partial_bytes: Budget::new(limits.partial_total_bytes),
+            outbox_bytes: Budget::new(limits.outbox_total_bytes),
+            limits,
+            refusals: Gate::default(),
+            started: Instant::now(),
+            seconds: AtomicU32::new(1),
+            connections: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn next_id(&self) -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn seconds(&self) -> u32 {
+        self.seconds.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn forget(&self, id: u64) {
+        self.connections.lock().remove(&id);
+    }
+
+    pub(crate) fn all_connections(&self) -> Vec<Arc<Connection>> {
+        self.connections.lock().values().cloned().collect()
+    }
+
+    /// Adopts a connected socket and runs it; nothing when the bound of connections is reached.
+    pub(crate) fn adopt<S: Service>(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        service: &Arc<S>,
+    ) -> io::Result<Option<Arc<Connection>>> {
+        let connection = Arc::new(Connection::new(stream, self)?);
+        {
+            let mut connections = self.connections.lock();
+            if connections.len() >= self.limits.connections {
+                return Ok(None);
+            }
+            connections.insert(connection.id(), Arc::clone(&connection));
+        }
+        tokio::spawn(reader::run(Arc::clone(&connection), Arc::clone(service)));
+        Ok(Some(connection))
+    }
+
+    /// Renews the clock each second and closes what has exceeded its time.
+    pub(crate) async fn sweep(self: Arc<Self>) {
+        let mut ticks = interval(Duration::from_secs(1));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let now = u32::try_from(self.started.elapsed().as_secs() + 1).unwrap_or(u32::MAX);
+            self.seconds.store(now, Ordering::Relaxed);
+            // A pass over all connections every few seconds is precise enough.
+            if now % 4 == 0 {
+                self.close_overdue(now);
+            }
+        }
+    }
+
+    fn close_overdue(&self, now: u32) {
+        for connection in self.all_connections() {
+            let over = |since: u32, limit: Duration| {
+                since != 0 && u64::from(now.saturating_sub(since)) >= limit.as_secs()
+            };
+            let limits = &self.limits;
+            let reason = if over(
+                connection.stuck_since.load(Ordering::Relaxed),
+                limits.stuck,
+            ) {
+                "the client does not read its answers"
+            } else if over(
+                connection.partial_since.load(Ordering::Relaxed),
+                limits.partial_frame,
+            ) {
+                "a frame stayed incomplete"
+            } else if over(connection.active_at.load(Ordering::Relaxed), limits.idle) {
+                "idle"
+            } else {
+                continue;
+            };
+            tracing::debug!(peer = %connection.peer(), reason, "closing connection");
+            connection.close();
+        }
+    }
+}
+
+/// A bound listener and its connections.
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+}
+
+impl Server {
+    /// Binds `address` and serves until [`Server::close`].
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub fn bind<S: Service>(
+        address: SocketAddr,
+        service: Arc<S>,
+        limits: Limits,
+    ) -> io::Result<Self> {
+        let listener = listen(address)?;
+        let address = listener.local_addr()?;
+        let shared = Shared::new(limits);
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(accept(listener, Arc::clone(&shared), service, stopped.clone()));
+        let sweep = Arc::clone(&shared).sweep();
+        let mut ended = stopped;
+        tokio::spawn(async move {
+            tokio::select! {
+                () = sweep => {}
+                _ = ended.wait_for(|stop| *stop) => {}
+            }
+        });
+        Ok(Self {
+            shared,
+            address,
+            stop,
+        })
+    }
+
+    /// The address bound, with its real port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.lock().len()
+    }
+
+    /// All connections.
+    pub fn all_connections(&self) -> Vec<Arc<Connection>> {
+        self.shared.all_connections()
+    }
+
+    /// Accepts no more; the connections stay.
+    pub fn stop_accepting(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Accepts no more, waits until every request has its answer, but no longer than `grace`, then
+    /// closes all connections.
+    pub async fn close(&self, grace: Duration) {
+        self.stop_accepting();
+        let deadline = Instant::now() + grace;
+        while Instant::now() < deadline
+            && self.shared.all_connections().iter().any(|connection| !connection.is_quiet())
+        {
+            sleep(Duration::from_millis(5)).await;
+        }
+        for connection in self.shared.all_connections() {
+            connection.close();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop_accepting();
+        for connection in self.shared.all_connections() {
+            connection.close();
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM.cloexec().nonblocking(),
+        Some(socket2::Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        // One socket for both families where the wildcard is asked for.
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    TcpListener::from_std(socket.into())
+}
+
+async fn accept<S: Service>(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    service: Arc<S>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.wait_for(|stop| *stop) => return,
+        };
+        let adopted = match accepted {
+            Ok((stream, peer)) => shared.adopt(stream, &service).map(|new| (new, peer)),
+            Err(error) => Err(error),
+        };
+        match adopted {
+            Ok((Some(_), _)) => {}
+            Ok((None, peer)) => shared.refusals.warn(|| {
+                let limit = shared.limits.connections;
+                tracing::warn!(%peer, limit, "connection refused: limit of connections reached");
+            }),
+            Err(error) => {
+                // Mostly out of descriptors: waiting lets some connections end, spinning would not.
+                shared
+                    .refusals
+                    .warn(|| tracing::warn!(%error, "cannot accept a connection"));
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
