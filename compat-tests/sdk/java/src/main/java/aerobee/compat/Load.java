@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+package aerobee.compat;
+
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.TimeUnit;
+import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.SendResult;
+import org.apache.rocketmq.client.producer.SendStatus;
+import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageExt;
+import org.apache.rocketmq.common.message.MessageQueue;
+
+/**
+ * Parts that the tests put together: producers and consumers that go on until told, and print what was acknowledged
+ * and what came, one line for each message.
+ */
+final class Load {
+    private Load() {
+    }
+
+    static void list(Map<String, Scenario> scenarios) {
+        scenarios.put("create", Load::create);
+        scenarios.put("produce", Load::produce);
+        scenarios.put("consume", Load::consume);
+        scenarios.put("read", Load::read);
+    }
+
+    /** Parameters: topic, queues. */
+    private static void create(Context context) throws Exception {
+        Context.createTopic(context.producer(), context.get("topic"), context.number("queues", 4));
+        context.check("created", true);
+    }
+
+    /**
+     * Parameters: topic, word, threads, and how many messages each thread sends (count, 0 for until told), the size
+     * of the padding that follows the number (padding). A message that is not acknowledged is not sent again: the
+     * next number follows.
+     */
+    private static void produce(Context context) throws Exception {
+        DefaultMQProducer producer = context.freshProducer("load");
+        producer.setSendMsgTimeout(3000);
+        producer.setRetryTimesWhenSendFailed(0);
+        producer.setPollNameServerInterval(500);
+        producer.start();
+        context.closing(producer, producer::shutdown);
+        List<Thread> threads = new ArrayList<>();
+        for (int i = 0; i < context.number("threads", 1); i++) {
+            String word = context.get("word") + i;
+            Thread thread = new Thread(() -> produce(context, producer, word));
+            thread.start();
+            threads.add(thread);
+        }
+        for (Thread thread : threads) {
+            thread.join();
+        }
+    }
+
+    private static void produce(Context context, DefaultMQProducer producer, String word) {
+        int count = context.number("count", 0);
+        String padding = " ".repeat(context.number("padding", 0));
+        for (int i = 0; !context.isStopped() && (count == 0 || i < count); i++) {
+            Message message = Sending.message(context.get("topic"), word + ":" + i + padding);
+            message.setTags(i % 2 == 0 ? "even" : "odd");
+            message.setKeys(word + i);
+            try {
+                SendResult result = producer.send(message);
+                boolean ok = result.getSendStatus() == SendStatus.SEND_OK;
+                context.step(ok ? "acked" : "unsure", "body", word + ":" + i, "queue", result.getMessageQueue().getQueueId(),
+                    "broker", result.getMessageQueue().getBrokerName(), "offset", result.getQueueOffset());
+            } catch (Exception failed) {
+                context.step("failed", "body", word + ":" + i, "error", String.valueOf(failed.getMessage()).lines().findFirst().orElse(""));
+                pause(context);
+            }
+        }
+    }
+
+    private static void pause(Context context) {
+        try {
+            TimeUnit.MILLISECONDS.sleep(context.isStopped() ? 0 : 100);
+        } catch (InterruptedException interrupted) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    /** Parameters: topic, group, orderly (false), expression (*). Goes on until told. */
+    private static void consume(Context context) throws Exception {
+        Push push = Push.of(context, context.get("group")).subscribe(context.get("topic"), context.get("expression", "*"));
+        push.consumer.setPollNameServerInterval(500);
+        if (context.get("orderly", "false").equals("true")) {
+            push.consumer.registerMessageListener((MessageListenerOrderly) (messages, at) -> {
+                messages.forEach(message -> got(context, message));
+                return ConsumeOrderlyStatus.SUCCESS;
+            });
+        } else {
+            push.consumer.registerMessageListener((MessageListenerConcurrently) (messages, at) -> {
+                messages.forEach(message -> got(context, message));
+                return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+            });
+        }
+        push.consumer.start();
+        context.step("started");
+        context.awaitStop();
+        push.consumer.shutdown();
+    }
+
+    private static void got(Context context, MessageExt message) {
+        context.step("got", "body", Inbox.body(message).trim(), "queue", message.getQueueId(), "offset", message.getQueueOffset(),
+            "tag", message.getTags(), "keys", message.getKeys());
+    }
+
+    /** Parameters: topic. Every queue from its first to its last message, without holes. */
+    private static void read(Context context) throws Exception {
+        DefaultMQPullConsumer reader = Reading.reader(context);
+        context.closing(reader, reader::shutdown);
+        List<MessageQueue> queues = new ArrayList<>(reader.fetchSubscribeMessageQueues(context.get("topic")));
+        queues.sort(Comparator.comparingInt(MessageQueue::getQueueId));
+        for (MessageQueue queue : queues) {
+            for (MessageExt message : Reading.queue(reader, queue)) {
+                got(context, message);
+            }
+        }
+    }
+}

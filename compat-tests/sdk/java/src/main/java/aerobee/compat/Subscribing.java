@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+package aerobee.compat;
+
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.TimeUnit;
+import java.util.stream.Collectors;
+import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
+import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageExt;
+import org.apache.rocketmq.remoting.protocol.heartbeat.MessageModel;
+
+/** What one push consumer gets: filters, models, first positions, latency. */
+final class Subscribing {
+    private Subscribing() {
+    }
+
+    static void list(Map<String, Scenario> scenarios) {
+        scenarios.put("push_tag_filter", Subscribing::tagFilter);
+        scenarios.put("push_broadcast_reaches_all", Subscribing::broadcast);
+        scenarios.put("push_from_first_last_timestamp", Subscribing::fromWhere);
+        scenarios.put("push_orderly_keeps_queue_order", Subscribing::orderly);
+        scenarios.put("push_waiting_consumer_gets_message_at_once", Subscribing::latency);
+        scenarios.put("push_subscribes_many_topics", Subscribing::manyTopics);
+        scenarios.put("push_concurrent_backlog", Subscribing::backlog);
+    }
+
+    private static void tagFilter(Context context) throws Exception {
+        String topic = context.topic("tags", 4);
+        Push some = Push.of(context, context.name("tags_some")).subscribe(topic, "a || b").start();
+        Push all = Push.all(context, context.name("tags_all"), topic);
+        // "AaBB" and "BBBB" have one Java hash code: the broker filters by it, the SDK by the text.
+        Push twin = Push.of(context, context.name("tags_twin")).subscribe(topic, "AaBB").start();
+        String[] tags = {"a", "b", "c", null, "AaBB", "BBBB"};
+        for (int i = 0; i < 60; i++) {
+            String tag = tags[i % tags.length];
+            context.producer().send(new Message(topic, tag, (tag + "-" + i).getBytes()));
+        }
+        context.check("all tags", all.inbox.await(40, got -> got.size() >= 60), "got", all.inbox.size());
+        context.check("a || b", some.inbox.await(20, got -> got.size() >= 20), "got", some.inbox.size());
+        context.check("equal hash codes", twin.inbox.await(20, got -> got.size() >= 10), "got", twin.inbox.size());
+        context.equal("only a and b", List.of("a", "b"), tagsOf(some));
+        context.equal("only the text", List.of("AaBB"), tagsOf(twin));
+        context.equal("no more", 20, some.inbox.size());
+    }
+
+    private static List<String> tagsOf(Push push) {
+        return push.inbox.all().stream().map(MessageExt::getTags).distinct().sorted().collect(Collectors.toList());
+    }
+
+    private static void broadcast(Context context) throws Exception {
+        String topic = context.topic("broadcast", 4);
+        List<Push> both = new ArrayList<>();
+        for (int i = 0; i < 2; i++) {
+            Push push = Push.of(context, context.name("broadcast_group")).subscribe(topic, "*");
+            push.consumer.setMessageModel(MessageModel.BROADCASTING);
+            both.add(push.start());
+        }
+        List<String> sent = Sending.sendAll(context.producer(), topic, "broadcast", 40);
+        for (Push push : both) {
+            context.check("one gets all", push.inbox.awaitBodies(40, sent), "got", push.inbox.size());
+        }
+    }
+
+    /** On a queue that still holds its offset 0 Apache's broker answers 0 to every new group, wherever it wants to begin. */
+    private static void fromWhere(Context context) throws Exception {
+        String topic = context.topic("from", 2);
+        List<String> old = Sending.sendAll(context.producer(), topic, "old", 10);
+        List<Push> pushes = new ArrayList<>();
+        for (ConsumeFromWhere where : new ConsumeFromWhere[] {ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET,
+            ConsumeFromWhere.CONSUME_FROM_LAST_OFFSET, ConsumeFromWhere.CONSUME_FROM_TIMESTAMP}) {
+            Push push = Push.of(context, context.name("from_" + where.name())).subscribe(topic, "*");
+            push.consumer.setConsumeFromWhere(where);
+            pushes.add(push.start());
+        }
+        List<String> all = new ArrayList<>(old);
+        all.addAll(Sending.sendAll(context.producer(), topic, "new", 10));
+        for (Push push : pushes) {
+            context.check(push.consumer.getConsumeFromWhere().name(), push.inbox.awaitBodies(40, all), "got", push.inbox.bodies());
+        }
+    }
+
+    private static void orderly(Context context) throws Exception {
+        String topic = context.topic("orderly", 4);
+        String group = context.name("orderly_group");
+        Push first = Push.of(context, group).subscribe(topic, "*").startOrderly();
+        Push second = Push.of(context, group).subscribe(topic, "*").startOrderly();
+        for (int i = 0; i < 200; i++) {
+            context.producer().send(Sending.message(topic, String.valueOf(i)), (queues, message, n) -> queues.get((Integer) n % 4), i);
+        }
+        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(90);
+        while (distinct(first, second) < 200 && System.nanoTime() < deadline) {
+            TimeUnit.MILLISECONDS.sleep(50);
+        }
+        context.equal("all came", 200, distinct(first, second));
+        for (Push push : List.of(first, second)) {
+            int[] last = {-1, -1, -1, -1};
+            boolean rising = true;
+            for (MessageExt message : push.inbox.all()) {
+                int number = Integer.parseInt(Inbox.body(message));
+                rising &= number > last[message.getQueueId()];
+                last[message.getQueueId()] = number;
+            }
+            context.check("in queue order", rising, "last", Arrays.toString(last));
+        }
+    }
+
+    private static int distinct(Push first, Push second) {
+        HashSet<String> bodies = new HashSet<>(first.inbox.bodies());
+        bodies.addAll(second.inbox.bodies());
+        return bodies.size();
+    }
+
+    /** Only the order of magnitude: a held pull must be answered by the arrival, not by a timer of seconds. */
+    private static void latency(Context context) throws Exception {
+        String topic = context.topic("latency", 1);
+        Push push = Push.all(context, context.name("latency_group"), topic);
+        Sending.sendAll(context.producer(), topic, "warm", 1);
+        context.check("warm", push.inbox.await(40, got -> got.size() == 1));
+        List<Long> micros = new ArrayList<>();
+        for (int i = 0; i < 40; i++) {
+            int count = i + 2;
+            long start = System.nanoTime();
+            Sending.sendAll(context.producer(), topic, "at-" + i, 1);
+            context.check("came " + i, push.inbox.await(40, got -> got.size() >= count));
+            micros.add(TimeUnit.NANOSECONDS.toMicros(System.nanoTime() - start));
+        }
+        micros.sort(null);
+        long median = micros.get(micros.size() / 2);
+        context.check("median under a second", median < 1_000_000, "median_us", median, "worst_us", micros.get(micros.size() - 1));
+    }
+
+    private static void manyTopics(Context context) throws Exception {
+        Push push = Push.of(context, context.name("topics_group"));
+        List<String> topics = new ArrayList<>();
+        for (int i = 0; i < 10; i++) {
+            topics.add(context.topic("subscribed_" + i, 1));
+            push.subscribe(topics.get(i), "*");
+        }
+        push.start();
+        for (String topic : topics) {
+            Sending.sendAll(context.producer(), topic, topic, 3);
+        }
+        context.check("all came", push.inbox.await(40, got -> got.size() >= 30), "got", push.inbox.size());
+        context.equal("of each topic", 10L, push.inbox.all().stream().map(MessageExt::getTopic).distinct().count());
+    }
+
+    /** More messages than one pull or one threshold takes. */
+    private static void backlog(Context context) throws Exception {
+        String topic = context.topic("backlog", 4);
+        List<Message> batch = new ArrayList<>();
+        List<String> bodies = new ArrayList<>();
+        for (int i = 0; i < 4000; i++) {
+            bodies.add("backlog-" + i);
+            batch.add(Sending.message(topic, bodies.get(i)));
+            if (batch.size() == 200) {
+                context.producer().send(batch);
+                batch = new ArrayList<>();
+            }
+        }
+        Push push = Push.all(context, context.name("backlog_group"), topic);
+        context.check("all came", push.inbox.await(60, got -> got.size() >= 4000), "got", push.inbox.size());
+        context.equal("each", new HashSet<>(bodies), new HashSet<>(push.inbox.bodies()));
+    }
+}
