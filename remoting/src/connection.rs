@@ -25,14 +25,8 @@ use parking_lot::Mutex;
 use tokio::{net::TcpStream, sync::oneshot, time::timeout};
 
 use crate::{
-    Encoding, RequestCode,
-    client::Response,
-    command::Command,
-    error::ClientError,
-    frame::FRAME_MAX_BYTES,
-    header::WriteFields,
-    output::Output,
-    server::Shared,
+    Encoding, RequestCode, client::Response, command::Command, error::ClientError,
+    frame::FRAME_MAX_BYTES, header::WriteFields, output::Output, server::Shared,
 };
 
 /// A connection, accepted or made.
@@ -220,7 +214,9 @@ impl Connection {
         if outbox.is_empty() {
             match write_some(&self.stream, &mut frames) {
                 Ok(()) if frames.is_empty() => return,
-                Ok(()) => self.stuck_since.store(self.shared.seconds(), Ordering::Relaxed),
+                Ok(()) => self
+                    .stuck_since
+                    .store(self.shared.seconds(), Ordering::Relaxed),
                 Err(_) => {
                     drop(outbox);
                     return self.close();

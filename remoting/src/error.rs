@@ -13,7 +13,9 @@ pub enum DecodeError {
         bytes: usize,
     },
     /// The header does not fit the frame or exceeds its limit.
-    #[error("header of {header_bytes} bytes does not fit a frame of {frame_bytes} bytes or the limit of 1 MiB")]
+    #[error(
+        "header of {header_bytes} bytes does not fit a frame of {frame_bytes} bytes or the limit of 1 MiB"
+    )]
     HeaderLength {
         /// Declared length of the header.
         header_bytes: usize,

@@ -162,8 +162,7 @@ fn turn<S: Service>(
         match cut(rest) {
             Ok(Cut::Frame(frame, bytes)) => {
                 used += bytes;
-                if let Err(error) = serve(connection, service, &mut state, frame, decoder, output)
-                {
+                if let Err(error) = serve(connection, service, &mut state, frame, decoder, output) {
                     break Err(End::Malformed(error));
                 }
                 if output.len() > OUTPUT_BYTES {
@@ -213,7 +212,8 @@ fn serve<S: Service>(
         output.truncate(before);
         tracing::error!(code = command.code, peer = %connection.peer(), "handler panicked");
         if !command.is_oneway() {
-            let remark = "internal error: the handler of this request panicked; see the server's log";
+            let remark =
+                "internal error: the handler of this request panicked; see the server's log";
             let code = ResponseCode::SYSTEM_ERROR.0;
             output.response(command.encoding, code, command.opaque, remark, &Empty, &[]);
         }
@@ -273,7 +273,9 @@ impl Reader {
         self.need = need.max(PREFIX_BYTES);
         if rest.is_empty() {
             self.partial = Vec::new();
-            shared.partial_bytes.release(std::mem::take(&mut self.counted));
+            shared
+                .partial_bytes
+                .release(std::mem::take(&mut self.counted));
             connection.partial_since.store(0, Ordering::Relaxed);
             return;
         }

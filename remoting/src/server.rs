@@ -213,10 +213,7 @@ impl Shared {
                 since != 0 && u64::from(now.saturating_sub(since)) >= limit.as_secs()
             };
             let limits = &self.limits;
-            let reason = if over(
-                connection.stuck_since.load(Ordering::Relaxed),
-                limits.stuck,
-            ) {
+            let reason = if over(connection.stuck_since.load(Ordering::Relaxed), limits.stuck) {
                 "the client does not read its answers"
             } else if over(
                 connection.partial_since.load(Ordering::Relaxed),
@@ -256,7 +253,12 @@ impl Server {
         let address = listener.local_addr()?;
         let shared = Shared::new(limits);
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(accept(listener, Arc::clone(&shared), service, stopped.clone()));
+        tokio::spawn(accept(
+            listener,
+            Arc::clone(&shared),
+            service,
+            stopped.clone(),
+        ));
         let sweep = Arc::clone(&shared).sweep();
         let mut ended = stopped;
         tokio::spawn(async move {
@@ -298,7 +300,11 @@ impl Server {
         self.stop_accepting();
         let deadline = Instant::now() + grace;
         while Instant::now() < deadline
-            && self.shared.all_connections().iter().any(|connection| !connection.is_quiet())
+            && self
+                .shared
+                .all_connections()
+                .iter()
+                .any(|connection| !connection.is_quiet())
         {
             sleep(Duration::from_millis(5)).await;
         }

@@ -42,7 +42,11 @@ fn expand(input: &DeriveInput) -> Result<Tokens> {
     });
     let lifetime = input.generics.lifetimes().next();
     let (borrowed, any, read_generics) = if lifetime.is_some() {
-        (quote! { #ident<'a> }, quote! { #ident<'_> }, quote! { <'a> })
+        (
+            quote! { #ident<'a> },
+            quote! { #ident<'_> },
+            quote! { <'a> },
+        )
     } else {
         (quote! { #ident }, quote! { #ident }, quote! { <'a> })
     };
@@ -82,7 +86,10 @@ fn read_body(fields: &[Field]) -> Tokens {
     let mut by_length: BTreeMap<usize, Vec<Tokens>> = BTreeMap::new();
     for field in fields {
         let variable = &field.variable;
-        for name in [Some(&field.name), field.short.as_ref()].into_iter().flatten() {
+        for name in [Some(&field.name), field.short.as_ref()]
+            .into_iter()
+            .flatten()
+        {
             by_length
                 .entry(name.len())
                 .or_default()

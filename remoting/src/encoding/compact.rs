@@ -139,3 +139,79 @@ impl FieldWriter for CompactFields<'_> {
         self.text(name, if value { "true" } else { "false" });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        Encoding, Output, RequestCode,
+        frame::{Cut, Frame, cut},
+    };
+
+    fn header(fields: &[(String, String)]) -> Vec<u8> {
+        let mut output = Output::default();
+        output.request(Encoding::Compact, RequestCode(310), 7, false, fields, b"");
+        let Ok(Cut::Frame(frame, _)) = cut(output.bytes()) else {
+            panic!("a whole frame");
+        };
+        frame.header.to_vec()
+    }
+
+    fn decode(header: &[u8]) -> Result<(i32, i32, Vec<(String, String)>), DecodeError> {
+        let frame = Frame {
+            encoding: Encoding::Compact,
+            header,
+            body: b"",
+        };
+        let mut decoder = Decoder::default();
+        let command = decoder.decode(frame)?;
+        Ok((
+            command.code,
+            command.opaque,
+            command.fields.to_owned_pairs(),
+        ))
+    }
+
+    #[test]
+    fn pop_codes_that_lost_their_upper_half_are_told() {
+        for code in TRUNCATED {
+            let mut bytes = header(&[]);
+            bytes[..2].copy_from_slice(&(code as i16).to_be_bytes());
+            assert_eq!(decode(&bytes).unwrap().0, code);
+        }
+    }
+
+    #[test]
+    fn fields_may_not_run_past_their_block() {
+        let mut bytes = header(&[("ab".to_owned(), "cd".to_owned())]);
+        let length_of_value = bytes.len() - 3;
+        bytes[length_of_value] = 3;
+        assert!(decode(&bytes).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            fields in proptest::collection::vec(("[a-z]{1,9}", "\\PC{1,40}"), 0..20),
+        ) {
+            let (code, opaque, read) = decode(&header(&fields)).unwrap();
+            prop_assert_eq!((code, opaque, read), (310, 7, fields));
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = decode(&bytes);
+        }
+
+        #[test]
+        fn mutations_are_read_or_refused(at in any::<usize>(), byte in any::<u8>(), cut_at in any::<usize>()) {
+            let mut bytes = header(&[("a".to_owned(), "group".to_owned()), ("i".to_owned(), "x".repeat(50))]);
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            bytes.truncate(bytes.len() - cut_at % 8);
+            let _ = decode(&bytes);
+        }
+    }
+}

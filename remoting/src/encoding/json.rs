@@ -208,7 +208,10 @@ impl Cursor<'_> {
                 return Err(Unusual);
             }
         }
-        let ended = matches!(self.peek(), Some(b',' | b'}' | b' ' | b'\n' | b'\r' | b'\t'));
+        let ended = matches!(
+            self.peek(),
+            Some(b',' | b'}' | b' ' | b'\n' | b'\r' | b'\t')
+        );
         if self.at == start || !ended {
             return Err(Unusual);
         }
@@ -277,11 +280,7 @@ fn scan_value(
 }
 
 #[inline]
-fn scan_fields(
-    cursor: &mut Cursor<'_>,
-    text: &str,
-    decoder: &mut Decoder,
-) -> Result<(), Unusual> {
+fn scan_fields(cursor: &mut Cursor<'_>, text: &str, decoder: &mut Decoder) -> Result<(), Unusual> {
     match cursor.next()? {
         b'{' => {}
         b'n' => {
@@ -478,6 +477,181 @@ fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
                 let _ = write!(out, "\\u{control:04x}");
             }
             other => out.push(*other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Encoding, command::Command, frame::Frame};
+
+    fn with<T>(text: &str, check: impl FnOnce(Result<Command<'_>, DecodeError>) -> T) -> T {
+        let frame = Frame {
+            encoding: Encoding::Json,
+            header: text.as_bytes(),
+            body: b"",
+        };
+        check(Decoder::default().decode(frame))
+    }
+
+    fn field(text: &str, name: &str) -> Option<String> {
+        with(text, |command| {
+            command.unwrap().fields.get(name).map(str::to_owned)
+        })
+    }
+
+    #[test]
+    fn a_java_header_is_read() {
+        let text = r#"{"code":310,"extFields":{"a":"group","e":"3","i":"KEYS\u0001k\u0002WAIT\u0001true\u0002"},"flag":0,"language":"JAVA","opaque":17,"serializeTypeCurrentRPC":"JSON","version":513}"#;
+        with(text, |command| {
+            let command = command.unwrap();
+            assert_eq!(
+                (command.code, command.opaque, command.version),
+                (310, 17, 513)
+            );
+            assert_eq!(command.fields.get("a"), Some("group"));
+            assert_eq!(
+                command.fields.get("i"),
+                Some("KEYS\u{1}k\u{2}WAIT\u{1}true\u{2}")
+            );
+        });
+    }
+
+    #[test]
+    fn a_cpp_header_is_read() {
+        let text = "{\"code\":11,\"language\":\"CPP\",\"version\":373,\"opaque\":-1,\"flag\":0,\"remark\":\"\",\"extFields\":{\"queueId\":3,\"lo\":false,\"x\":null,\"f\":1.5e3}}\n";
+        assert_eq!(field(text, "queueId").as_deref(), Some("3"));
+        assert_eq!(field(text, "lo").as_deref(), Some("false"));
+        assert_eq!(field(text, "x"), None);
+        assert_eq!(field(text, "f").as_deref(), Some("1.5e3"));
+        with(text, |command| {
+            assert_eq!(command.unwrap().language, Language::Cpp)
+        });
+    }
+
+    #[test]
+    fn missing_and_null_parts_have_defaults() {
+        for text in [
+            "{}",
+            r#"{"extFields":null,"remark":null}"#,
+            r#" { "extFields" : { } , "unknown" : [1,{"a":2}] } "#,
+        ] {
+            with(text, |command| {
+                let command = command.unwrap();
+                assert_eq!((command.code, command.version, command.remark), (0, 0, ""));
+                assert_eq!(command.fields.iter().count(), 0);
+            });
+        }
+    }
+
+    #[test]
+    fn what_the_scanner_leaves_the_general_parser_reads() {
+        assert_eq!(
+            field(r#"{"extFields":{"\u0061":"b"}}"#, "a").as_deref(),
+            Some("b")
+        );
+        assert_eq!(
+            field(r#"{"extFields":{"a":{"b":1}}}"#, "a").as_deref(),
+            Some(r#"{"b":1}"#)
+        );
+        with(r#"{"code":"310","opaque":"5","language":12}"#, |command| {
+            let command = command.unwrap();
+            assert_eq!((command.code, command.opaque), (310, 5));
+        });
+    }
+
+    #[test]
+    fn the_last_of_equal_names_counts() {
+        assert_eq!(
+            field(r#"{"extFields":{"a":"1","a":"2"}}"#, "a").as_deref(),
+            Some("2")
+        );
+    }
+
+    #[test]
+    fn escapes_are_undone() {
+        let text = r#"{"extFields":{"a":"\"\\\/\b\f\n\r\t\u00e9\uD83D\uDE00\uD83Dx"}}"#;
+        let wanted = "\"\\/\u{8}\u{c}\n\r\té😀\u{FFFD}x";
+        assert_eq!(field(text, "a").as_deref(), Some(wanted));
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        for text in [
+            "",
+            "null",
+            "[]",
+            "{",
+            r#"{"code":}"#,
+            r#"{"code":99999999999}"#,
+            r#"{"extFields":5}"#,
+            r#"{"a":"\u12"}"#,
+        ] {
+            with(text, |command| assert!(command.is_err(), "{text}"));
+        }
+    }
+
+    /// What both readers make of a text, in one form.
+    fn view(
+        head: Head,
+        decoder: &Decoder,
+        text: &str,
+    ) -> (Vec<i32>, String, Vec<(String, String)>) {
+        let resolve = |span: Span| span.resolve(text, &decoder.unescaped).to_owned();
+        let mut fields: Vec<_> = decoder
+            .spans
+            .iter()
+            .map(|field| (resolve(field.name), resolve(field.value)))
+            .collect();
+        fields.sort();
+        (
+            vec![head.code, head.flag, head.opaque, head.version],
+            resolve(head.remark),
+            fields,
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn the_scanner_agrees_with_the_general_parser(
+            code in any::<i32>(),
+            opaque in any::<i32>(),
+            remark in any::<String>(),
+            fields in proptest::collection::btree_map("[a-zA-Z]{1,8}", any::<String>(), 0..20),
+        ) {
+            let mut text = serde_json::json!({
+                "code": code, "opaque": opaque, "remark": remark, "extFields": fields,
+            }).to_string();
+            let mut scanned = Decoder::default();
+            let head = scan(&text, &mut scanned);
+            prop_assert!(head.is_ok(), "{text}");
+            let scanned = view(head.ok().unwrap(), &scanned, &text);
+            let mut general = Decoder::default();
+            let head = read_general(&text, &mut general).unwrap();
+            prop_assert_eq!(scanned, view(head, &general, &text));
+            // What we write ourselves is read back.
+            text.clear();
+            let mut bytes = Vec::new();
+            write_string(&mut bytes, &remark);
+            let back: String = serde_json::from_slice(&bytes).unwrap();
+            prop_assert_eq!(back, remark);
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in any::<String>()) {
+            let _ = with(&text, |command| command.is_ok());
+        }
+
+        #[test]
+        fn a_mutated_header_is_read_or_refused(at in 0usize..200, byte in any::<u8>()) {
+            let mut bytes = br#"{"code":310,"extFields":{"a":"g","e":"3","i":"KEYS\u0001k\u0002W\uD83D\uDE00"},"flag":0,"language":"JAVA","opaque":17,"version":513}"#.to_vec();
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            let frame = Frame { encoding: Encoding::Json, header: &bytes, body: b"" };
+            let _ = Decoder::default().decode(frame).map(|command| command.fields.to_owned_pairs());
         }
     }
 }

@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Typed headers: one struct a request, one a reply, both read from and written to either encoding.
 
-use crate::{
-    RequestCode,
-    command::Fields,
-    error::FieldError,
-};
+use crate::{RequestCode, command::Fields, error::FieldError};
 
 pub mod client;
 pub mod config;
