@@ -14,17 +14,19 @@ use std::{
 use aerobee_daemon::persist;
 use aerobee_message::topic::{NameError, validate_group};
 use aerobee_remoting::{
-    body::{group::SubscriptionGroupConfig, topic::DataVersion},
+    body::{
+        DataVersion,
+        group::{SubscriptionGroupConfig, SubscriptionGroupTable},
+    },
     fastjson,
 };
 use dashmap::{DashMap, mapref::entry::Entry};
 use parking_lot::{Mutex, RwLock};
-use serde::{Deserialize, Serialize};
 
 use crate::{
     attributes::{self, AttributeError},
     error::StartError,
-    table::{Generation, PersistError, Persisted},
+    table::{Generation, PersistError, Persisted, count_change},
 };
 
 /// Groups of the system begin so; they are created even where others are not.
@@ -155,22 +157,13 @@ struct Table {
     changing: Mutex<()>,
 }
 
-/// `subscriptionGroup.json`, and the answer to code 201.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct File {
-    data_version: DataVersion,
-    forbidden_table: Option<Forbidden>,
-    subscription_group_table: BTreeMap<String, SubscriptionGroupConfig>,
-}
-
 impl Groups {
     /// Reads the file and adds the system's groups.
     ///
     /// # Errors
     /// The file exists but neither it nor its backup can be read.
     pub fn open(path: &Path) -> Result<Arc<Self>, StartError> {
-        let file = persist::load(path, |bytes| fastjson::from_slice::<File>(bytes))?;
+        let file = persist::load(path, |bytes| fastjson::from_slice(bytes))?;
         let table = Arc::new(Table::from_file(file.unwrap_or_default()));
         let snapshot = {
             let table = Arc::clone(&table);
@@ -282,7 +275,7 @@ impl Groups {
 
     /// Version of the table.
     pub fn data_version(&self) -> DataVersion {
-        self.table.version.lock().clone()
+        *self.table.version.lock()
     }
 
     /// The whole table as JSON, and how many groups it holds: the answer to code 201.
@@ -308,13 +301,13 @@ impl Groups {
     }
 
     fn changed(&self) -> Generation {
-        self.table.version.lock().next();
+        count_change(&mut self.table.version.lock());
         self.file.changed()
     }
 }
 
 impl Table {
-    fn from_file(file: File) -> Self {
+    fn from_file(file: SubscriptionGroupTable) -> Self {
         let table = Self::default();
         for (name, mut config) in file.subscription_group_table {
             config.group_name = name;
@@ -328,7 +321,7 @@ impl Table {
                 });
             }
         }
-        for (group, topics) in file.forbidden_table.unwrap_or_default() {
+        for (group, topics) in file.forbidden_table {
             table.forbid(&group, Some(topics));
         }
         *table.version.lock() = file.data_version;
@@ -356,15 +349,15 @@ impl Table {
         bits.copied().unwrap_or(0).max(0)
     }
 
-    fn to_file(&self) -> File {
+    fn to_file(&self) -> SubscriptionGroupTable {
         let subscription_group_table = self
             .groups
             .iter()
             .map(|group| (group.name.to_string(), group.config.clone()))
             .collect();
-        File {
-            data_version: self.version.lock().clone(),
-            forbidden_table: Some(self.forbidden.read().clone()),
+        SubscriptionGroupTable {
+            data_version: *self.version.lock(),
+            forbidden_table: self.forbidden.read().clone(),
             subscription_group_table,
         }
     }

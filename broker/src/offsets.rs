@@ -16,14 +16,14 @@ use std::{
 };
 
 use aerobee_daemon::persist;
-use aerobee_remoting::{body::topic::DataVersion, fastjson};
+use aerobee_remoting::{body::DataVersion, fastjson};
 use dashmap::DashMap;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     error::StartError,
-    table::{Generation, PersistError, Persisted},
+    table::{Generation, PersistError, Persisted, count_change},
 };
 
 /// Queue ids that are kept lie below this; as many as a topic can have.
@@ -105,7 +105,7 @@ impl Offsets {
         self.table.put(group, topic, queue_id, offset);
         let changes = self.table.changes.fetch_add(1, Ordering::AcqRel) + 1;
         if changes.is_multiple_of(COMMITS_PER_VERSION) {
-            self.table.version.lock().next();
+            count_change(&mut self.table.version.lock());
         }
         true
     }
@@ -166,7 +166,7 @@ impl Offsets {
 
     /// Version of the table.
     pub fn data_version(&self) -> DataVersion {
-        self.table.version.lock().clone()
+        *self.table.version.lock()
     }
 
     /// Waits until the file holds what was changed up to `generation`.
@@ -205,7 +205,7 @@ impl Offsets {
 
     /// Counts a change that is more than a commit, and has the file written at once.
     fn touch(&self) -> Generation {
-        self.table.version.lock().next();
+        count_change(&mut self.table.version.lock());
         let changes = self.table.changes.fetch_add(1, Ordering::AcqRel) + 1;
         self.flushed.store(changes, Ordering::Release);
         self.file.changed()
@@ -263,7 +263,7 @@ impl Table {
             }
         }
         fastjson::to_pretty(&File {
-            data_version: self.version.lock().clone(),
+            data_version: *self.version.lock(),
             offset_table,
             ..File::default()
         })

@@ -12,10 +12,11 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use aerobee_daemon::persist;
+use aerobee_remoting::body::DataVersion;
 use tokio::{
     sync::{Notify, watch},
     task::JoinHandle,
@@ -30,6 +31,14 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Counts the changes of a table: a file of generation n holds the first n changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Generation(u64);
+
+/// Counts a change in the version of a table; brokers and name servers compare versions.
+pub fn count_change(version: &mut DataVersion) {
+    // A clock before 1970 is as good as 1970: the counter tells versions apart.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+    *version = version.next(version.state_version, now);
+}
 
 /// Why a change is not known to be on the disk.
 #[derive(Debug, Clone, thiserror::Error)]

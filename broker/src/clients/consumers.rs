@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use aerobee_message::tags::{FilterError, TagFilter};
+use aerobee_message::tags::TagFilter;
 use aerobee_remoting::{
     Connection,
     body::heartbeat::{ConsumeFromWhere, ConsumeType, MessageModel, SubscriptionData},
@@ -33,17 +33,16 @@ pub struct Subscription {
 
 impl Subscription {
     /// Prepares what a heartbeat says.
-    ///
-    /// # Errors
-    /// The tags do not parse.
-    pub fn new(data: SubscriptionData) -> Result<Self, FilterError> {
+    pub fn new(data: SubscriptionData) -> Self {
         let filter = if is_tag_type(&data.expression_type) {
-            TagFilter::parse(&data.sub_string)?
+            // Where the expression is none, what the client made of it counts, as in Java.
+            TagFilter::parse(&data.sub_string)
+                .unwrap_or_else(|_| TagFilter::of_codes(data.code_set.iter().copied()))
         } else {
             // Messages are not matched by tags then.
-            TagFilter::parse("*")?
+            TagFilter::ALL
         };
-        Ok(Self { data, filter })
+        Self { data, filter }
     }
 
     /// The topic.
@@ -93,7 +92,7 @@ pub struct Mode {
 
 /// What a heartbeat says about one consumer group.
 #[derive(Debug)]
-pub struct Registration<'a> {
+pub struct Joining<'a> {
     /// The group.
     pub group: &'a str,
     /// Who beats.
@@ -232,6 +231,15 @@ enum Joined {
     Refused,
 }
 
+/// What became of members that fell silent.
+#[derive(Debug)]
+pub struct Expired<C> {
+    /// Their connections, which are to be closed.
+    pub connections: Vec<C>,
+    /// Groups whose members have to hear of it.
+    pub changed: Vec<Arc<ConsumerGroup<C>>>,
+}
+
 /// All connected consumer groups. `C` is a connection.
 #[derive(Debug)]
 pub struct Consumers<C = Arc<Connection>> {
@@ -272,15 +280,15 @@ impl<C: Clone> Consumers<C> {
         &self,
         id: u64,
         connection: &C,
-        registration: Registration<'_>,
+        joining: Joining<'_>,
         now: Instant,
     ) -> Option<Arc<ConsumerGroup<C>>> {
-        let Registration {
+        let Joining {
             group: name,
             client,
             mode,
             subscriptions,
-        } = registration;
+        } = joining;
         let mut of_connection = self.of_connection.lock();
         let group = Arc::clone(&*self.groups.entry(name.into()).or_insert_with(|| {
             Arc::new(ConsumerGroup::new(name.into(), mode))
@@ -320,27 +328,28 @@ impl<C: Clone> Consumers<C> {
             .collect()
     }
 
-    /// Removes members that fell silent. Their connections are to be closed, which tells the rest.
-    pub fn expire(&self, now: Instant) -> Vec<C> {
+    /// Removes members that fell silent.
+    pub fn expire(&self, now: Instant) -> Expired<C> {
         let mut of_connection = self.of_connection.lock();
-        let mut silent = Vec::new();
+        let mut expired = Expired {
+            connections: Vec::new(),
+            changed: Vec::new(),
+        };
         for group in self.groups() {
-            let ids: Vec<u64> = {
+            let silent: Vec<(u64, C)> = {
                 let members = group.members.lock();
-                let expired = members.iter().filter(|(_, member)| member.is_expired(now));
-                expired
-                    .map(|(id, member)| {
-                        tracing::info!(group = %group.name, client = %member.client.id, "a consumer fell silent");
-                        silent.push(member.connection.clone());
-                        *id
-                    })
-                    .collect()
+                let silent = members.iter().filter(|(_, member)| member.is_expired(now));
+                silent.map(|(id, member)| (*id, member.connection.clone())).collect()
             };
-            for id in ids {
-                self.remove(&mut of_connection, &group.name, id);
+            let mut changed = None;
+            for (id, connection) in silent {
+                tracing::info!(group = %group.name, connection = id, "a consumer fell silent");
+                changed = self.remove(&mut of_connection, &group.name, id);
+                expired.connections.push(connection);
             }
+            expired.changed.extend(changed);
         }
-        silent
+        expired
     }
 
     fn remove(
@@ -392,7 +401,6 @@ mod tests {
             expression_type: "TAG".into(),
             ..SubscriptionData::default()
         })
-        .unwrap()
     }
 
     /// A table, and a beat of client `c<id>` on connection `id`.
@@ -426,14 +434,14 @@ mod tests {
                 language: Language::Java,
                 version: 1,
             };
-            let registration = Registration {
+            let joining = Joining {
                 group,
                 client: &client,
                 mode,
                 subscriptions,
             };
             let now = self.start + Duration::from_secs(second);
-            let changed = self.consumers.register(id, &id, registration, now)?;
+            let changed = self.consumers.register(id, &id, joining, now)?;
             Some(sorted(changed.connections()))
         }
 
@@ -537,8 +545,10 @@ mod tests {
         bench.beat(1, "g", Some(vec![subscription("t", "*", 1)]));
         bench.beat_as(2, "g", None, MODE, 1);
         let end = bench.start + EXPIRY;
-        assert!(bench.consumers.expire(end).is_empty());
-        assert_eq!(bench.consumers.expire(end + Duration::from_millis(1)), [1]);
+        assert!(bench.consumers.expire(end).connections.is_empty());
+        let expired = bench.consumers.expire(end + Duration::from_millis(1));
+        assert_eq!(expired.connections, [1]);
+        assert_eq!(expired.changed[0].connections(), [2]);
         assert_eq!(bench.ids("g"), ["c2"]);
     }
 

@@ -3,11 +3,12 @@
 //! renewed it for [`LIFETIME`]. Apache: `RebalanceLockManager`.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use aerobee_remoting::body::MessageQueue;
 use parking_lot::Mutex;
 
 /// How long a lock lives without renewal; clients renew every 20 s.
@@ -16,17 +17,6 @@ pub const LIFETIME: Duration = Duration::from_secs(60);
 const LOCKS_PER_GROUP_MAX: usize = 100_000;
 /// Most groups with locks; one more gets none.
 const GROUPS_MAX: usize = 100_000;
-
-/// A queue as clients name it when they lock it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct LockedQueue {
-    /// The topic.
-    pub topic: String,
-    /// The broker that the client believes to hold it; part of the name, as in Java.
-    pub broker_name: String,
-    /// The queue.
-    pub queue_id: i32,
-}
 
 #[derive(Debug)]
 struct Holder {
@@ -43,7 +33,7 @@ impl Holder {
 /// All queue locks.
 #[derive(Debug, Default)]
 pub struct Locks {
-    groups: Mutex<HashMap<Box<str>, HashMap<LockedQueue, Holder>>>,
+    groups: Mutex<HashMap<Box<str>, HashMap<MessageQueue, Holder>>>,
 }
 
 impl Locks {
@@ -53,31 +43,28 @@ impl Locks {
         &self,
         group: &str,
         client: &str,
-        queues: Vec<LockedQueue>,
+        queues: BTreeSet<MessageQueue>,
         now: Instant,
-    ) -> Vec<LockedQueue> {
+    ) -> BTreeSet<MessageQueue> {
         let mut groups = self.groups.lock();
         if !groups.contains_key(group) {
             if queues.is_empty() || groups.len() >= GROUPS_MAX {
-                return Vec::new();
+                return BTreeSet::new();
             }
             groups.insert(group.into(), HashMap::new());
         }
         let Some(locks) = groups.get_mut(group) else {
-            return Vec::new();
+            return BTreeSet::new();
         };
         let client: Arc<str> = client.into();
-        let mut locked = Vec::with_capacity(queues.len());
-        for queue in queues {
-            if try_lock(locks, &queue, &client, now) {
-                locked.push(queue);
-            }
-        }
-        locked
+        queues
+            .into_iter()
+            .filter(|queue| try_lock(locks, queue, &client, now))
+            .collect()
     }
 
     /// Gives back those of `queues` that `client` holds.
-    pub fn unlock(&self, group: &str, client: &str, queues: &[LockedQueue]) {
+    pub fn unlock(&self, group: &str, client: &str, queues: &BTreeSet<MessageQueue>) {
         let mut groups = self.groups.lock();
         let Some(locks) = groups.get_mut(group) else {
             return;
@@ -92,8 +79,12 @@ impl Locks {
         }
     }
 
-    /// Whether any client of the group holds a lock, that is, whether the group consumes in order.
-    pub fn has_any_lock(&self, group: &str, now: Instant) -> bool {
+    /// Whether any client of the group holds a lock now, that is, whether it consumes in order.
+    pub fn has_any(&self, group: &str) -> bool {
+        self.has_any_at(group, Instant::now())
+    }
+
+    fn has_any_at(&self, group: &str, now: Instant) -> bool {
         let groups = self.groups.lock();
         groups
             .get(group)
@@ -110,8 +101,8 @@ impl Locks {
 }
 
 fn try_lock(
-    locks: &mut HashMap<LockedQueue, Holder>,
-    queue: &LockedQueue,
+    locks: &mut HashMap<MessageQueue, Holder>,
+    queue: &MessageQueue,
     client: &Arc<str>,
     now: Instant,
 ) -> bool {
@@ -137,60 +128,56 @@ fn try_lock(
 mod tests {
     use super::*;
 
-    fn queue(queue_id: i32) -> LockedQueue {
-        LockedQueue {
-            topic: "orders".into(),
-            broker_name: "broker-a".into(),
-            queue_id,
-        }
+    fn queues<const N: usize>(ids: [i32; N]) -> BTreeSet<MessageQueue> {
+        ids.map(|id| MessageQueue::new("orders", "broker-a", id)).into()
     }
 
     #[test]
     fn a_locked_queue_is_refused_to_others_and_renewed_by_its_holder() {
         let (locks, start) = (Locks::default(), Instant::now());
-        assert_eq!(locks.lock("g", "one", vec![queue(0), queue(1)], start).len(), 2);
-        assert_eq!(locks.lock("g", "two", vec![queue(0), queue(2)], start), [queue(2)]);
+        assert_eq!(locks.lock("g", "one", queues([0, 1]), start).len(), 2);
+        assert_eq!(locks.lock("g", "two", queues([0, 2]), start), queues([2]));
         let later = start + Duration::from_secs(40);
-        assert_eq!(locks.lock("g", "one", vec![queue(0)], later), [queue(0)]);
+        assert_eq!(locks.lock("g", "one", queues([0]), later), queues([0]));
         // Renewed at 40 s, so it outlives 60 s; queue 1 was not.
         let at_70 = start + Duration::from_secs(70);
-        assert_eq!(locks.lock("g", "two", vec![queue(0), queue(1)], at_70), [queue(1)]);
+        assert_eq!(locks.lock("g", "two", queues([0, 1]), at_70), queues([1]));
     }
 
     #[test]
     fn groups_do_not_hinder_each_other() {
         let (locks, start) = (Locks::default(), Instant::now());
-        assert_eq!(locks.lock("g", "one", vec![queue(0)], start).len(), 1);
-        assert_eq!(locks.lock("h", "two", vec![queue(0)], start).len(), 1);
+        assert_eq!(locks.lock("g", "one", queues([0]), start).len(), 1);
+        assert_eq!(locks.lock("h", "two", queues([0]), start).len(), 1);
     }
 
     #[test]
     fn a_lock_lives_exactly_its_lifetime() {
         let (locks, start) = (Locks::default(), Instant::now());
-        locks.lock("g", "one", vec![queue(0)], start);
-        assert!(locks.lock("g", "two", vec![queue(0)], start + LIFETIME).is_empty());
+        locks.lock("g", "one", queues([0]), start);
+        assert!(locks.lock("g", "two", queues([0]), start + LIFETIME).is_empty());
         let past = start + LIFETIME + Duration::from_millis(1);
-        assert_eq!(locks.lock("g", "two", vec![queue(0)], past), [queue(0)]);
+        assert_eq!(locks.lock("g", "two", queues([0]), past), queues([0]));
     }
 
     #[test]
     fn only_the_holder_gives_back() {
         let (locks, start) = (Locks::default(), Instant::now());
-        locks.lock("g", "one", vec![queue(0)], start);
-        locks.unlock("g", "two", &[queue(0)]);
-        assert!(locks.lock("g", "two", vec![queue(0)], start).is_empty());
-        locks.unlock("g", "one", &[queue(0)]);
-        assert_eq!(locks.lock("g", "two", vec![queue(0)], start), [queue(0)]);
+        locks.lock("g", "one", queues([0]), start);
+        locks.unlock("g", "two", &queues([0]));
+        assert!(locks.lock("g", "two", queues([0]), start).is_empty());
+        locks.unlock("g", "one", &queues([0]));
+        assert_eq!(locks.lock("g", "two", queues([0]), start), queues([0]));
     }
 
     #[test]
     fn a_group_has_a_lock_until_all_expire() {
         let (locks, start) = (Locks::default(), Instant::now());
-        assert!(!locks.has_any_lock("g", start));
-        locks.lock("g", "one", vec![queue(0)], start);
-        assert!(locks.has_any_lock("g", start + LIFETIME));
+        assert!(!locks.has_any_at("g", start));
+        locks.lock("g", "one", queues([0]), start);
+        assert!(locks.has_any_at("g", start + LIFETIME));
         let past = start + LIFETIME + Duration::from_millis(1);
-        assert!(!locks.has_any_lock("g", past));
+        assert!(!locks.has_any_at("g", past));
         locks.expire(past);
         assert!(locks.groups.lock().is_empty());
     }

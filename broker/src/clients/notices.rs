@@ -68,7 +68,7 @@ impl Notices {
 
     /// Tells the members; `connections` looks the present ones of a group up. Ends with the task
     /// that runs it.
-    pub async fn run(self: Arc<Self>, connections: impl Fn(&str) -> Vec<Arc<Connection>>) {
+    pub async fn run(&self, connections: impl Fn(&str) -> Vec<Arc<Connection>>) {
         loop {
             self.wake.notified().await;
             if !self.real_time.load(Ordering::Relaxed) {

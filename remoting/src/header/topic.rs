@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Topic and group configuration on a broker: codes 17, 200, 207, 215, 351, 352.
+//! Topic and group configuration on a broker: codes 17, 21, 200, 201, 207, 215, 351, 352.
 
 use crate::Header;
 
@@ -66,4 +66,18 @@ pub struct DeleteGroup<'a> {
 pub struct GetGroupConfig<'a> {
     /// The group.
     pub group: &'a str,
+}
+
+/// How many topics the answer to code 21 is a part of.
+#[derive(Debug, Clone, Header)]
+pub struct AllTopicsReply {
+    /// Number of topics.
+    pub total_topic_num: i32,
+}
+
+/// How many groups the answer to code 201 is a part of.
+#[derive(Debug, Clone, Header)]
+pub struct AllGroupsReply {
+    /// Number of groups.
+    pub total_group_num: i32,
 }

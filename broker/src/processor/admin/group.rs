@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+//! UPDATE_AND_CREATE_SUBSCRIPTIONGROUP (200), GET_ALL_SUBSCRIPTIONGROUP_CONFIG (201),
+//! DELETE_SUBSCRIPTIONGROUP (207), GET_SUBSCRIPTIONGROUP_CONFIG (352).
+
+use std::sync::Arc;
+
+use aerobee_remoting::{
+    Empty, ResponseCode,
+    body::group::SubscriptionGroupConfig,
+    call::Call,
+    fastjson,
+    header::topic::{AllGroupsReply, DeleteGroup, GetGroupConfig},
+};
+
+use super::Refusal;
+use crate::{
+    groups::{Groups, UpdateError},
+    offsets::Offsets,
+    table::{Generation, PersistError},
+};
+
+/// Changes subscription groups for operators.
+pub(crate) struct GroupAdmin {
+    pub(crate) groups: Arc<Groups>,
+    pub(crate) offsets: Arc<Offsets>,
+}
+
+impl GroupAdmin {
+    /// 200. Without a body nothing is asked for, and that is a success.
+    pub(crate) fn update(self: &Arc<Self>, call: Call<'_, Empty>) {
+        let Call { body, reply, .. } = call;
+        if body.is_empty() {
+            return reply.ok();
+        }
+        let generation = match self.change(body) {
+            Ok(generation) => generation,
+            Err(refusal) => return refusal.answer(reply),
+        };
+        let (admin, reply) = (Arc::clone(self), reply.defer());
+        tokio::spawn(async move {
+            match admin.groups.durable(generation).await {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.fail(ResponseCode::SYSTEM_ERROR, error),
+            }
+        });
+    }
+
+    fn change(&self, body: &[u8]) -> Result<Generation, Refusal> {
+        let config: SubscriptionGroupConfig = fastjson::from_slice(body)
+            .map_err(|error| Refusal::new(ResponseCode::SYSTEM_ERROR, error))?;
+        self.groups.update(config).map_err(|error| {
+            let code = match error {
+                UpdateError::Name(_) => ResponseCode::INVALID_PARAMETER,
+                UpdateError::Attribute(_) => ResponseCode::SYSTEM_ERROR,
+            };
+            Refusal::new(code, error)
+        })
+    }
+
+    /// 201. All of them, whatever page was asked for: the total says that there are no more.
+    pub(crate) fn all(self: &Arc<Self>, call: Call<'_, Empty>) {
+        let (admin, reply) = (Arc::clone(self), call.reply.defer());
+        // The table may be large.
+        tokio::task::spawn_blocking(move || {
+            let (body, groups) = admin.groups.to_body();
+            let header = AllGroupsReply {
+                total_group_num: i32::try_from(groups).unwrap_or(i32::MAX),
+            };
+            reply.respond(ResponseCode::SUCCESS, "", &header, &[&body]);
+        });
+    }
+
+    /// 207. A group that does not exist is deleted already.
+    pub(crate) fn delete(self: &Arc<Self>, call: Call<'_, DeleteGroup<'_>>) {
+        let Call { request, reply, .. } = call;
+        let group = request.group_name;
+        tracing::info!(group, peer = %reply.connection().peer(), "subscription group deleted by an operator");
+        let deleted = self.groups.delete(group);
+        let forgotten = request
+            .clean_offset
+            .then(|| self.offsets.delete_group(group))
+            .flatten();
+        let (admin, reply) = (Arc::clone(self), reply.defer());
+        tokio::spawn(async move {
+            match admin.durable(deleted, forgotten).await {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.fail(ResponseCode::SYSTEM_ERROR, error),
+            }
+        });
+    }
+
+    async fn durable(
+        &self,
+        group: Option<Generation>,
+        offsets: Option<Generation>,
+    ) -> Result<(), PersistError> {
+        if let Some(generation) = group {
+            self.groups.durable(generation).await?;
+        }
+        if let Some(generation) = offsets {
+            self.offsets.durable(generation).await?;
+        }
+        Ok(())
+    }
+
+    /// 352. Looking a group up creates it where that is allowed, as in Java.
+    pub(crate) fn get(&self, call: Call<'_, GetGroupConfig<'_>>) {
+        let Call { request, reply, .. } = call;
+        match self.groups.find_or_create(request.group) {
+            Ok(group) => reply.body(&fastjson::to_vec(group.config())),
+            Err(error) => reply.fail(
+                ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST,
+                format_args!("No group in this broker: {error}"),
+            ),
+        }
+    }
+}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What operators and tools ask of a broker, by noun. Apache: `AdminBrokerProcessor`.
+//!
+//! Changes are answered when they are in their file; name servers hear of topics before that answer.
+
+pub(crate) mod client;
+pub(crate) mod config;
+pub(crate) mod group;
+pub(crate) mod topic;
+
+use aerobee_remoting::{Reply, ResponseCode};
+
+/// Why a request changes nothing.
+struct Refusal {
+    code: ResponseCode,
+    remark: String,
+}
+
+impl Refusal {
+    #[cold]
+    fn new(code: ResponseCode, remark: impl ToString) -> Self {
+        Self {
+            code,
+            remark: remark.to_string(),
+        }
+    }
+
+    fn answer(self, reply: Reply<'_>) {
+        reply.fail(self.code, self.remark);
+    }
+}

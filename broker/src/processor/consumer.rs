@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+//! GET_CONSUMER_LIST_BY_GROUP (38), QUERY_CONSUMER_OFFSET (14), UPDATE_CONSUMER_OFFSET (15). Apache:
+//! `ConsumerManageProcessor`.
+
+use std::sync::Arc;
+
+use aerobee_remoting::{
+    ResponseCode,
+    body::connection::ConsumerIds,
+    call::Call,
+    fastjson,
+    header::{
+        client::GetConsumerList,
+        offset::{OffsetReply, QueryConsumerOffset, UpdateConsumerOffset},
+    },
+};
+use aerobee_store::Store;
+
+use crate::{clients::consumers::Consumers, groups::Groups, offsets::Offsets, topics::Topics};
+
+/// Who consumes, and from where.
+pub(crate) struct Consumer {
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) groups: Arc<Groups>,
+    pub(crate) consumers: Arc<Consumers>,
+    pub(crate) offsets: Arc<Offsets>,
+    pub(crate) store: Arc<Store>,
+}
+
+impl Consumer {
+    /// 38.
+    pub(crate) fn list(&self, call: Call<'_, GetConsumerList<'_>>) {
+        let Call { request, reply, .. } = call;
+        let group = self.consumers.group(request.consumer_group);
+        let ids = group.map(|group| group.client_ids()).unwrap_or_default();
+        if ids.is_empty() {
+            return reply.fail(
+                ResponseCode::SYSTEM_ERROR,
+                format_args!("no consumer for this group, {}", request.consumer_group),
+            );
+        }
+        let consumer_id_list = ids.iter().map(ToString::to_string).collect();
+        reply.body(&fastjson::to_vec(&ConsumerIds { consumer_id_list }));
+    }
+
+    /// 14. QUERY_NOT_FOUND is a normal answer: the client then starts where it is configured to.
+    pub(crate) fn query_offset(&self, call: Call<'_, QueryConsumerOffset<'_>>) {
+        let Call { request, reply, .. } = call;
+        let stored = self
+            .offsets
+            .query(request.consumer_group, request.topic, request.queue_id);
+        if let Some(offset) = stored.filter(|offset| *offset >= 0) {
+            return reply.header(&OffsetReply { offset });
+        }
+        if request.set_zero_if_not_found == Some(false) {
+            return reply.fail(
+                ResponseCode::QUERY_NOT_FOUND,
+                "Not found, do not set to zero, maybe this group boot first",
+            );
+        }
+        if self.starts_in_memory(request.topic, request.queue_id) {
+            return reply.header(&OffsetReply { offset: 0 });
+        }
+        reply.fail(
+            ResponseCode::QUERY_NOT_FOUND,
+            "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first",
+        );
+    }
+
+    /// Whether the queue still begins at 0 and its first message is in memory: a new group then
+    /// starts there, whatever it is configured to. An old surprise that clients count on.
+    fn starts_in_memory(&self, topic: &str, queue_id: i32) -> bool {
+        let queue = self.store.queue(topic, queue_id);
+        queue.is_some_and(|queue| {
+            queue.min_offset() <= 0 && queue.max_offset() > 0 && self.store.is_in_memory(&queue, 0)
+        })
+    }
+
+    /// 15.
+    pub(crate) fn update_offset(&self, call: Call<'_, UpdateConsumerOffset<'_>>) {
+        let Call { request, reply, .. } = call;
+        let UpdateConsumerOffset {
+            consumer_group: group,
+            topic,
+            queue_id,
+            commit_offset,
+        } = request;
+        if self.groups.find(group).is_none() {
+            return reply.fail(
+                ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST,
+                format_args!("Group {group} not exist!"),
+            );
+        }
+        if self.topics.find(topic).is_none() {
+            return reply.fail(
+                ResponseCode::TOPIC_NOT_EXIST,
+                format_args!("Topic {topic} not exist!"),
+            );
+        }
+        let Some(queue_id) = queue_id else {
+            return reply.fail(
+                ResponseCode::INVALID_PARAMETER,
+                format_args!("QueueId is null, topic is {topic}"),
+            );
+        };
+        let Some(offset) = commit_offset else {
+            return reply.fail(
+                ResponseCode::INVALID_PARAMETER,
+                format_args!("Offset is null, topic is {topic}"),
+            );
+        };
+        if !self.offsets.commit(group, topic, queue_id, offset) {
+            return reply.fail(
+                ResponseCode::INVALID_PARAMETER,
+                format_args!("queueId {queue_id} is illegal, topic is {topic}"),
+            );
+        }
+        reply.ok();
+    }
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+//! HEART_BEAT (34), UNREGISTER_CLIENT (35), CHECK_CLIENT_CONFIG (46). Apache:
+//! `ClientManageProcessor`.
+
+use std::{collections::HashMap, sync::Arc, time::Instant};
+
+use aerobee_message::topic::retry_topic;
+use aerobee_remoting::{
+    Connection, Empty, Reply, ResponseCode,
+    body::heartbeat::{CheckClientConfig, ConsumerData, HeartbeatData},
+    call::Call,
+    fastjson,
+    header::client::{HeartbeatReply, UnregisterClient},
+};
+use parking_lot::Mutex;
+
+use crate::{
+    clients::{
+        Client, Clients,
+        consumers::{Joining, Mode, Subscription, is_tag_type},
+    },
+    groups::{Group, Groups},
+    registration::Registration,
+    topics::{PERM_READ, PERM_WRITE, Topics},
+};
+
+/// Flag of a topic whose consumers run in unit mode. Apache: `TopicSysFlag.FLAG_UNIT_SUB`.
+const UNIT_SUBSCRIPTION: i32 = 2;
+/// Most groups in one heartbeat; the rest is not looked at.
+const GROUPS_MAX: usize = 10_000;
+
+/// Takes heartbeats and farewells of clients.
+pub(crate) struct Heartbeat {
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) groups: Arc<Groups>,
+    pub(crate) clients: Arc<Clients>,
+    pub(crate) registration: Arc<Registration>,
+    pub(crate) fingerprints: Fingerprints,
+}
+
+/// The last fingerprint of each group's subscriptions: tells clients when a short heartbeat will
+/// not do. Groups are bounded by their table.
+#[derive(Debug, Default)]
+pub(crate) struct Fingerprints(Mutex<HashMap<Arc<str>, i32>>);
+
+impl Fingerprints {
+    /// Takes the new fingerprint; whether there was another one.
+    fn replace(&self, group: &Arc<str>, fingerprint: i32) -> bool {
+        let before = self.0.lock().insert(Arc::clone(group), fingerprint);
+        before.is_some_and(|before| before != fingerprint)
+    }
+}
+
+impl Heartbeat {
+    /// 34. Everything is in memory; what the group needs on disk follows by itself.
+    pub(crate) fn beat(&self, call: Call<'_, Empty>) {
+        let Call {
+            body,
+            command,
+            reply,
+            ..
+        } = call;
+        let beat: HeartbeatData = match fastjson::from_slice(body) {
+            Ok(beat) => beat,
+            Err(error) => return reply.fail(ResponseCode::SYSTEM_ERROR, error),
+        };
+        let client = Client {
+            id: beat.client_id.as_str().into(),
+            language: command.language,
+            version: command.version,
+        };
+        let connection = reply.connection();
+        let now = Instant::now();
+        let kept = beat.without_sub && beat.heartbeat_fingerprint != 0;
+        let mut changed = false;
+        for consumer in beat.consumer_data_set.into_iter().take(GROUPS_MAX) {
+            // Unknown groups are passed over, as in Java; pulls will say why.
+            let Ok(group) = self.groups.find_or_create(&consumer.group_name) else {
+                continue;
+            };
+            changed |= self
+                .fingerprints
+                .replace(group.name(), beat.heartbeat_fingerprint);
+            self.ensure_retry_topic(&group, &consumer);
+            changed |= self.register(connection, &client, &group, consumer, kept, now);
+        }
+        for producer in beat.producer_data_set.into_iter().take(GROUPS_MAX) {
+            self.clients.producers
+                .register(&producer.group_name, connection.id(), connection, &client, now);
+        }
+        reply.header(&HeartbeatReply {
+            supports_v2: true,
+            subscription_changed: changed || beat.heartbeat_fingerprint == 0,
+        });
+    }
+
+    /// Registers a consumer; whether its subscription is needed, because the short heartbeat came
+    /// to a broker that has none of the group.
+    fn register(
+        &self,
+        connection: &Arc<Connection>,
+        client: &Client,
+        group: &Group,
+        consumer: ConsumerData,
+        kept: bool,
+        now: Instant,
+    ) -> bool {
+        let joining = Joining {
+            group: group.name(),
+            client,
+            mode: Mode {
+                consume_type: consumer.consume_type,
+                message_model: consumer.message_model,
+                consume_from: consumer.consume_from_where,
+            },
+            subscriptions: (!kept).then(|| {
+                let wanted = consumer.subscription_data_set.into_iter();
+                wanted.map(Subscription::new).collect()
+            }),
+        };
+        let changed = self
+            .consumers
+            .register(connection.id(), connection, joining, now);
+        if let Some(changed) = changed
+            && group.notifies_changes()
+        {
+            self.clients.notices.changed(&changed);
+        }
+        kept && self
+            .consumers
+            .group(group.name())
+            .is_none_or(|consumers| consumers.subscriptions().is_empty())
+    }
+
+    /// The group's retry topic, ordered when the group consumes an ordered topic.
+    fn ensure_retry_topic(&self, group: &Group, consumer: &ConsumerData) {
+        let order = consumer.subscription_data_set.iter().any(|subscription| {
+            let topic = self.topics.find(&subscription.topic);
+            topic.is_some_and(|topic| topic.config().order)
+        });
+        let sys_flag = if consumer.unit_mode {
+            UNIT_SUBSCRIPTION
+        } else {
+            0
+        };
+        let (topic, created) = self.topics.ensure(
+            &retry_topic(group.name()),
+            group.retry_queues(),
+            PERM_READ | PERM_WRITE,
+            sys_flag,
+        );
+        let mut config = topic.config();
+        let turned = config.order != order;
+        if turned {
+            Arc::make_mut(&mut config).order = order;
+            self.topics.put((*config).clone());
+        }
+        if created.is_some() || turned {
+            self.registration.announce_soon((*config).clone());
+        }
+    }
+
+    /// 35.
+    pub(crate) fn unregister(&self, call: Call<'_, UnregisterClient<'_>>) {
+        let Call { request, reply, .. } = call;
+        let id = reply.connection().id();
+        if let Some(group) = request.producer_group {
+            self.clients.producers.unregister(group, id);
+        }
+        if let Some(group) = request.consumer_group
+            && let Some(changed) = self.clients.consumers.unregister(group, id)
+        {
+            let notifies = |group: Arc<Group>| group.notifies_changes();
+            if self.groups.find(group).is_none_or(notifies) {
+                self.clients.notices.changed(&changed);
+            }
+        }
+        reply.ok();
+    }
+}
+
+/// 46: whether the broker can filter as a consumer wants to.
+pub(crate) fn check_client_config(body: &[u8], reply: Reply<'_>) {
+    let check: CheckClientConfig = match fastjson::from_slice(body) {
+        Ok(check) => check,
+        Err(error) => return reply.fail(ResponseCode::SYSTEM_ERROR, error),
+    };
+    let kind = check.subscription_data.expression_type;
+    if is_tag_type(&kind) {
+        return reply.ok();
+    }
+    reply.fail(
+        ResponseCode::SYSTEM_ERROR,
+        format_args!("The broker does not support consumer to filter message by {kind}"),
+    );
+}

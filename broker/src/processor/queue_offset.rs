@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+//! SEARCH_OFFSET_BY_TIMESTAMP (29), GET_MAX_OFFSET (30), GET_MIN_OFFSET (31),
+//! GET_EARLIEST_MSG_STORETIME (32). Apache: `AdminBrokerProcessor`.
+//!
+//! An unknown queue has the offsets of an empty one; no topic is checked.
+
+use std::sync::Arc;
+
+use aerobee_remoting::{
+    call::Call,
+    header::offset::{
+        GetEarliestStoreTime, GetMaxOffset, GetMinOffset, OffsetReply, SearchOffset, TimestampReply,
+    },
+};
+use aerobee_store::{Boundary, Store};
+
+/// Offsets of queues, whoever consumes them.
+pub(crate) struct QueueOffset {
+    pub(crate) store: Arc<Store>,
+}
+
+impl QueueOffset {
+    /// 29. Looks into old files, so on a thread that may wait for the disk.
+    pub(crate) fn search(&self, call: Call<'_, SearchOffset<'_>>) {
+        let Call { request, reply, .. } = call;
+        let Some(queue) = self.store.queue(request.topic, request.queue_id) else {
+            return reply.header(&OffsetReply { offset: 0 });
+        };
+        let upper = request
+            .boundary_type
+            .is_some_and(|kind| kind.eq_ignore_ascii_case("UPPER"));
+        let boundary = if upper {
+            Boundary::Upper
+        } else {
+            Boundary::Lower
+        };
+        let (timestamp, reply) = (request.timestamp, reply.defer());
+        let refused = self.store.read_later(Box::new(move |store| {
+            let offset = store.offset_by_time(&queue, timestamp, boundary);
+            reply.header(&OffsetReply { offset });
+        }));
+        note(refused.is_err());
+    }
+
+    /// 30.
+    pub(crate) fn max(&self, call: Call<'_, GetMaxOffset<'_>>) {
+        let Call { request, reply, .. } = call;
+        let queue = self.store.queue(request.topic, request.queue_id);
+        let offset = queue.map_or(0, |queue| queue.max_offset());
+        reply.header(&OffsetReply { offset });
+    }
+
+    /// 31.
+    pub(crate) fn min(&self, call: Call<'_, GetMinOffset<'_>>) {
+        let Call { request, reply, .. } = call;
+        let queue = self.store.queue(request.topic, request.queue_id);
+        let offset = queue.map_or(0, |queue| queue.min_offset());
+        reply.header(&OffsetReply { offset });
+    }
+
+    /// 32. The first message is the coldest of all.
+    pub(crate) fn earliest(&self, call: Call<'_, GetEarliestStoreTime<'_>>) {
+        let Call { request, reply, .. } = call;
+        let Some(queue) = self.store.queue(request.topic, request.queue_id) else {
+            return reply.header(&TimestampReply { timestamp: -1 });
+        };
+        let reply = reply.defer();
+        let refused = self.store.read_later(Box::new(move |store| {
+            let timestamp = store.store_time_of(&queue, queue.min_offset()).unwrap_or(-1);
+            reply.header(&TimestampReply { timestamp });
+        }));
+        note(refused.is_err());
+    }
+}
+
+/// The dropped job has answered SYSTEM_ERROR.
+fn note(refused: bool) {
+    if refused {
+        tracing::debug!("too many cold reads are waiting");
+    }
+}
