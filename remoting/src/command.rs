@@ -58,6 +58,7 @@ pub struct Fields<'a>(Source<'a>);
 
 #[derive(Debug, Clone, Copy)]
 enum Source<'a> {
+    /// Both texts are valid UTF-8, and so is every span.
     Spans {
         spans: &'a [FieldSpan],
         text: &'a str,
@@ -78,6 +79,13 @@ impl<'a> Fields<'a> {
     /// Name and value of each field.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        self.iter_by_bytes()
+            .map(|(name, value)| (std::str::from_utf8(name).unwrap_or_default(), value))
+    }
+
+    /// Name, as bytes to compare, and value of each field.
+    #[inline(always)]
+    pub fn iter_by_bytes(&self) -> impl Iterator<Item = (&'a [u8], &'a str)> + use<'a> {
         let (spans, text, unescaped, owned): (&[FieldSpan], _, _, &[(String, String)]) =
             match self.0 {
                 Source::Spans {
@@ -91,11 +99,15 @@ impl<'a> Fields<'a> {
             .iter()
             .map(move |span| {
                 (
-                    span.name.resolve(text, unescaped),
+                    span.name.bytes(text.as_bytes(), unescaped.as_bytes()),
                     span.value.resolve(text, unescaped),
                 )
             })
-            .chain(owned.iter().map(|(name, value)| (&**name, &**value)))
+            .chain(
+                owned
+                    .iter()
+                    .map(|(name, value)| (name.as_bytes(), &**value)),
+            )
     }
 
     /// The value of `name`, if it was sent.
@@ -142,8 +154,16 @@ impl Span {
         }
     }
 
-    #[inline]
-    pub(crate) fn resolve<'a>(self, text: &'a str, unescaped: &'a str) -> &'a str {
+    #[inline(always)]
+    pub(crate) fn bytes<'a>(self, text: &'a [u8], unescaped: &'a [u8]) -> &'a [u8] {
+        let place = if self.unescaped { unescaped } else { text };
+        place
+            .get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn resolve<'a>(self, text: &'a str, unescaped: &'a str) -> &'a str {
         let place = if self.unescaped { unescaped } else { text };
         place
             .get(self.start as usize..self.end as usize)
@@ -185,7 +205,8 @@ impl Default for Head {
 #[derive(Debug, Default)]
 pub struct Decoder {
     pub(crate) spans: Vec<FieldSpan>,
-    pub(crate) unescaped: String,
+    /// Text that had escapes, or came in the compact encoding.
+    pub(crate) unescaped: Vec<u8>,
 }
 
 /// Above this a decoder gives its buffers back after an unusually large header.
@@ -213,17 +234,19 @@ impl Decoder {
             // Names and values stand between binary numbers: they are copied, not spanned.
             Encoding::Compact => (compact::read(frame.header, self)?, ""),
         };
+        let unescaped = std::str::from_utf8(&self.unescaped)
+            .map_err(|_| DecodeError::Header("text is not UTF-8"))?;
         Ok(Command {
             code: head.code,
             language: head.language,
             version: head.version,
             opaque: head.opaque,
             flag: head.flag,
-            remark: head.remark.resolve(text, &self.unescaped),
+            remark: head.remark.resolve(text, unescaped),
             fields: Fields(Source::Spans {
                 spans: &self.spans,
                 text,
-                unescaped: &self.unescaped,
+                unescaped,
             }),
             body: frame.body,
             encoding: frame.encoding,

@@ -35,14 +35,25 @@ pub trait Request: WriteFields {
     const CODE: RequestCode;
 }
 
+/// The name of a field, beside the form that JSON needs, made when the derive is expanded.
+#[derive(Debug, Clone, Copy)]
+pub struct Name {
+    /// `queueId`
+    pub plain: &'static str,
+    /// `"queueId":"`, ready for the value.
+    pub quoted: &'static str,
+}
+
 /// Takes fields one by one; the two encodings implement it.
 pub trait FieldWriter {
     /// A text.
-    fn text(&mut self, name: &str, value: &str);
+    fn text(&mut self, name: Name, value: &str);
     /// A number.
-    fn int(&mut self, name: &str, value: i64);
+    fn int(&mut self, name: Name, value: i64);
     /// A boolean.
-    fn flag(&mut self, name: &str, value: bool);
+    fn flag(&mut self, name: Name, value: bool);
+    /// A field whose name is not known beforehand.
+    fn pair(&mut self, name: &str, value: &str);
 }
 
 /// A header without fields.
@@ -64,7 +75,7 @@ impl Header<'_> for Empty {
 impl WriteFields for [(String, String)] {
     fn write<W: FieldWriter>(&self, out: &mut W) {
         for (name, value) in self {
-            out.text(name, value);
+            out.pair(name, value);
         }
     }
 }
@@ -88,7 +99,7 @@ pub trait Value<'a>: Sized {
         None
     }
     /// Writes the field.
-    fn write<W: FieldWriter>(&self, name: &'static str, out: &mut W);
+    fn write<W: FieldWriter>(&self, name: Name, out: &mut W);
 }
 
 impl<'a> Value<'a> for &'a str {
@@ -98,7 +109,7 @@ impl<'a> Value<'a> for &'a str {
         Some(text)
     }
     #[inline]
-    fn write<W: FieldWriter>(&self, name: &'static str, out: &mut W) {
+    fn write<W: FieldWriter>(&self, name: Name, out: &mut W) {
         out.text(name, self);
     }
 }
@@ -108,7 +119,7 @@ impl Value<'_> for String {
     fn parse(text: &str) -> Option<Self> {
         Some(text.to_owned())
     }
-    fn write<W: FieldWriter>(&self, name: &'static str, out: &mut W) {
+    fn write<W: FieldWriter>(&self, name: Name, out: &mut W) {
         out.text(name, self);
     }
 }
@@ -123,7 +134,7 @@ macro_rules! number {
                 text.parse().ok()
             }
             #[inline]
-            fn write<W: FieldWriter>(&self, name: &'static str, out: &mut W) {
+            fn write<W: FieldWriter>(&self, name: Name, out: &mut W) {
                 out.int(name, i64::from(*self));
             }
         }
@@ -140,7 +151,7 @@ impl Value<'_> for bool {
         Some(text.eq_ignore_ascii_case("true"))
     }
     #[inline]
-    fn write<W: FieldWriter>(&self, name: &'static str, out: &mut W) {
+    fn write<W: FieldWriter>(&self, name: Name, out: &mut W) {
         out.flag(name, *self);
     }
 }
@@ -156,7 +167,7 @@ impl<'a, T: Value<'a>> Value<'a> for Option<T> {
         Some(None)
     }
     #[inline]
-    fn write<W: FieldWriter>(&self, name: &'static str, out: &mut W) {
+    fn write<W: FieldWriter>(&self, name: Name, out: &mut W) {
         if let Some(value) = self {
             value.write(name, out);
         }
