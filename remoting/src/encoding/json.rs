@@ -96,6 +96,13 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     fn name(&mut self) -> Result<Span, Unusual> {
         let start = self.at();
+        // Names of sends and batches have one letter.
+        if let Some(([letter, b'"', b':'], after)) = self.rest.split_first_chunk::<3>()
+            && !matches!(letter, b'"' | b'\\')
+        {
+            self.rest = after;
+            return Ok(Span::in_text(start, start + 1));
+        }
         let end = self.to_stop();
         if self.byte() != b'"' || self.token() != b':' {
             return Err(Unusual);
