@@ -17,7 +17,7 @@ use std::{
 };
 
 use aerobee_remoting::{
-    Client, Command, Connection, Header, Reply, RequestCode, Response, Service,
+    Client, Command, Connection, Reply, RequestCode, Response, Service,
     body::{
         DataVersion,
         kv::KvTable,

@@ -118,7 +118,7 @@ impl Heartbeat {
                 wanted.map(Subscription::new).collect()
             }),
         };
-        let changed = self
+        let changed = self.clients
             .consumers
             .register(connection.id(), connection, joining, now);
         if let Some(changed) = changed
@@ -126,7 +126,7 @@ impl Heartbeat {
         {
             self.clients.notices.changed(&changed);
         }
-        kept && self
+        kept && self.clients
             .consumers
             .group(group.name())
             .is_none_or(|consumers| consumers.subscriptions().is_empty())
