@@ -1,2 +1,155 @@
-//! (skeleton)
-fn main() {}
+// SPDX-License-Identifier: Apache-2.0
+//! The one program: chooses the role and runs it.
+
+mod standalone;
+
+use std::{
+    ffi::{OsStr, OsString},
+    io::Write as _,
+    path::Path,
+    process::ExitCode,
+};
+
+use aerobee_daemon::{
+    Shutdown,
+    logging::{self, LogFlags},
+    signals::DRAIN_LIMIT,
+};
+use clap::{Parser, Subcommand};
+
+/// A RocketMQ server in one program: name server and broker, for unmodified RocketMQ clients.
+///
+/// Without a command it runs the standalone server: everything in one process, data in ./data.
+#[derive(Debug, Parser)]
+#[command(name = "aerobee", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    role: Option<Role>,
+
+    #[command(flatten)]
+    standalone: standalone::Args,
+}
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// Everything in one process: name server and broker (the default)
+    Standalone(standalone::Args),
+    /// A name server, with the flags of Apache's mqnamesrv
+    Namesrv(aerobee_namesrv::Args),
+    /// A broker, with the flags of Apache's mqbroker and the keys of its broker.conf
+    Broker(aerobee_broker::Args),
+    /// Measure any RocketMQ server
+    Bench(aerobee_bench::Args),
+}
+
+/// Names under which the program plays a role, so that Apache's start lines work.
+const NAMES: [(&str, &str); 2] = [("mqnamesrv", "namesrv"), ("mqbroker", "broker")];
+
+fn main() -> ExitCode {
+    let cli = Cli::parse_from(with_role_of_name(std::env::args_os().collect()));
+    let role = cli.role.unwrap_or(Role::Standalone(cli.standalone));
+    match run(role) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // If even stderr is gone, the exit code still tells.
+            let _ = writeln!(std::io::stderr(), "aerobee: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Puts the role in front of the flags when the program was called by the name of a role.
+fn with_role_of_name(mut args: Vec<OsString>) -> Vec<OsString> {
+    let called = args.first().and_then(|first| Path::new(first).file_stem());
+    let role = NAMES
+        .iter()
+        .find(|(name, _)| called == Some(OsStr::new(name)));
+    if let Some((_, role)) = role {
+        args.insert(1, OsString::from(role));
+    }
+    args
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Process(#[from] aerobee_daemon::StartError),
+    #[error(transparent)]
+    Namesrv(#[from] aerobee_namesrv::StartError),
+    #[error(transparent)]
+    Broker(#[from] aerobee_broker::StartError),
+    #[error(transparent)]
+    Bench(#[from] aerobee_bench::Error),
+    #[error("cannot start threads: {0}; look at the limits of the process (ulimit -a)")]
+    Threads(std::io::Error),
+}
+
+fn run(role: Role) -> Result<(), Error> {
+    if let Role::Bench(args) = role {
+        return Ok(aerobee_bench::run(args)?);
+    }
+    logging::start(log_flags(&role))?;
+    allow_many_files();
+    let shutdown = Shutdown::on_signals(DRAIN_LIMIT).map_err(Error::Threads)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("network")
+        .build()
+        .map_err(Error::Threads)?;
+    runtime.block_on(async move {
+        match role {
+            Role::Standalone(args) => standalone::run(args, shutdown).await,
+            Role::Namesrv(args) => Ok(aerobee_namesrv::run(args, shutdown).await?),
+            Role::Broker(args) => Ok(aerobee_broker::run(args, shutdown).await?),
+            Role::Bench(_) => Ok(()),
+        }
+    })
+}
+
+fn log_flags(role: &Role) -> &LogFlags {
+    match role {
+        Role::Standalone(args) => &args.log,
+        Role::Namesrv(args) => &args.flags.log,
+        Role::Broker(args) => &args.flags.log,
+        Role::Bench(_) => unreachable!("the load generator logs nothing"),
+    }
+}
+
+/// Raises the limit of open files as far as the system lets us: each client and each file of the
+/// store needs one.
+fn allow_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, limit = limit.current, "the limit of open files stays as it is");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn args(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn links_by_apaches_names_play_their_role() {
+        let parsed = Cli::parse_from(with_role_of_name(args("/bin/mqbroker -n a:1 -c b.conf")));
+        assert!(matches!(parsed.role, Some(Role::Broker(_))));
+        let parsed = Cli::parse_from(with_role_of_name(args("bin/mqnamesrv")));
+        assert!(matches!(parsed.role, Some(Role::Namesrv(_))));
+        assert!(Cli::parse_from(with_role_of_name(args("aerobee"))).role.is_none());
+    }
+}

@@ -1,1 +1,395 @@
-//! (skeleton)
+// SPDX-License-Identifier: Apache-2.0
+//! The broker: builds the parts, hands each processor its own, starts the loops, stops in order.
+//!
+//! This file is the only place that knows all parts; nobody holds it.
+
+pub mod attributes;
+pub mod clients;
+pub mod config;
+pub mod error;
+pub mod groups;
+mod longpoll;
+pub mod offsets;
+mod processor;
+pub mod registration;
+pub mod run;
+mod system;
+pub mod table;
+pub mod topics;
+
+use std::{net::{IpAddr, Ipv4Addr, SocketAddr}, path::Path, sync::Arc, time::Duration};
+
+use aerobee_daemon::{StartError as ProcessError, flags::parse_addresses};
+use aerobee_message::topic as names;
+use aerobee_remoting::{Bound, Limits, Server};
+use aerobee_store::{Env, Store};
+use parking_lot::Mutex;
+use tokio::task::{JoinSet, spawn_blocking};
+
+pub use crate::{
+    config::{Config, Keys},
+    error::{StartError, StopError},
+    run::{Args, run},
+};
+use crate::{
+    clients::Clients,
+    config::{BrokerRole, Identity, Switches},
+    groups::Groups,
+    longpoll::pull::HeldPulls,
+    offsets::Offsets,
+    processor::{
+        Listener, Port, Processors,
+        admin::{
+            client::ClientAdmin, config::ConfigAdmin, group::GroupAdmin, topic::TopicAdmin,
+        },
+        consumer::Consumer,
+        flushed::Flushing,
+        heartbeat::{Fingerprints, Heartbeat},
+        lock::Lock,
+        pull::{Pull, Puller},
+        queue_offset::QueueOffset,
+        send::Send,
+        view::View,
+    },
+    registration::{Registration, Settings},
+    topics::Topics,
+};
+
+/// Longest wait for requests that are under way when the broker stops.
+const DRAIN: Duration = Duration::from_secs(1);
+/// Longest wait for the name servers when the broker starts: those that are down are tried again
+/// later.
+const FIRST_REGISTRATION: Duration = Duration::from_secs(2);
+
+/// Stands in for an address that the system does not tell.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// A running broker.
+pub struct Broker {
+    main: Server,
+    fast: Option<Server>,
+    identity: Arc<Identity>,
+    store: Arc<Store>,
+    topics: Arc<Topics>,
+    groups: Arc<Groups>,
+    offsets: Arc<Offsets>,
+    held: Arc<HeldPulls>,
+    registration: Arc<Registration>,
+    loops: JoinSet<()>,
+}
+
+/// The parts that have state, before anything runs.
+struct Parts {
+    store: Arc<Store>,
+    identity: Arc<Identity>,
+    switches: Arc<Switches>,
+    topics: Arc<Topics>,
+    groups: Arc<Groups>,
+    offsets: Arc<Offsets>,
+    clients: Arc<Clients>,
+    registration: Arc<Registration>,
+}
+
+impl Broker {
+    /// Opens the store, recovers it, listens, and registers with the name servers.
+    ///
+    /// # Errors
+    /// The store or a table cannot be opened, or a port cannot be bound; the error names the fix.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        refuse_unsupported(&config)?;
+        let name_servers = parse_addresses(config.broker.namesrv_addr.as_deref().unwrap_or(""))
+            .map_err(ProcessError::from)?;
+        let ports = bind(&config)?;
+        let parts = Parts::open(config, ports.port()).await?;
+        let puller = Puller::new(Arc::clone(&parts.store));
+        let held = HeldPulls::new(Arc::clone(&puller));
+        let processors = Arc::new(parts.processors(puller, &held));
+        let limits = parts.limits();
+        let serve = |port, bound: Bound| {
+            let listener = Arc::new(Listener {
+                port,
+                processors: Arc::clone(&processors),
+            });
+            let address = bound.address().unwrap_or(NOWHERE);
+            bound
+                .serve(listener, limits.clone())
+                .map_err(|error| ProcessError::listen("broker", address, "listenPort", error))
+        };
+        let main = serve(Port::Main, ports.main)?;
+        let fast = ports.fast.map(|fast| serve(Port::Fast, fast)).transpose()?;
+        let loops = parts.loops(&held);
+        let servers: Vec<String> = name_servers.iter().map(ToString::to_string).collect();
+        parts.registration.set_servers(&servers);
+        parts.registration.started(FIRST_REGISTRATION).await;
+        let Parts {
+            identity,
+            store,
+            topics,
+            groups,
+            offsets,
+            registration,
+            ..
+        } = parts;
+        Ok(Self {
+            main,
+            fast,
+            identity,
+            store,
+            topics,
+            groups,
+            offsets,
+            held,
+            registration,
+            loops,
+        })
+    }
+
+    /// Where the broker listens.
+    pub fn address(&self) -> SocketAddr {
+        self.main.address()
+    }
+
+    /// Where the fast port listens, if there is room for one below the port.
+    pub fn fast_address(&self) -> Option<SocketAddr> {
+        self.fast.as_ref().map(Server::address)
+    }
+
+    /// Where clients are told to find the broker.
+    pub fn advertised(&self) -> SocketAddr {
+        self.identity.address
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.identity.broker_name
+    }
+
+    /// Leaves the name servers, answers what is under way, makes everything durable and ends.
+    ///
+    /// # Errors
+    /// Something could not be written; what was acknowledged is safe all the same, but the next
+    /// start recovers as after a crash.
+    pub async fn stop(mut self) -> Result<(), StopError> {
+        self.main.stop_accepting();
+        if let Some(fast) = &self.fast {
+            fast.stop_accepting();
+        }
+        self.registration.unregister().await;
+        self.held.release_all();
+        self.main.close(DRAIN).await;
+        if let Some(fast) = &self.fast {
+            fast.close(DRAIN).await;
+        }
+        self.loops.shutdown().await;
+        let tables = [
+            self.offsets.close().await,
+            self.topics.close().await,
+            self.groups.close().await,
+        ];
+        let store = self.store;
+        spawn_blocking(move || store.close())
+            .await
+            .map_err(|_| StopError::Interrupted)??;
+        for table in tables {
+            table?;
+        }
+        Ok(())
+    }
+}
+
+impl Parts {
+    async fn open(config: Config, port: u16) -> Result<Self, StartError> {
+        let identity = Identity::new(&config, port)?;
+        let store_config = config.store.to_store();
+        let store = spawn_blocking(move || Store::open(store_config, Env::real()))
+            .await
+            .map_err(|_| StartError::Interrupted)??;
+        let directory = Path::new(&config.store.store_path_root_dir).join("config");
+        std::fs::create_dir_all(&directory).map_err(|error| {
+            ProcessError::directory("configuration directory", &directory, "storePathRootDir", error)
+        })?;
+        let system = system::topics(&config.broker, &identity);
+        let topics = Topics::open(&directory.join("topics.json"), &store, system)?;
+        let groups = Groups::open(&directory.join("subscriptionGroup.json"))?;
+        groups.configure(
+            config.broker.auto_create_subscription_group,
+            config.broker.enable_create_sys_group,
+        );
+        let offsets = Offsets::open(&directory)?;
+        let clients = Arc::new(Clients::default());
+        clients.notices.configure(
+            config.broker.notify_consumer_ids_changed_enable,
+            config.broker.real_time_notify_consumer_change,
+        );
+        let settings = Settings {
+            period: millis(config.broker.register_name_server_period),
+            timeout: millis(config.broker.register_broker_timeout_mills),
+            permission: config.broker.broker_permission,
+        };
+        Ok(Self {
+            registration: Registration::new(identity.clone(), Arc::clone(&topics), &settings),
+            store,
+            identity: Arc::new(identity),
+            switches: Switches::new(config),
+            topics,
+            groups,
+            offsets,
+            clients,
+        })
+    }
+
+    fn processors(&self, puller: Arc<Puller>, held: &Arc<HeldPulls>) -> Processors {
+        let Self {
+            store,
+            identity,
+            switches,
+            topics,
+            groups,
+            offsets,
+            clients,
+            registration,
+        } = self;
+        Processors {
+            send: Arc::new(Send {
+                store: Arc::clone(store),
+                topics: Arc::clone(topics),
+                groups: Arc::clone(groups),
+                locks: Arc::clone(&clients.locks),
+                identity: Arc::clone(identity),
+                switches: Arc::clone(switches),
+                registration: Arc::clone(registration),
+                flushing: Arc::new(Flushing {
+                    store: Arc::clone(store),
+                    held: Arc::clone(held),
+                }),
+            }),
+            pull: Pull {
+                topics: Arc::clone(topics),
+                groups: Arc::clone(groups),
+                consumers: Arc::clone(&clients.consumers),
+                offsets: Arc::clone(offsets),
+                switches: Arc::clone(switches),
+                puller,
+                held: Arc::clone(held),
+            },
+            heartbeat: Arc::new(Heartbeat {
+                topics: Arc::clone(topics),
+                groups: Arc::clone(groups),
+                clients: Arc::clone(clients),
+                registration: Arc::clone(registration),
+                fingerprints: Fingerprints::default(),
+            }),
+            consumer: Consumer {
+                topics: Arc::clone(topics),
+                groups: Arc::clone(groups),
+                consumers: Arc::clone(&clients.consumers),
+                offsets: Arc::clone(offsets),
+                store: Arc::clone(store),
+            },
+            queue_offset: QueueOffset {
+                store: Arc::clone(store),
+            },
+            lock: Lock {
+                locks: Arc::clone(&clients.locks),
+            },
+            view: View {
+                store: Arc::clone(store),
+            },
+            topic: Arc::new(TopicAdmin {
+                topics: Arc::clone(topics),
+                offsets: Arc::clone(offsets),
+                store: Arc::clone(store),
+                registration: Arc::clone(registration),
+                reserved: vec![
+                    identity.cluster.clone(),
+                    identity.broker_name.clone(),
+                    format!("{}_{}", identity.cluster, names::REPLY_SUFFIX),
+                ],
+                changing: Mutex::default(),
+            }),
+            group: Arc::new(GroupAdmin {
+                groups: Arc::clone(groups),
+                offsets: Arc::clone(offsets),
+            }),
+            client: ClientAdmin {
+                clients: Arc::clone(clients),
+            },
+            config: Arc::new(ConfigAdmin {
+                switches: Arc::clone(switches),
+            }),
+            held: Arc::clone(held),
+            clients: Arc::clone(clients),
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        let config = self.switches.config();
+        let idle = config.server.server_channel_max_idle_time_seconds;
+        Limits {
+            idle: Duration::from_secs(u64::from(idle.unsigned_abs())),
+            ..Limits::default()
+        }
+    }
+
+    fn loops(&self, held: &Arc<HeldPulls>) -> JoinSet<()> {
+        let config = self.switches.config();
+        let mut loops = JoinSet::new();
+        loops.spawn(Arc::clone(held).sweep());
+        loops.spawn(Arc::clone(&self.clients).run());
+        let period = millis(config.broker.flush_consumer_offset_interval);
+        loops.spawn(Arc::clone(&self.offsets).run(period));
+        loops.spawn(Arc::clone(&self.registration).run());
+        loops
+    }
+}
+
+fn refuse_unsupported(config: &Config) -> Result<(), StartError> {
+    if config.store.broker_role == BrokerRole::Slave || config.broker.broker_id != 0 {
+        return Err(StartError::Unsupported {
+            key: "brokerId",
+            value: config.broker.broker_id.to_string(),
+            reason: "slaves are not supported by this version; start a master (brokerId=0, brokerRole=ASYNC_MASTER)",
+        });
+    }
+    if config.store.in_sync_replicas > 1 {
+        return Err(StartError::Unsupported {
+            key: "inSyncReplicas",
+            value: config.store.in_sync_replicas.to_string(),
+            reason: "replication is not supported by this version; set it to 1",
+        });
+    }
+    Ok(())
+}
+
+/// The ports of a broker, bound before the store is opened: a port in use is told at once.
+struct Ports {
+    main: Bound,
+    /// Two ports below the main one, if there are any.
+    fast: Option<Bound>,
+}
+
+impl Ports {
+    fn port(&self) -> u16 {
+        self.main.address().map_or(0, |address| address.port())
+    }
+}
+
+fn bind(config: &Config) -> Result<Ports, StartError> {
+    let bind = |port| -> Result<Bound, StartError> {
+        let address = config.server.bind(port)?;
+        let bound = Bound::new(address)
+            .map_err(|error| ProcessError::listen("broker", address, "listenPort", error))?;
+        Ok(bound)
+    };
+    let port = config.server.listen_port;
+    // Port 0 takes any port, as tests do; nothing says that the one two below is free as well.
+    let fast = port.checked_sub(2).filter(|fast| *fast > 0);
+    Ok(Ports {
+        main: bind(port)?,
+        fast: fast.map(bind).transpose()?,
+    })
+}
+
+fn millis(value: i64) -> Duration {
+    Duration::from_millis(value.unsigned_abs())
+}

@@ -4,7 +4,9 @@
 //! Values are those of Apache 5.5.0: `RequestCode`, `ResponseCode`, `RemotingSysResponseCode`,
 //! `LanguageCode` and `MQVersion`.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Defines the constants of a code type and the way back from a number to its name.
 macro_rules! codes {
@@ -378,6 +380,19 @@ impl Language {
     #[inline]
     pub fn code(self) -> u8 {
         self as u8
+    }
+}
+
+impl Serialize for Language {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Language {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        Ok(text.parse().map_or_else(|_| Self::from_name(&text), Self::from_u8))
     }
 }
 

@@ -249,7 +249,10 @@ impl Server {
         service: Arc<S>,
         limits: Limits,
     ) -> io::Result<Self> {
-        let listener = listen(address)?;
+        Bound::new(address)?.serve(service, limits)
+    }
+
+    fn on<S: Service>(listener: TcpListener, service: Arc<S>, limits: Limits) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let shared = Shared::new(limits);
         let (stop, stopped) = watch::channel(false);
@@ -323,20 +326,50 @@ impl Drop for Server {
     }
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = socket2::Socket::new(
-        socket2::Domain::for_address(address),
-        socket2::Type::STREAM.cloexec().nonblocking(),
-        Some(socket2::Protocol::TCP),
-    )?;
-    if address.is_ipv6() {
-        // One socket for both families where the wildcard is asked for.
-        socket.set_only_v6(false)?;
+/// An address that is ours, but on which nobody can connect yet: a server that takes any port
+/// learns it before it has anything to serve.
+#[derive(Debug)]
+pub struct Bound(socket2::Socket);
+
+impl Bound {
+    /// Binds `address`; port 0 takes any free port.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub fn new(address: SocketAddr) -> io::Result<Self> {
+        let socket = socket2::Socket::new(
+            socket2::Domain::for_address(address),
+            socket2::Type::STREAM.cloexec().nonblocking(),
+            Some(socket2::Protocol::TCP),
+        )?;
+        if address.is_ipv6() {
+            // One socket for both families where the wildcard is asked for.
+            socket.set_only_v6(false)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        Ok(Self(socket))
     }
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(1024)?;
-    TcpListener::from_std(socket.into())
+
+    /// The address, with its real port.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.0
+            .local_addr()?
+            .as_socket()
+            .ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+
+    /// Accepts connections and serves them until [`Server::close`].
+    ///
+    /// # Errors
+    /// Another process listens on the address.
+    pub fn serve<S: Service>(self, service: Arc<S>, limits: Limits) -> io::Result<Server> {
+        self.0.listen(1024)?;
+        Server::on(TcpListener::from_std(self.0.into())?, service, limits)
+    }
 }
 
 async fn accept<S: Service>(

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Everything in one process, with an embedded name server.
+
+use std::{
+    io::Write as _,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use aerobee_broker::Broker;
+use aerobee_daemon::{Shutdown, logging::LogFlags};
+use aerobee_namesrv::Namesrv;
+use clap::Args as ClapArgs;
+
+use crate::Error;
+
+/// Flags of the standalone server.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Args {
+    /// Directory of everything that is kept
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    data: PathBuf,
+
+    /// Address to listen on and to give to clients; not loopback, it opens the server to others
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    host: IpAddr,
+
+    /// Port of the name server
+    #[arg(long, value_name = "PORT", default_value_t = 9876)]
+    namesrv_port: u16,
+
+    /// Port of the broker; the fast port is two below
+    #[arg(long, value_name = "PORT", default_value_t = 10911)]
+    broker_port: u16,
+
+    /// A broker.conf with Apache's keys; the flags here go before it
+    #[arg(short = 'c', long = "configFile", value_name = "FILE")]
+    config_file: Option<PathBuf>,
+
+    #[expect(missing_docs, reason = "a doc comment would replace the help text")]
+    #[command(flatten)]
+    pub(crate) log: LogFlags,
+}
+
+/// Runs name server and broker until `shutdown` is requested.
+pub(crate) async fn run(args: Args, shutdown: Shutdown) -> Result<(), Error> {
+    let namesrv = start_namesrv(&args).await?;
+    let broker = match start_broker(&args, namesrv.address()).await {
+        Ok(broker) => broker,
+        Err(error) => {
+            namesrv.stop().await;
+            return Err(error);
+        }
+    };
+    greet(&args, &namesrv, &broker);
+    shutdown.requested().await;
+    tracing::info!("stopping");
+    aerobee_broker::run::stop(broker).await;
+    namesrv.stop().await;
+    Ok(())
+}
+
+async fn start_namesrv(args: &Args) -> Result<Namesrv, Error> {
+    let mut config = aerobee_namesrv::Config::default();
+    config.server.listen_port = args.namesrv_port;
+    config.server.bind_address = args.host.to_string();
+    let directory = args.data.join("namesrv");
+    config.namesrv.kv_config_path = directory.join("kvConfig.json").display().to_string();
+    config.namesrv.config_store_path = directory.join("namesrv.properties").display().to_string();
+    Ok(Namesrv::start(config).await?)
+}
+
+async fn start_broker(args: &Args, namesrv: SocketAddr) -> Result<Broker, Error> {
+    let mut config = aerobee_broker::run::load(args.config_file.as_deref())?;
+    config.broker.namesrv_addr = Some(namesrv.to_string());
+    config.broker.broker_ip1 = args.host.to_string();
+    config.broker.broker_ip2 = args.host.to_string();
+    if args.config_file.is_none() {
+        config.broker.broker_name = "broker-a".to_owned();
+    }
+    config.server.bind_address = args.host.to_string();
+    config.server.listen_port = args.broker_port;
+    config.store.store_path_root_dir = args.data.join("store").display().to_string();
+    Ok(Broker::start(config).await?)
+}
+
+/// Says what listens where, and a first thing to try.
+fn greet(args: &Args, namesrv: &Namesrv, broker: &Broker) {
+    let fast = broker
+        .fast_address()
+        .map_or_else(String::new, |fast| format!(", fast port {}", fast.port()));
+    let text = format!(
+        "aerobee {version} is ready\n\
+         \x20 name server  {namesrv}\n\
+         \x20 broker       {broker}{fast}\n\
+         \x20 data         {data}\n\
+         Point a RocketMQ client at it: name server address {namesrv}. To see it move:\n\
+         \x20 aerobee bench send --namesrv {namesrv} --count 10000\n\
+         Ctrl-C stops it; data stays.\n",
+        version = env!("CARGO_PKG_VERSION"),
+        namesrv = namesrv.address(),
+        broker = broker.address(),
+        data = args.data.display(),
+    );
+    // Nobody may be reading; the log says the rest.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}

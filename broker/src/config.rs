@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Keys of `broker.conf`, with Apache's names and defaults (`BrokerConfig`, `MessageStoreConfig`,
+//! `NettyServerConfig`). Keys of Apache that have no effect here are kept and read back, but said to
+//! be unknown once at start.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
+    sync::Arc,
+};
+
+use aerobee_daemon::{Config as Loaded, config, config_enum, config_parts, flags::user_home};
+use aerobee_message::properties::{Properties, keys};
+use arc_swap::{ArcSwap, Guard};
+
+use crate::{
+    error::StartError,
+    topics::{PERM_READ, PERM_WRITE},
+};
+
+config_enum! {
+    /// Role of a broker. Only masters without a slave to wait for exist yet.
+    pub enum BrokerRole {
+        /// Answers without waiting for slaves.
+        AsyncMaster = "ASYNC_MASTER",
+        /// Waits for slaves, if `inSyncReplicas` asks for more than one replica.
+        SyncMaster = "SYNC_MASTER",
+        /// Copies a master.
+        Slave = "SLAVE",
+    }
+}
+
+config_enum! {
+    /// When a message is acknowledged.
+    pub enum FlushDiskType {
+        /// When it is in the operating system's memory.
+        AsyncFlush = "ASYNC_FLUSH",
+        /// When it is on the disk.
+        SyncFlush = "SYNC_FLUSH",
+    }
+}
+
+config! {
+    /// Who the broker is and what it allows.
+    pub struct BrokerKeys {
+        /// Name servers, separated by ';'.
+        "namesrvAddr" important => namesrv_addr: Option<String> = None,
+        /// Name of the broker; a master and its slaves share it.
+        "brokerName" important => broker_name: String = default_broker_name(),
+        /// Cluster that the broker belongs to.
+        "brokerClusterName" important => broker_cluster_name: String = "DefaultCluster".to_owned(),
+        /// 0 is the master.
+        "brokerId" important => broker_id: i64 [0..=i64::MAX] = 0,
+        /// Address at which clients reach the broker.
+        "brokerIP1" important => broker_ip1: String = local_address().to_string(),
+        /// Address at which slaves reach the broker.
+        "brokerIP2" => broker_ip2: String = local_address().to_string(),
+        /// Permission of all topics together: 4 read, 2 write.
+        "brokerPermission" => broker_permission: i32 [0..=7] = 6,
+        /// Queues of topics that are created on their own.
+        "defaultTopicQueueNums" => default_topic_queue_nums: i32 [1..=65_536] = 8,
+        /// Whether a first message creates its topic.
+        "autoCreateTopicEnable" important => auto_create_topic_enable: bool = true,
+        /// Whether the cluster's name is a topic to create others after.
+        "clusterTopicEnable" => cluster_topic_enable: bool = true,
+        /// Whether the broker's name is a topic to create others after.
+        "brokerTopicEnable" => broker_topic_enable: bool = true,
+        /// Whether consumers create their group by using it.
+        "autoCreateSubscriptionGroup" important => auto_create_subscription_group: bool = true,
+        /// Whether consumers of the system create their group by using it.
+        "enableCreateSysGroup" => enable_create_sys_group: bool = true,
+        /// Whether the topic of system traces exists.
+        "traceTopicEnable" => trace_topic_enable: bool = false,
+        /// Name of the topic of system traces.
+        "msgTraceTopicName" => msg_trace_topic_name: String = "RMQ_SYS_TRACE_TOPIC".to_owned(),
+        /// Whether clients are told to trace.
+        "traceOn" => trace_on: bool = true,
+        /// Region that messages are marked with.
+        "regionId" => region_id: String = "DefaultRegion".to_owned(),
+        /// Whether pulls are held as long as the client asks for.
+        "longPollingEnable" => long_polling_enable: bool = true,
+        /// How long pulls are held without long polling, ms.
+        "shortPollingTimeMills" => short_polling_time_mills: i64 [0..=29_000] = 1_000,
+        /// Whether members are told that their group has changed.
+        "notifyConsumerIdsChangedEnable" => notify_consumer_ids_changed_enable: bool = true,
+        /// Whether they are told at once.
+        "realTimeNotifyConsumerChange" => real_time_notify_consumer_change: bool = true,
+        /// How often committed offsets are written, ms.
+        "flushConsumerOffsetInterval" => flush_consumer_offset_interval: i64 [100..=600_000] = 5_000,
+        /// How often the broker registers with name servers, ms; at least 10 s, at most 60 s.
+        "registerNameServerPeriod" => register_name_server_period: i64 [1_000..=600_000] = 30_000,
+        /// Longest time for a registration, ms.
+        "registerBrokerTimeoutMills" => register_broker_timeout_mills: i64 [100..=600_000] = 24_000,
+        /// Sends are refused before this time, ms since 1970; 0 for never.
+        "startAcceptSendRequestTimeStamp" => start_accept_send_request_time_stamp: i64 = 0,
+        /// Queues of the topic of the pop machinery.
+        "reviveQueueNum" => revive_queue_num: i32 [1..=1024] = 8,
+    }
+}
+
+config! {
+    /// The store.
+    pub struct StoreKeys {
+        /// Directory of everything that is kept.
+        "storePathRootDir" important => store_path_root_dir: String = user_home().join("store").display().to_string(),
+        /// Directory of the commit log, else `commitlog` below the root.
+        "storePathCommitLog" important => store_path_commit_log: Option<String> = None,
+        /// Size of a file of the commit log, bytes.
+        "mappedFileSizeCommitLog" => mapped_file_size_commit_log: i64 [4_096..=2_147_479_552] = 1 << 30,
+        /// Size of a file of a consume queue, bytes; rounded up to whole entries of 20.
+        "mappedFileSizeConsumeQueue" => mapped_file_size_consume_queue: i64 [20..=2_147_479_552] = 6_000_000,
+        /// When a message is acknowledged.
+        "flushDiskType" important => flush_disk_type: FlushDiskType = FlushDiskType::AsyncFlush,
+        /// Longest time that written bytes wait for a flush under asynchronous flush, ms.
+        "flushIntervalCommitLog" => flush_interval_commit_log: i64 [1..=60_000] = 500,
+        /// How often consume queues are flushed, ms.
+        "flushIntervalConsumeQueue" => flush_interval_consume_queue: i64 [1..=60_000] = 1_000,
+        /// Longest time that a producer waits for the disk under synchronous flush, ms.
+        "syncFlushTimeout" => sync_flush_timeout: i64 [1..=600_000] = 5_000,
+        /// Longest body, bytes; a batch counts as one.
+        "maxMessageSize" => max_message_size: i32 [1..=16_000_000] = 4 << 20,
+        /// Role of the broker.
+        "brokerRole" important => broker_role: BrokerRole = BrokerRole::AsyncMaster,
+        /// Replicas, the master included, that a message needs.
+        "inSyncReplicas" => in_sync_replicas: i32 [1..=64] = 1,
+        /// Longest time that the log may be locked before sends are refused, ms.
+        "osPageCacheBusyTimeOutMills" => os_page_cache_busy_time_out_mills: i64 [1..=10_000_000] = 1_000,
+        /// Most messages of a pull that are in memory.
+        "maxTransferCountOnMessageInMemory" => max_transfer_count_on_message_in_memory: i32 [1..=100_000] = 32,
+        /// Most bytes of a pull that are in memory.
+        "maxTransferBytesOnMessageInMemory" => max_transfer_bytes_on_message_in_memory: i32 [1..=15_000_000] = 262_144,
+        /// Most messages of a pull that have to be read from the disk.
+        "maxTransferCountOnMessageInDisk" => max_transfer_count_on_message_in_disk: i32 [1..=100_000] = 8,
+        /// Most bytes of a pull that have to be read from the disk.
+        "maxTransferBytesOnMessageInDisk" => max_transfer_bytes_on_message_in_disk: i32 [1..=15_000_000] = 65_536,
+        /// Port of replication; 0 is the listen port and one.
+        "haListenPort" => ha_listen_port: u16 = 0,
+        /// Hours that files of the commit log are kept.
+        "fileReservedTime" important => file_reserved_time: i32 [1..=1_000_000] = 72,
+        /// Hours of the day at which old files are deleted, separated by ';'.
+        "deleteWhen" important => delete_when: String = "04".to_owned(),
+    }
+}
+
+config! {
+    /// Listening.
+    pub struct ServerKeys {
+        /// Port of the broker; the port two below is the fast port.
+        "listenPort" important => listen_port: u16 = 10_911,
+        /// Address to listen on.
+        "bindAddress" => bind_address: String = "0.0.0.0".to_owned(),
+        /// A connection without a byte for so long is closed, s.
+        "serverChannelMaxIdleTimeSeconds" => server_channel_max_idle_time_seconds: i32 [1..=86_400] = 120,
+    }
+}
+
+config_parts! {
+    /// All keys of a broker.
+    pub struct Keys {
+        /// Who it is and what it allows.
+        pub broker: BrokerKeys,
+        /// The store.
+        pub store: StoreKeys,
+        /// Listening.
+        pub server: ServerKeys,
+    }
+}
+
+/// The configuration of a broker, unknown keys included.
+pub type Config = Loaded<Keys>;
+
+impl ServerKeys {
+    /// Where to listen on `port`.
+    ///
+    /// # Errors
+    /// `bindAddress` is no IP address.
+    pub fn bind(&self, port: u16) -> Result<SocketAddr, StartError> {
+        parse_ip("bindAddress", &self.bind_address).map(|ip| SocketAddr::new(ip, port))
+    }
+}
+
+fn parse_ip(key: &'static str, text: &str) -> Result<IpAddr, StartError> {
+    text.parse().map_err(|_| StartError::NotAnIp {
+        key,
+        value: text.to_owned(),
+    })
+}
+
+fn default_broker_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "DEFAULT_BROKER".to_owned())
+}
+
+/// The address of this machine that others most likely reach: the one from which a packet would
+/// leave. Nothing is sent.
+fn local_address() -> IpAddr {
+    let outward = || {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
+        socket.local_addr()
+    };
+    match outward() {
+        Ok(address) if !address.ip().is_unspecified() => address.ip(),
+        _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
+    }
+}
+
+/// Who the broker is; fixed while it runs.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Its cluster.
+    pub cluster: String,
+    /// Its name.
+    pub broker_name: String,
+    /// 0 is the master.
+    pub broker_id: i64,
+    /// Where clients reach it; messages carry it as their store host.
+    pub address: SocketAddr,
+    /// Where slaves reach it.
+    pub ha_address: SocketAddr,
+    /// Region that messages are marked with.
+    pub region: String,
+    /// Whether clients are told to trace.
+    pub trace_on: bool,
+    /// The properties that every message gets, in their stored form.
+    pub properties: Vec<u8>,
+}
+
+impl Identity {
+    /// Of a broker that listens on `port`.
+    ///
+    /// # Errors
+    /// An address to advertise is none.
+    pub fn new(keys: &Keys, port: u16) -> Result<Self, StartError> {
+        let address = |key: &'static str, ip: &str, port: u16| {
+            parse_ip(key, ip).map(|ip| SocketAddr::new(ip, port))
+        };
+        let ha_port = match keys.store.ha_listen_port {
+            0 => port.saturating_add(1),
+            port => port,
+        };
+        let broker = &keys.broker;
+        let mut properties = Vec::new();
+        let trace_on = if broker.trace_on { "true" } else { "false" };
+        Properties::push(&mut properties, keys::MSG_REGION, &broker.region_id);
+        Properties::push(&mut properties, keys::TRACE_ON, trace_on);
+        Properties::push(&mut properties, keys::CLUSTER, &broker.broker_cluster_name);
+        Ok(Self {
+            cluster: broker.broker_cluster_name.clone(),
+            broker_name: broker.broker_name.clone(),
+            broker_id: broker.broker_id,
+            address: address("brokerIP1", &broker.broker_ip1, port)?,
+            ha_address: address("brokerIP2", &broker.broker_ip2, ha_port)?,
+            region: broker.region_id.clone(),
+            trace_on: broker.trace_on,
+            properties,
+        })
+    }
+}
+
+/// What may change while the broker runs; read anew for each request.
+#[derive(Debug)]
+pub struct Switches {
+    config: ArcSwap<Config>,
+}
+
+impl Switches {
+    /// Starts with this configuration.
+    pub fn new(config: Config) -> Arc<Self> {
+        Arc::new(Self {
+            config: ArcSwap::from_pointee(config),
+        })
+    }
+
+    /// The configuration as it is now.
+    pub fn config(&self) -> Guard<Arc<Config>> {
+        self.config.load()
+    }
+
+    /// Takes a new configuration.
+    pub fn replace(&self, config: Config) {
+        self.config.store(Arc::new(config));
+    }
+
+    pub(crate) fn readable(&self) -> bool {
+        self.config().broker.broker_permission & PERM_READ != 0
+    }
+
+    pub(crate) fn writable(&self) -> bool {
+        self.config().broker.broker_permission & PERM_WRITE != 0
+    }
+
+    pub(crate) fn long_polling(&self) -> bool {
+        self.config().broker.long_polling_enable
+    }
+
+    pub(crate) fn short_polling_millis(&self) -> u64 {
+        self.config().broker.short_polling_time_mills.unsigned_abs()
+    }
+
+    pub(crate) fn max_message_bytes(&self) -> usize {
+        self.config().store.max_message_size.unsigned_abs() as usize
+    }
+
+    pub(crate) fn page_cache_busy_millis(&self) -> i64 {
+        self.config().store.os_page_cache_busy_time_out_mills
+    }
+
+    pub(crate) fn accepts_sends_from(&self) -> i64 {
+        self.config().broker.start_accept_send_request_time_stamp
+    }
+}

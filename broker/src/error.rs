@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Why a broker does not start, or does not stop cleanly.
+
+use aerobee_daemon::{persist, properties};
+
+use crate::table::PersistError;
+
+/// Why a broker did not start: one line with the cause and the fix.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Ports, directories, configuration.
+    #[error(transparent)]
+    Process(#[from] aerobee_daemon::StartError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] aerobee_store::OpenError),
+    /// The configuration asks for something that this version does not do.
+    #[error("{key} = {value}: {reason}")]
+    Unsupported {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// What to do instead.
+        reason: &'static str,
+    },
+    /// An address to listen on or to advertise is none.
+    #[error("{key} = {value:?} is not an IP address: brokerIP1 is where clients reach this broker, bindAddress is where it listens")]
+    NotAnIp {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// Opening was interrupted by the end of the process.
+    #[error("starting was interrupted")]
+    Interrupted,
+}
+
+impl From<persist::Error> for StartError {
+    fn from(error: persist::Error) -> Self {
+        Self::Process(error.into())
+    }
+}
+
+impl From<properties::Error> for StartError {
+    fn from(error: properties::Error) -> Self {
+        Self::Process(aerobee_daemon::config::Error::from(error).into())
+    }
+}
+
+/// Why a broker did not stop cleanly: what was acknowledged is safe, but the next start recovers.
+#[derive(Debug, thiserror::Error)]
+pub enum StopError {
+    /// A table could not be written.
+    #[error(transparent)]
+    Table(#[from] PersistError),
+    /// The store could not be closed.
+    #[error(transparent)]
+    Store(#[from] aerobee_store::CloseError),
+    /// Stopping was interrupted.
+    #[error("stopping was interrupted")]
+    Interrupted,
+}

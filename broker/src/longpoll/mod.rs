@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Requests that wait for messages.
+
+pub(crate) mod pull;

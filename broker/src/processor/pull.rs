@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: Apache-2.0
+//! PULL_MESSAGE (11) and LITE_PULL_MESSAGE (361). Apache: `PullMessageProcessor`.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use aerobee_message::tags::TagFilter;
+use aerobee_remoting::{
+    Corked, Reply, ResponseCode,
+    call::Call,
+    header::pull::{COMMIT_OFFSET, PullMessage, PullReply, SUBSCRIPTION, SUSPEND},
+};
+use aerobee_store::{Access, Read, ReadLimits, ReadStatus, Store};
+use smallvec::SmallVec;
+
+use crate::{
+    clients::consumers::Consumers,
+    config::Switches,
+    groups::{Group, Groups},
+    longpoll::pull::{HeldPull, HeldPulls},
+    offsets::Offsets,
+    processor::Turn,
+    topics::{PERM_READ, QueueSlot, Topic, Topics},
+};
+
+/// Longest time a pull is held, whatever the client asks for: below the 30 s that SDKs wait.
+const SUSPEND_MAX: Duration = Duration::from_secs(29);
+
+/// Answers pulls.
+pub(crate) struct Pull {
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) groups: Arc<Groups>,
+    pub(crate) consumers: Arc<Consumers>,
+    pub(crate) offsets: Arc<Offsets>,
+    pub(crate) switches: Arc<Switches>,
+    pub(crate) puller: Arc<Puller>,
+    pub(crate) held: Arc<HeldPulls>,
+}
+
+/// Why a pull is refused before anything is read.
+struct Refusal {
+    code: ResponseCode,
+    remark: String,
+    forbidden: Option<i32>,
+}
+
+impl Refusal {
+    #[cold]
+    fn new(code: ResponseCode, remark: String) -> Self {
+        Self {
+            code,
+            remark,
+            forbidden: None,
+        }
+    }
+
+    #[cold]
+    fn forbidden(kind: i32, remark: String) -> Self {
+        Self {
+            code: ResponseCode::NO_PERMISSION,
+            remark,
+            forbidden: Some(kind),
+        }
+    }
+}
+
+/// What the checks found.
+struct Allowed {
+    topic: Arc<Topic>,
+    slot: Arc<QueueSlot>,
+    group: Arc<Group>,
+    filter: TagFilter,
+}
+
+impl Pull {
+    pub(crate) fn handle(&self, turn: &mut Turn, call: Call<'_, PullMessage<'_>>) {
+        let Call { request, reply, .. } = call;
+        match self.check(turn, &request) {
+            Ok(allowed) => self.pull(&request, allowed, reply),
+            Err(refusal) => refuse(refusal, reply),
+        }
+    }
+
+    fn check(&self, turn: &mut Turn, request: &PullMessage<'_>) -> Result<Allowed, Refusal> {
+        if !self.switches.readable() {
+            let remark = "the broker is not readable: its brokerPermission lacks 4 (read)";
+            return Err(Refusal::forbidden(1, remark.to_owned()));
+        }
+        let group = self
+            .groups
+            .find_or_create(request.consumer_group)
+            .map_err(|error| {
+                let remark = format!(
+                    "subscription group [{}] does not exist, {error}",
+                    request.consumer_group
+                );
+                Refusal::new(ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST, remark)
+            })?;
+        if !group.consume_enable() {
+            let remark = format!(
+                "subscription group no permission, {}: consumeEnable is false",
+                request.consumer_group
+            );
+            return Err(Refusal::forbidden(2, remark));
+        }
+        let Some(topic) = turn.topic(&self.topics, request.topic) else {
+            let remark = format!(
+                "topic[{}] not exist, apply first please! Create it, or send a first message where autoCreateTopicEnable is on",
+                request.topic
+            );
+            return Err(Refusal::new(ResponseCode::TOPIC_NOT_EXIST, remark));
+        };
+        let topic = Arc::clone(topic);
+        if topic.perm() & PERM_READ == 0 {
+            let remark = format!("the topic[{}] pulling message is forbidden", request.topic);
+            return Err(Refusal::forbidden(3, remark));
+        }
+        let queues = topic.read_queues();
+        let slot = (0..queues)
+            .contains(&request.queue_id)
+            .then(|| topic.queue(request.queue_id))
+            .flatten()
+            .ok_or_else(|| {
+                let remark = format!(
+                    "queueId[{}] is illegal, topic:[{}] topicConfig.readQueueNums:[{queues}]",
+                    request.queue_id, request.topic
+                );
+                Refusal::new(ResponseCode::INVALID_PARAMETER, remark)
+            })?;
+        let filter = if request.sys_flag & SUBSCRIPTION != 0 {
+            self.filter_of_request(request)?
+        } else {
+            self.filter_of_heartbeat(request, &group)?
+        };
+        Ok(Allowed {
+            topic,
+            slot,
+            group,
+            filter,
+        })
+    }
+
+    fn filter_of_request(&self, request: &PullMessage<'_>) -> Result<TagFilter, Refusal> {
+        check_expression_type(request.expression_type)?;
+        TagFilter::parse(request.subscription.unwrap_or_default()).map_err(|_| {
+            Refusal::new(
+                ResponseCode::SUBSCRIPTION_PARSE_FAILED,
+                "parse the consumer's subscription failed".to_owned(),
+            )
+        })
+    }
+
+    fn filter_of_heartbeat(
+        &self,
+        request: &PullMessage<'_>,
+        group: &Group,
+    ) -> Result<TagFilter, Refusal> {
+        let missing = |what: &str| {
+            let remark = format!(
+                "the consumer's {what} not exist: group {}, topic {}; the next heartbeat of the consumer brings it",
+                request.consumer_group, request.topic
+            );
+            Refusal::new(ResponseCode::SUBSCRIPTION_NOT_EXIST, remark)
+        };
+        let Some(consumers) = self.consumers.group(request.consumer_group) else {
+            return Err(missing("group info"));
+        };
+        if consumers.is_broadcasting() && !group.consume_broadcast_enable() {
+            let remark = format!(
+                "the consumer group[{}] can not consume by broadcast way",
+                request.consumer_group
+            );
+            return Err(Refusal::forbidden(4, remark));
+        }
+        if self
+            .groups
+            .is_read_forbidden(request.consumer_group, request.topic)
+        {
+            let remark = format!(
+                "the consumer group[{}] is forbidden for topic[{}]",
+                request.consumer_group, request.topic
+            );
+            return Err(Refusal::forbidden(5, remark));
+        }
+        let Some(subscription) = consumers.subscription(request.topic) else {
+            return Err(missing("subscription"));
+        };
+        if subscription.version() < request.sub_version {
+            let remark = format!(
+                "subscription not latest, {} {}",
+                request.consumer_group, request.topic
+            );
+            return Err(Refusal::new(ResponseCode::SUBSCRIPTION_NOT_LATEST, remark));
+        }
+        check_expression_type(Some(subscription.expression_type()))?;
+        Ok(subscription.filter().clone())
+    }
+
+    fn pull(&self, request: &PullMessage<'_>, allowed: Allowed, reply: Reply<'_>) {
+        let Allowed {
+            topic,
+            slot,
+            group,
+            filter,
+        } = allowed;
+        if request.sys_flag & COMMIT_OFFSET != 0 && request.commit_offset >= 0 {
+            self.offsets.commit(
+                request.consumer_group,
+                request.topic,
+                request.queue_id,
+                request.commit_offset,
+            );
+        }
+        let max_messages = u32::try_from(request.max_msg_nums).unwrap_or(0).max(1);
+        let held = |reply: Reply<'_>| HeldPull {
+            reply: reply.defer(),
+            topic: Arc::clone(&topic),
+            offset: request.queue_offset,
+            max_messages,
+            filter: filter.clone(),
+            group_sys_flag: group.sys_flag(),
+            deadline: Instant::now() + suspend_time(request, &self.switches),
+        };
+        let read = self
+            .puller
+            .read(&slot, request.queue_offset, max_messages, &filter, Access::HotOnly);
+        match read.status {
+            ReadStatus::Cold => self.puller.read_later(&slot, held(reply)),
+            status if is_waitable(status, request.queue_offset) && request.sys_flag & SUSPEND != 0 => {
+                self.held.hold(&slot, held(reply));
+            }
+            _ => answer(&read, request.queue_offset, &topic, group.sys_flag(), reply),
+        }
+    }
+}
+
+fn check_expression_type(kind: Option<&str>) -> Result<(), Refusal> {
+    match kind {
+        None | Some("" | "TAG") => Ok(()),
+        Some(_) => Err(Refusal::new(
+            ResponseCode::SYSTEM_ERROR,
+            "The broker does not support consumer to filter message by SQL92".to_owned(),
+        )),
+    }
+}
+
+fn suspend_time(request: &PullMessage<'_>, switches: &Switches) -> Duration {
+    let millis = if switches.long_polling() {
+        u64::try_from(request.suspend_timeout_millis).unwrap_or(0)
+    } else {
+        switches.short_polling_millis()
+    };
+    Duration::from_millis(millis).min(SUSPEND_MAX)
+}
+
+#[cold]
+fn refuse(refusal: Refusal, reply: Reply<'_>) {
+    let header = PullReply {
+        forbidden_type: refusal.forbidden,
+        ..PullReply::default()
+    };
+    reply.respond(refusal.code, &refusal.remark, &header, &[]);
+}
+
+/// Whether the answer would be PULL_NOT_FOUND, which a client may want to wait for.
+fn is_waitable(status: ReadStatus, offset: i64) -> bool {
+    response_code(status, offset) == ResponseCode::PULL_NOT_FOUND
+}
+
+fn response_code(status: ReadStatus, offset: i64) -> ResponseCode {
+    match status {
+        ReadStatus::Found => ResponseCode::SUCCESS,
+        ReadStatus::MessageWasRemoving | ReadStatus::NoMatchedMessage => {
+            ResponseCode::PULL_RETRY_IMMEDIATELY
+        }
+        ReadStatus::NoMatchedLogicQueue | ReadStatus::NoMessageInQueue => {
+            if offset == 0 {
+                ResponseCode::PULL_NOT_FOUND
+            } else {
+                ResponseCode::PULL_OFFSET_MOVED
+            }
+        }
+        ReadStatus::OffsetFoundNull | ReadStatus::OffsetOverflowOne | ReadStatus::Cold => {
+            ResponseCode::PULL_NOT_FOUND
+        }
+        ReadStatus::OffsetOverflowBadly | ReadStatus::OffsetTooSmall => {
+            ResponseCode::PULL_OFFSET_MOVED
+        }
+    }
+}
+
+fn answer(read: &Read, offset: i64, topic: &Topic, group_sys_flag: i32, reply: Reply<'_>) {
+    let header = PullReply {
+        // A master answers for itself; reading from slaves has to be switched on.
+        suggest_which_broker_id: 0,
+        next_begin_offset: read.next,
+        min_offset: read.min,
+        max_offset: read.max,
+        offset_delta: None,
+        topic_sys_flag: Some(topic.sys_flag()),
+        group_sys_flag: Some(group_sys_flag),
+        forbidden_type: None,
+    };
+    let body: SmallVec<[&[u8]; 8]> = read.runs.iter().map(|run| run.as_slice()).collect();
+    let code = response_code(read.status, offset);
+    reply.respond(code, read.status.name(), &header, &body);
+}
+
+/// What became of a held pull that was tried again.
+pub(crate) enum Pulled {
+    Answered,
+    /// Still nothing for it.
+    Nothing(HeldPull),
+}
+
+/// Reads for pulls, held or not.
+#[derive(Debug)]
+pub(crate) struct Puller {
+    store: Arc<Store>,
+}
+
+impl Puller {
+    pub(crate) fn new(store: Arc<Store>) -> Arc<Self> {
+        Arc::new(Self { store })
+    }
+
+    fn read(
+        &self,
+        slot: &QueueSlot,
+        offset: i64,
+        max_messages: u32,
+        filter: &TagFilter,
+        access: Access,
+    ) -> Read {
+        let limits = ReadLimits {
+            max_messages,
+            max_bytes: usize::MAX,
+        };
+        match slot.queue() {
+            Some(queue) => self
+                .store
+                .read(queue, offset, limits, access, |code| filter.matches(code)),
+            None => Read::none(ReadStatus::NoMatchedLogicQueue),
+        }
+    }
+
+    /// Tries a held pull again because something arrived.
+    pub(crate) fn retry(
+        self: &Arc<Self>,
+        slot: &Arc<QueueSlot>,
+        mut pull: HeldPull,
+        corked: &mut Corked,
+    ) -> Pulled {
+        let read = self.read(slot, pull.offset, pull.max_messages, &pull.filter, Access::HotOnly);
+        match read.status {
+            ReadStatus::Cold => {
+                self.read_later(slot, pull);
+                return Pulled::Answered;
+            }
+            ReadStatus::NoMatchedMessage => {
+                // The filter refused what came: wait on, but do not look at it again.
+                pull.offset = read.next;
+                return Pulled::Nothing(pull);
+            }
+            status if is_waitable(status, pull.offset) => return Pulled::Nothing(pull),
+            _ => {}
+        }
+        let reply = corked.attach(pull.reply);
+        answer(&read, pull.offset, &pull.topic, pull.group_sys_flag, reply);
+        Pulled::Answered
+    }
+
+    /// Answers a held pull with whatever there is, as at its deadline.
+    pub(crate) fn answer_held(
+        self: &Arc<Self>,
+        slot: &Arc<QueueSlot>,
+        pull: HeldPull,
+        corked: &mut Corked,
+    ) {
+        if pull.reply.connection().is_closed() {
+            return pull.reply.discard();
+        }
+        let read = self.read(slot, pull.offset, pull.max_messages, &pull.filter, Access::HotOnly);
+        if read.status == ReadStatus::Cold {
+            return self.read_later(slot, pull);
+        }
+        let reply = corked.attach(pull.reply);
+        answer(&read, pull.offset, &pull.topic, pull.group_sys_flag, reply);
+    }
+
+    /// Reads on a thread that may wait for the disk.
+    pub(crate) fn read_later(self: &Arc<Self>, slot: &Arc<QueueSlot>, pull: HeldPull) {
+        let (puller, slot_of_job) = (Arc::clone(self), Arc::clone(slot));
+        let refused = self.store.read_later(Box::new(move |_| {
+            let slot = slot_of_job;
+            let read = puller.read(&slot, pull.offset, pull.max_messages, &pull.filter, Access::Any);
+            answer(&read, pull.offset, &pull.topic, pull.group_sys_flag, pull.reply);
+        }));
+        if refused.is_err() {
+            // The dropped job has answered SYSTEM_ERROR: clients pull again after a pause.
+            tracing::debug!("too many cold reads are waiting");
+        }
+    }
+}

@@ -1,0 +1,712 @@
+// SPDX-License-Identifier: Apache-2.0
+//! SEND_MESSAGE (10), SEND_MESSAGE_V2 (310), SEND_BATCH_MESSAGE (320). Apache:
+//! `SendMessageProcessor`, `AbstractSendMessageProcessor`, `HookUtils`.
+//!
+//! The thread that read the request appends the message and writes the answer. Only what has to
+//! wait for the disk or for a name server leaves it: a topic or queue that has to be created, and
+//! the answer under synchronous flush.
+
+use std::{fmt::Write as _, net::SocketAddr, sync::Arc};
+
+use aerobee_message::{
+    batch, id,
+    properties::{Properties, keys},
+    record::{Record, TagsCode},
+    sysflag, tags, topic as names,
+};
+use aerobee_remoting::{
+    Deferred, Fields, Header as _, Reply, ResponseCode,
+    call::Call,
+    header::send::{SendMessage, SendReply},
+};
+use aerobee_store::{AppendError, Appended, FlushMode, Queue, Store};
+use smallvec::SmallVec;
+
+use crate::{
+    clients::locks::Locks,
+    config::{Identity, Switches},
+    groups::Groups,
+    processor::{
+        Turn,
+        flushed::{Flushing, Unflushed},
+    },
+    registration::Registration,
+    topics::{PERM_READ, PERM_WRITE, QueueSlot, Topic, Topics, Wanted},
+};
+
+/// Senders from this version on say themselves how often a message may be retried.
+const V3_4_9: i32 = 121;
+/// Queues of retry and dead letter topics that a send creates.
+const RETRY_QUEUES: i32 = 1;
+/// Longest properties of a message, bytes.
+const PROPERTIES_MAX_BYTES: usize = i16::MAX as usize;
+
+/// Stores messages of producers.
+pub(crate) struct Send {
+    pub(crate) store: Arc<Store>,
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) groups: Arc<Groups>,
+    pub(crate) locks: Arc<Locks>,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) switches: Arc<Switches>,
+    pub(crate) registration: Arc<Registration>,
+    pub(crate) flushing: Arc<Flushing>,
+}
+
+/// Why a message was not stored.
+struct Refusal {
+    code: ResponseCode,
+    remark: String,
+}
+
+/// What the checks came to.
+enum Checked {
+    Ready(Target),
+    /// Files have to be created, or name servers told, before the message can be stored.
+    NotYet,
+}
+
+/// Where a message goes.
+struct Target {
+    topic: Arc<Topic>,
+    slot: Arc<QueueSlot>,
+    queue_id: i32,
+    /// A message that has failed too often goes to the dead letter topic instead.
+    is_dead_letter: bool,
+}
+
+/// What a request asks for, with the addresses that its message carries.
+struct Incoming<'a> {
+    request: &'a SendMessage<'a>,
+    body: &'a [u8],
+    version: i32,
+    born_host: SocketAddr,
+}
+
+#[cold]
+fn refusal<T>(code: ResponseCode, remark: String) -> Result<T, Refusal> {
+    Err(Refusal { code, remark })
+}
+
+impl Send {
+    #[inline]
+    pub(crate) fn handle(self: &Arc<Self>, turn: &mut Turn, call: Call<'_, SendMessage<'_>>) {
+        let Call {
+            request,
+            body,
+            command,
+            reply,
+        } = call;
+        let incoming = Incoming {
+            request: &request,
+            body,
+            version: command.version,
+            born_host: reply.connection().peer(),
+        };
+        match self.check(turn, &incoming) {
+            Ok(Checked::Ready(target)) => {
+                self.store(turn, &incoming, &target, reply);
+            }
+            Ok(Checked::NotYet) => {
+                let fields = command.fields.to_owned_pairs();
+                let job = Prepared {
+                    fields,
+                    body: body.to_vec(),
+                    version: command.version,
+                    born_host: incoming.born_host,
+                    reply: reply.defer(),
+                };
+                tokio::spawn(Arc::clone(self).prepare(job));
+            }
+            Err(refusal) => reply.fail(refusal.code, refusal.remark),
+        }
+    }
+
+    /// The checks, in Apache's order.
+    fn check(&self, turn: &mut Turn, incoming: &Incoming<'_>) -> Result<Checked, Refusal> {
+        let request = incoming.request;
+        self.check_broker()?;
+        let Some(topic) = turn.topic(&self.topics, request.topic) else {
+            names::validate_topic(request.topic).or_else(|error| {
+                refusal(ResponseCode::INVALID_PARAMETER, error.to_string())
+            })?;
+            self.check_sendable(request.topic, names::is_not_sendable(request.topic))?;
+            return Ok(Checked::NotYet);
+        };
+        let topic = Arc::clone(topic);
+        if !self.switches.writable() && topic.config().order {
+            return refusal(
+                ResponseCode::NO_PERMISSION,
+                format!("the broker[{}] sending message is forbidden", self.identity.address),
+            );
+        }
+        self.check_sendable(request.topic, topic.is_closed_to_clients())?;
+        let queue_id = choose_queue(&topic, request.queue_id)?;
+        let is_retry = request.topic.starts_with(names::RETRY_PREFIX);
+        if request.batch && (is_retry || request.topic.len() > names::TOPIC_MAX_BYTES) {
+            return refusal(
+                ResponseCode::MESSAGE_ILLEGAL,
+                "batch request does not support retry topics or topics longer than 127 bytes".to_owned(),
+            );
+        }
+        if is_retry && self.is_dead_letter(incoming)? {
+            return self.dead_letter_target(request);
+        }
+        Ok(target(topic, queue_id, false))
+    }
+
+    fn check_broker(&self) -> Result<(), Refusal> {
+        let held = self.store.lock_held_millis();
+        if held > self.switches.page_cache_busy_millis() {
+            return refusal(
+                ResponseCode::SYSTEM_BUSY,
+                format!("[PC_SYNCHRONIZED]broker busy, start flow control for a while; the log has been locked for {held} ms"),
+            );
+        }
+        let starts_at = self.switches.accepts_sends_from();
+        if starts_at > 0 && self.store.clock().millis() < starts_at {
+            return refusal(
+                ResponseCode::SYSTEM_ERROR,
+                format!("broker unable to service, until {starts_at} (startAcceptSendRequestTimeStamp)"),
+            );
+        }
+        Ok(())
+    }
+
+    fn check_sendable(&self, topic: &str, is_closed: bool) -> Result<(), Refusal> {
+        if is_closed {
+            return refusal(
+                ResponseCode::NO_PERMISSION,
+                format!("Sending message to topic[{topic}] is forbidden."),
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether a message for a retry topic has had its attempts. Apache: `handleRetryAndDLQ`.
+    fn is_dead_letter(&self, incoming: &Incoming<'_>) -> Result<bool, Refusal> {
+        let request = incoming.request;
+        let name = names::group_of_retry_topic(request.topic);
+        let group = match self.groups.find_or_create(name) {
+            Ok(group) => group,
+            Err(_) => {
+                return refusal(
+                    ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST,
+                    format!("subscription group not exist, {name}"),
+                );
+            }
+        };
+        let most = match request.max_reconsume_times {
+            Some(most) if incoming.version >= V3_4_9 => most,
+            _ => group.retry_max_times(),
+        };
+        // Only an orderly consumer holds locks, and it sends a message here when it gives it up.
+        Ok(request.reconsume_times > most || self.locks.has_any(name))
+    }
+
+    fn dead_letter_target(&self, request: &SendMessage<'_>) -> Result<Checked, Refusal> {
+        let group = names::group_of_retry_topic(request.topic);
+        let Some(topic) = self.topics.find(&names::dead_letter_topic(group)) else {
+            return Ok(Checked::NotYet);
+        };
+        Ok(target(topic, 0, true))
+    }
+
+    /// Creates what a message needs, then stores it.
+    async fn prepare(self: Arc<Self>, job: Prepared) {
+        let fields = Fields::owned(&job.fields);
+        let request = match SendMessage::read(&fields) {
+            Ok(request) => request,
+            Err(error) => return job.reply.fail(ResponseCode::SYSTEM_ERROR, error),
+        };
+        let incoming = Incoming {
+            request: &request,
+            body: &job.body,
+            version: job.version,
+            born_host: job.born_host,
+        };
+        if let Err(refusal) = self.create_topics(&incoming).await {
+            return job.reply.fail(refusal.code, refusal.remark);
+        }
+        let mut turn = Turn::default();
+        let target = match self.check(&mut turn, &incoming) {
+            Ok(Checked::Ready(target)) => target,
+            Ok(Checked::NotYet) => match self.create_queue(&mut turn, &incoming).await {
+                Ok(target) => target,
+                Err(refusal) => return job.reply.fail(refusal.code, refusal.remark),
+            },
+            Err(refusal) => return job.reply.fail(refusal.code, refusal.remark),
+        };
+        self.store(&mut turn, &incoming, &target, job.reply);
+        turn.deliver(&self.flushing.held);
+    }
+
+    async fn create_topics(&self, incoming: &Incoming<'_>) -> Result<(), Refusal> {
+        let request = incoming.request;
+        let is_retry = request.topic.starts_with(names::RETRY_PREFIX);
+        let unit = i32::from(request.unit_mode);
+        let mut created = Vec::new();
+        if self.topics.find(request.topic).is_none() {
+            let wanted = Wanted {
+                template: request.default_topic,
+                queues: request.default_topic_queue_nums,
+                sys_flag: unit,
+            };
+            match self.topics.create_from_template(request.topic, wanted) {
+                Some(topic) => created.push(topic),
+                None if is_retry => {
+                    let perm = PERM_READ | PERM_WRITE;
+                    let flag = unit << 1;
+                    created.push(self.topics.ensure(request.topic, RETRY_QUEUES, perm, flag));
+                }
+                None => {
+                    return refusal(
+                        ResponseCode::TOPIC_NOT_EXIST,
+                        format!(
+                            "topic[{}] not exist, apply first please! It was not created on its own because the template topic[{}] does not exist here or may not be inherited (autoCreateTopicEnable)",
+                            request.topic, request.default_topic
+                        ),
+                    );
+                }
+            }
+        }
+        if is_retry && self.is_dead_letter(incoming)? {
+            let name = names::dead_letter_topic(names::group_of_retry_topic(request.topic));
+            let perm = PERM_READ | PERM_WRITE;
+            created.push(self.topics.ensure(&name, RETRY_QUEUES, perm, 0));
+        }
+        for (topic, generation) in created {
+            let Some(generation) = generation else {
+                continue;
+            };
+            if let Err(error) = self.topics.durable(generation).await {
+                return refusal(ResponseCode::SYSTEM_ERROR, error.to_string());
+            }
+            // Others find the new topic only when the name servers know it.
+            self.registration.announce(vec![(*topic.config()).clone()]).await;
+        }
+        Ok(())
+    }
+
+    async fn create_queue(
+        &self,
+        turn: &mut Turn,
+        incoming: &Incoming<'_>,
+    ) -> Result<Target, Refusal> {
+        let request = incoming.request;
+        let is_dead_letter =
+            request.topic.starts_with(names::RETRY_PREFIX) && self.is_dead_letter(incoming)?;
+        let name = if is_dead_letter {
+            names::dead_letter_topic(names::group_of_retry_topic(request.topic))
+        } else {
+            request.topic.to_owned()
+        };
+        let Some(topic) = turn.topic(&self.topics, &name).cloned() else {
+            return refusal(
+                ResponseCode::TOPIC_NOT_EXIST,
+                format!("topic[{name}] not exist, apply first please! It has just been deleted"),
+            );
+        };
+        let queue_id = if is_dead_letter {
+            0
+        } else {
+            choose_queue(&topic, request.queue_id)?
+        };
+        let Some(slot) = topic.queue(queue_id) else {
+            return illegal_queue(&topic, queue_id);
+        };
+        let (store, created) = (Arc::clone(&self.store), Arc::clone(&slot));
+        let job = move || created.create_queue(&store).map(|_| ());
+        match tokio::task::spawn_blocking(job).await {
+            Ok(Ok(())) => Ok(Target {
+                topic,
+                slot,
+                queue_id,
+                is_dead_letter,
+            }),
+            Ok(Err(error)) => Err(refusal_of(&error)),
+            Err(_) => refusal(
+                ResponseCode::SYSTEM_ERROR,
+                "creating the queue was interrupted".to_owned(),
+            ),
+        }
+    }
+
+    #[inline]
+    fn store(&self, turn: &mut Turn, incoming: &Incoming<'_>, target: &Target, reply: Reply<'_>) {
+        let Some(queue) = target.slot.queue() else {
+            return reply.fail(ResponseCode::SYSTEM_ERROR, "the queue is not there");
+        };
+        if incoming.request.batch {
+            self.store_batch(turn, incoming, target, queue, reply);
+        } else {
+            self.store_one(turn, incoming, target, queue, reply);
+        }
+    }
+
+    #[inline]
+    fn store_one(
+        &self,
+        turn: &mut Turn,
+        incoming: &Incoming<'_>,
+        target: &Target,
+        queue: &Queue,
+        reply: Reply<'_>,
+    ) {
+        let request = incoming.request;
+        let scan = Scan::of(request.properties.as_bytes());
+        if let Err(refusal) = self.check_message(incoming, &scan) {
+            return reply.fail(refusal.code, refusal.remark);
+        }
+        let made_key;
+        let unique_key = match scan.unique_key {
+            Some(key) => key,
+            None => {
+                made_key = id::unique_key();
+                made_key.as_str()
+            }
+        };
+        let rebuilt;
+        let mut pieces: SmallVec<[&[u8]; 6]> = SmallVec::new();
+        if scan.has_broker_keys || target.is_dead_letter {
+            rebuilt = rebuild(request.properties.as_bytes(), target.is_dead_letter);
+            pieces.push(&rebuilt);
+        } else if !request.properties.is_empty() {
+            pieces.push(request.properties.as_bytes());
+            if !request.properties.ends_with('\u{2}') {
+                pieces.push(b"\x02");
+            }
+        }
+        pieces.push(&self.identity.properties);
+        if scan.unique_key.is_none() {
+            let name: &[u8] = keys::UNIQ_KEY.as_bytes();
+            pieces.extend_from_slice(&[name, b"\x01", unique_key.as_bytes(), b"\x02"]);
+        }
+        let properties_bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
+        if properties_bytes > PROPERTIES_MAX_BYTES {
+            return reply.fail(
+                ResponseCode::MESSAGE_ILLEGAL,
+                format_args!("message properties length is {properties_bytes}, the limit is {PROPERTIES_MAX_BYTES} bytes"),
+            );
+        }
+        let record = Record {
+            topic: target.topic.name(),
+            queue_id: target.queue_id,
+            flag: request.flag,
+            sys_flag: stored_sys_flag(request.sys_flag, &target.topic),
+            born_timestamp: request.born_timestamp,
+            born_host: incoming.born_host,
+            store_host: self.identity.address,
+            reconsume_times: request.reconsume_times,
+            prepared_transaction_offset: 0,
+            body: incoming.body,
+            properties: &pieces,
+            tags_code: TagsCode::Hash(scan.tags.map_or(0, tags::code_of)),
+        };
+        match self.store.append(queue, &record) {
+            Ok(appended) => {
+                let stored = Stored {
+                    target,
+                    first: appended,
+                    transaction_id: unique_key,
+                    waits: scan.waits,
+                };
+                self.stored(turn, &stored, &[appended], reply);
+            }
+            Err(error) => fail(&error, reply),
+        }
+    }
+
+    fn check_message(&self, incoming: &Incoming<'_>, scan: &Scan<'_>) -> Result<(), Refusal> {
+        let request = incoming.request;
+        let limit = self.switches.max_message_bytes();
+        if incoming.body.is_empty() || incoming.body.len() > limit {
+            return refusal(
+                ResponseCode::MESSAGE_ILLEGAL,
+                format!(
+                    "the message is illegal, maybe msg body or properties length not matched. msg body length limit {limit}B, msg properties length limit 32KB; the body has {} bytes",
+                    incoming.body.len()
+                ),
+            );
+        }
+        if scan.is_transaction && !(request.reconsume_times > 0 && scan.is_delayed) {
+            return refusal(
+                ResponseCode::NO_PERMISSION,
+                format!(
+                    "the broker[{}] sending transaction message is forbidden: this version stores no transactions",
+                    self.identity.address
+                ),
+            );
+        }
+        if scan.is_delayed || scan.is_timer {
+            return refusal(
+                ResponseCode::MESSAGE_ILLEGAL,
+                "delayed messages are not supported by this version: send without a delay level or delivery time".to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    fn store_batch(
+        &self,
+        turn: &mut Turn,
+        incoming: &Incoming<'_>,
+        target: &Target,
+        queue: &Queue,
+        reply: Reply<'_>,
+    ) {
+        let request = incoming.request;
+        let outer = Scan::of(request.properties.as_bytes());
+        if let Err(refusal) = self.check_message(incoming, &outer) {
+            return reply.fail(refusal.code, refusal.remark);
+        }
+        let mut items: SmallVec<[batch::Item<'_>; 32]> = SmallVec::new();
+        for item in batch::items(incoming.body) {
+            match item {
+                Ok(item) => items.push(item),
+                Err(error) => {
+                    return reply.fail(
+                        ResponseCode::MESSAGE_ILLEGAL,
+                        format_args!("the message is illegal: {error}"),
+                    );
+                }
+            }
+        }
+        let pieces: SmallVec<[[&[u8]; 1]; 32]> =
+            items.iter().map(|item| [item.properties]).collect();
+        let mut records: SmallVec<[Record<'_>; 32]> = SmallVec::new();
+        for (item, properties) in items.iter().zip(&pieces) {
+            let scan = Scan::of(item.properties);
+            if scan.is_delayed || scan.is_timer || scan.is_transaction {
+                return reply.fail(
+                    ResponseCode::MESSAGE_ILLEGAL,
+                    "the message is illegal: a batch holds no delayed and no transactional messages",
+                );
+            }
+            records.push(Record {
+                topic: target.topic.name(),
+                queue_id: target.queue_id,
+                flag: item.flag,
+                sys_flag: stored_sys_flag(request.sys_flag, &target.topic),
+                born_timestamp: request.born_timestamp,
+                born_host: incoming.born_host,
+                store_host: self.identity.address,
+                reconsume_times: request.reconsume_times,
+                prepared_transaction_offset: 0,
+                body: item.body,
+                properties,
+                tags_code: TagsCode::Hash(scan.tags.map_or(0, tags::code_of)),
+            });
+        }
+        let mut appended = Vec::with_capacity(records.len());
+        if let Err(error) = self.store.append_batch(queue, &records, &mut appended) {
+            return fail(&error, reply);
+        }
+        let (Some(first), Some(last)) = (appended.first(), appended.last()) else {
+            return reply.fail(ResponseCode::MESSAGE_ILLEGAL, "the message is illegal: the batch is empty");
+        };
+        let made_key;
+        let transaction_id = match outer.unique_key {
+            Some(key) => key,
+            None => {
+                made_key = id::unique_key();
+                made_key.as_str()
+            }
+        };
+        let stored = Stored {
+            target,
+            first: Appended {
+                end: last.end,
+                ..*first
+            },
+            transaction_id,
+            waits: outer.waits,
+        };
+        self.stored(turn, &stored, &appended, reply);
+    }
+
+    /// Answers the producer and remembers who may have been waiting for the message.
+    #[inline]
+    fn stored(&self, turn: &mut Turn, stored: &Stored<'_>, all: &[Appended], reply: Reply<'_>) {
+        let mut ids = String::new();
+        let mut single = id::Buffer::new();
+        let message_id = match all {
+            [one] => single.format(self.identity.address, one.physical),
+            many => {
+                for one in many {
+                    let comma = if ids.is_empty() { "" } else { "," };
+                    let mut buffer = id::Buffer::new();
+                    // Writing into a string cannot fail.
+                    let _ = write!(ids, "{comma}{}", buffer.format(self.identity.address, one.physical));
+                }
+                &ids
+            }
+        };
+        let header = SendReply {
+            msg_id: message_id,
+            queue_id: stored.target.queue_id,
+            queue_offset: stored.first.queue_offset,
+            transaction_id: Some(stored.transaction_id),
+            batch_uniq_id: None,
+            region: Some(&self.identity.region),
+            trace_on: Some(self.identity.trace_on),
+        };
+        match self.store.flush_mode() {
+            FlushMode::Async => {
+                reply.header(&header);
+                turn.arrived(&stored.target.slot);
+            }
+            // Consumers see the message when it is flushed, whether the producer waits or not.
+            FlushMode::Sync => {
+                let waiting = if stored.waits {
+                    Some(Unflushed::new(reply.defer(), &header))
+                } else {
+                    reply.header(&header);
+                    None
+                };
+                self.flushing
+                    .wait(stored.first.end, waiting, &stored.target.slot);
+            }
+        }
+    }
+}
+
+/// A send whose topic or queue has to be created, owned.
+struct Prepared {
+    fields: Vec<(String, String)>,
+    body: Vec<u8>,
+    version: i32,
+    born_host: SocketAddr,
+    reply: Deferred,
+}
+
+/// A message, or a batch, that is in the log.
+struct Stored<'a> {
+    target: &'a Target,
+    /// The first message; its `end` is that of the last.
+    first: Appended,
+    transaction_id: &'a str,
+    waits: bool,
+}
+
+fn target(topic: Arc<Topic>, queue_id: i32, is_dead_letter: bool) -> Checked {
+    match topic.queue(queue_id) {
+        Some(slot) if slot.queue().is_some() => Checked::Ready(Target {
+            topic,
+            slot,
+            queue_id,
+            is_dead_letter,
+        }),
+        _ => Checked::NotYet,
+    }
+}
+
+fn choose_queue(topic: &Topic, wanted: i32) -> Result<i32, Refusal> {
+    if wanted < 0 {
+        return Ok(topic.next_write_queue());
+    }
+    if wanted >= topic.write_queues().max(topic.read_queues()) {
+        return illegal_queue(topic, wanted);
+    }
+    Ok(wanted)
+}
+
+#[cold]
+fn illegal_queue<T>(topic: &Topic, wanted: i32) -> Result<T, Refusal> {
+    refusal(
+        ResponseCode::INVALID_PARAMETER,
+        format!(
+            "request queueId[{wanted}] is illegal, topic[{}] has {} write and {} read queues",
+            topic.name(),
+            topic.write_queues(),
+            topic.read_queues()
+        ),
+    )
+}
+
+/// Transaction bits without a transaction would hide the message from consumers; inner batches
+/// come with topics of their own.
+fn stored_sys_flag(requested: i32, topic: &Topic) -> i32 {
+    let kept = requested & (sysflag::COMPRESSED | sysflag::COMPRESSION_TYPE_MASK);
+    if topic.is_multi_tag() {
+        kept | sysflag::MULTI_TAGS
+    } else {
+        kept
+    }
+}
+
+/// The properties without those that the broker sets itself.
+#[cold]
+fn rebuild(properties: &[u8], is_dead_letter: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(properties.len() + 16);
+    for (name, value) in Properties(properties).iter() {
+        let dropped = matches!(
+            name,
+            keys::MSG_REGION | keys::TRACE_ON | keys::CLUSTER | keys::POP_CK
+        ) || (is_dead_letter && name == keys::DELAY);
+        if !dropped {
+            Properties::push(&mut out, name, value);
+        }
+    }
+    out
+}
+
+/// What one pass over a message's properties finds.
+#[derive(Debug, Default)]
+struct Scan<'a> {
+    tags: Option<&'a str>,
+    unique_key: Option<&'a str>,
+    /// Whether the sender waits for flush and replication.
+    waits: bool,
+    is_delayed: bool,
+    is_timer: bool,
+    is_transaction: bool,
+    /// Whether there are properties that the broker replaces.
+    has_broker_keys: bool,
+}
+
+impl<'a> Scan<'a> {
+    #[inline]
+    fn of(properties: &'a [u8]) -> Self {
+        let mut scan = Self {
+            waits: true,
+            ..Self::default()
+        };
+        for (name, value) in Properties(properties).iter() {
+            match name {
+                keys::TAGS => scan.tags = Some(value),
+                keys::UNIQ_KEY => scan.unique_key = Some(value),
+                keys::WAIT => scan.waits = value.eq_ignore_ascii_case("true"),
+                keys::DELAY => scan.is_delayed = value.parse::<i32>().is_ok_and(|level| level > 0),
+                keys::TIMER_DELAY_SEC | keys::TIMER_DELAY_MS | keys::TIMER_DELIVER_MS => {
+                    scan.is_timer = true;
+                }
+                keys::TRAN_MSG => scan.is_transaction = value.eq_ignore_ascii_case("true"),
+                keys::MSG_REGION | keys::TRACE_ON | keys::CLUSTER | keys::POP_CK => {
+                    scan.has_broker_keys = true;
+                }
+                _ => {}
+            }
+        }
+        scan
+    }
+}
+
+#[cold]
+fn fail(error: &AppendError, reply: Reply<'_>) {
+    let refusal = refusal_of(error);
+    reply.fail(refusal.code, refusal.remark);
+}
+
+/// The one place where errors of the store become response codes. In every case nothing is stored.
+fn refusal_of(error: &AppendError) -> Refusal {
+    let code = match error {
+        AppendError::ReadOnly(_) => ResponseCode::SERVICE_NOT_AVAILABLE,
+        AppendError::TooLarge { .. } => ResponseCode::MESSAGE_ILLEGAL,
+        _ => ResponseCode::SYSTEM_ERROR,
+    };
+    Refusal {
+        code,
+        remark: error.to_string(),
+    }
+}

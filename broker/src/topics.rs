@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Topics: their configuration, kept in `config/topics.json`, and their queues.
+//!
+//! A request resolves its topic once to a [`Topic`]; the topic owns the slots of its queues, and a
+//! slot the store's queue and the pulls that wait on it. Apache: `TopicConfigManager`.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use aerobee_daemon::persist;
+use aerobee_message::topic as names;
+use aerobee_remoting::{
+    body::topic::{DataVersion, TopicConfig},
+    fastjson,
+};
+use aerobee_store::{AppendError, Queue, Store};
+use arc_swap::ArcSwap;
+use dashmap::DashMap;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::StartError,
+    longpoll::pull::Waiters,
+    table::{Generation, PersistError, Persisted, count_change},
+};
+
+/// Permission bit: consumers may read.
+pub const PERM_READ: i32 = 4;
+/// Permission bit: producers may write.
+pub const PERM_WRITE: i32 = 2;
+/// Permission bit: other topics may be created after this one.
+pub const PERM_INHERIT: i32 = 1;
+/// Most queues of a topic; Apache has no bound, but each queue costs a directory.
+pub const QUEUES_MAX: i32 = 65_536;
+
+/// One queue of a topic as the broker sees it.
+#[derive(Debug)]
+pub struct QueueSlot {
+    topic: Arc<str>,
+    id: i32,
+    /// The store's queue, once it has messages: reading from a queue creates nothing.
+    queue: OnceLock<Arc<Queue>>,
+    waiters: Waiters,
+}
+
+impl QueueSlot {
+    /// The store's queue, if anything was ever stored in it.
+    #[inline]
+    pub fn queue(&self) -> Option<&Arc<Queue>> {
+        self.queue.get()
+    }
+
+    /// The offset after the last message that consumers may see.
+    pub(crate) fn max_offset(&self) -> i64 {
+        self.queue().map_or(0, |queue| queue.max_offset())
+    }
+
+    /// The store's queue, created when missing. Creates files: not for a network thread.
+    pub(crate) fn create_queue(&self, store: &Store) -> Result<&Arc<Queue>, AppendError> {
+        if let Some(queue) = self.queue.get() {
+            return Ok(queue);
+        }
+        let queue = store.create_queue(&self.topic, self.id)?;
+        Ok(self.queue.get_or_init(|| queue))
+    }
+
+    pub(crate) fn waiters(&self) -> &Waiters {
+        &self.waiters
+    }
+}
+
+/// A topic: its configuration and the slots of its queues.
+#[derive(Debug)]
+pub struct Topic {
+    name: Arc<str>,
+    config: ArcSwap<TopicConfig>,
+    /// One cell for each queue id that was ever configured; filled on first use.
+    slots: ArcSwap<Vec<OnceLock<Arc<QueueSlot>>>>,
+    /// Spreads messages whose sender leaves the queue to us.
+    turn: AtomicU32,
+    /// Clients may not send here.
+    closed_to_clients: bool,
+    store: Arc<Store>,
+}
+
+impl Topic {
+    fn new(config: TopicConfig, store: &Arc<Store>) -> Self {
+        let slots = Vec::from_iter((0..queue_count(&config)).map(|_| OnceLock::new()));
+        Self {
+            name: config.topic_name.as_str().into(),
+            closed_to_clients: names::is_not_sendable(&config.topic_name),
+            config: ArcSwap::from_pointee(config),
+            slots: ArcSwap::from_pointee(slots),
+            turn: AtomicU32::new(0),
+            store: Arc::clone(store),
+        }
+    }
+
+    /// The name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> Arc<TopicConfig> {
+        self.config.load_full()
+    }
+
+    #[inline]
+    pub(crate) fn perm(&self) -> i32 {
+        self.config.load().perm
+    }
+
+    #[inline]
+    pub(crate) fn read_queues(&self) -> i32 {
+        self.config.load().read_queue_nums
+    }
+
+    #[inline]
+    pub(crate) fn write_queues(&self) -> i32 {
+        self.config.load().write_queue_nums
+    }
+
+    pub(crate) fn sys_flag(&self) -> i32 {
+        self.config.load().topic_sys_flag
+    }
+
+    #[inline]
+    pub(crate) fn is_multi_tag(&self) -> bool {
+        self.config.load().topic_filter_type == "MULTI_TAG"
+    }
+
+    /// Whether clients may not send to it.
+    #[inline]
+    pub(crate) fn is_closed_to_clients(&self) -> bool {
+        self.closed_to_clients
+    }
+
+    /// One of the write queues, in turn.
+    pub(crate) fn next_write_queue(&self) -> i32 {
+        let queues = self.write_queues().max(1).unsigned_abs();
+        (self.turn.fetch_add(1, Ordering::Relaxed) % queues).cast_signed()
+    }
+
+    /// The slot of a queue that is, or once was, configured.
+    #[inline]
+    pub fn queue(&self, id: i32) -> Option<Arc<QueueSlot>> {
+        let slots = self.slots.load();
+        let cell = slots.get(usize::try_from(id).ok()?)?;
+        Some(Arc::clone(cell.get_or_init(|| self.make_slot(id))))
+    }
+
+    fn make_slot(&self, id: i32) -> Arc<QueueSlot> {
+        let queue = OnceLock::new();
+        if let Some(existing) = self.store.queue(&self.name, id) {
+            let _ = queue.set(existing);
+        }
+        Arc::new(QueueSlot {
+            topic: Arc::clone(&self.name),
+            id,
+            queue,
+            waiters: Waiters::default(),
+        })
+    }
+
+    /// Takes a new configuration. Slots are never dropped: fewer queues hide them only.
+    fn configure(&self, config: TopicConfig) {
+        let wanted = queue_count(&config);
+        self.slots.rcu(|slots| {
+            let missing = wanted.saturating_sub(slots.len());
+            let mut slots = Vec::clone(slots);
+            slots.extend((0..missing).map(|_| OnceLock::new()));
+            slots
+        });
+        self.config.store(Arc::new(config));
+    }
+}
+
+fn queue_count(config: &TopicConfig) -> usize {
+    let queues = config.read_queue_nums.max(config.write_queue_nums);
+    usize::try_from(queues.clamp(0, QUEUES_MAX)).unwrap_or(0)
+}
+
+/// What a topic that does not exist may be created after.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) template: &'a str,
+    pub(crate) queues: i32,
+    pub(crate) sys_flag: i32,
+}
+
+/// All topics of the broker.
+#[derive(Debug)]
+pub struct Topics {
+    table: Arc<Table>,
+    store: Arc<Store>,
+    file: Persisted,
+}
+
+#[derive(Debug)]
+struct Table {
+    topics: DashMap<Arc<str>, Arc<Topic>>,
+    version: Mutex<DataVersion>,
+}
+
+/// `config/topics.json`.
+#[derive(Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct File {
+    data_version: DataVersion,
+    topic_config_table: BTreeMap<String, TopicConfig>,
+}
+
+impl Topics {
+    /// Reads the file and adds `system` topics that are missing from it.
+    ///
+    /// # Errors
+    /// The file exists but neither it nor its backup can be read.
+    pub(crate) fn open(
+        path: &Path,
+        store: &Arc<Store>,
+        system: Vec<TopicConfig>,
+    ) -> Result<Arc<Self>, StartError> {
+        let file: File = persist::load(path, |bytes| fastjson::from_slice(bytes))?.unwrap_or_default();
+        let topics = DashMap::new();
+        for (name, mut config) in file.topic_config_table {
+            config.topic_name.clone_from(&name);
+            let topic = Topic::new(config, store);
+            topics.insert(Arc::clone(topic.name()), Arc::new(topic));
+        }
+        let table = Arc::new(Table {
+            topics,
+            version: Mutex::new(file.data_version),
+        });
+        let snapshot = {
+            let table = Arc::clone(&table);
+            move || table.to_json()
+        };
+        let topics = Arc::new(Self {
+            table,
+            store: Arc::clone(store),
+            file: Persisted::new(path.to_owned(), snapshot),
+        });
+        let mut added = false;
+        for config in system {
+            if topics.find(&config.topic_name).is_none() {
+                topics.insert(config);
+                added = true;
+            }
+        }
+        if added {
+            topics.changed();
+        }
+        Ok(topics)
+    }
+
+    /// The topic of that name.
+    #[inline]
+    pub fn find(&self, name: &str) -> Option<Arc<Topic>> {
+        self.table.topics.get(name).map(|topic| Arc::clone(&topic))
+    }
+
+    /// All topics, in no order.
+    pub fn all(&self) -> Vec<Arc<Topic>> {
+        self.table
+            .topics
+            .iter()
+            .map(|topic| Arc::clone(&topic))
+            .collect()
+    }
+
+    /// Version of the table.
+    pub fn data_version(&self) -> DataVersion {
+        self.table.version.lock().clone()
+    }
+
+    /// Creates or changes a topic. It is in the file when [`Topics::durable`] says so.
+    pub fn put(&self, config: TopicConfig) -> Generation {
+        self.insert(config);
+        self.changed()
+    }
+
+    fn insert(&self, config: TopicConfig) {
+        let name: Arc<str> = config.topic_name.as_str().into();
+        let mut fresh = false;
+        let topic = Arc::clone(&*self.table.topics.entry(name).or_insert_with(|| {
+            fresh = true;
+            Arc::new(Topic::new(config.clone(), &self.store))
+        }));
+        if !fresh {
+            topic.configure(config);
+        }
+    }
+
+    /// Forgets a topic; nothing when there is none.
+    pub fn remove(&self, name: &str) -> Option<Generation> {
+        self.table.topics.remove(name)?;
+        Some(self.changed())
+    }
+
+    /// The topic `name`, created with these queues when it is missing; then with the generation that
+    /// makes it durable.
+    pub fn ensure(
+        &self,
+        name: &str,
+        queues: i32,
+        perm: i32,
+        topic_sys_flag: i32,
+    ) -> (Arc<Topic>, Option<Generation>) {
+        let mut created = false;
+        let topic = Arc::clone(&*self.table.topics.entry(name.into()).or_insert_with(|| {
+            created = true;
+            let config = TopicConfig {
+                topic_name: name.to_owned(),
+                read_queue_nums: queues,
+                write_queue_nums: queues,
+                perm,
+                topic_sys_flag,
+                ..TopicConfig::default()
+            };
+            Arc::new(Topic::new(config, &self.store))
+        }));
+        let generation = created.then(|| self.changed());
+        (topic, generation)
+    }
+
+    /// Creates a topic after its template, as a send to an unknown topic asks for. Nothing when the
+    /// template does not exist or may not be inherited from.
+    pub(crate) fn create_from_template(
+        &self,
+        name: &str,
+        wanted: Wanted<'_>,
+    ) -> Option<(Arc<Topic>, Option<Generation>)> {
+        let template = self.find(wanted.template)?.config();
+        if template.perm & PERM_INHERIT == 0 {
+            return None;
+        }
+        let queues = wanted.queues.min(template.write_queue_nums).max(0);
+        let mut created = false;
+        let topic = Arc::clone(&*self.table.topics.entry(name.into()).or_insert_with(|| {
+            created = true;
+            let config = TopicConfig {
+                topic_name: name.to_owned(),
+                read_queue_nums: queues,
+                write_queue_nums: queues,
+                perm: template.perm & !PERM_INHERIT,
+                topic_filter_type: template.topic_filter_type.clone(),
+                topic_sys_flag: wanted.sys_flag,
+                ..TopicConfig::default()
+            };
+            Arc::new(Topic::new(config, &self.store))
+        }));
+        Some((topic, created.then(|| self.changed())))
+    }
+
+    fn changed(&self) -> Generation {
+        count_change(&mut self.table.version.lock());
+        self.file.changed()
+    }
+
+    /// Waits until the file holds what was changed up to `generation`.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub async fn durable(&self, generation: Generation) -> Result<(), PersistError> {
+        self.file.durable(generation).await
+    }
+
+    /// The last version of the file, as on a clean stop.
+    pub(crate) async fn close(&self) -> Result<(), PersistError> {
+        self.file.close().await
+    }
+}
+
+impl Table {
+    fn to_json(&self) -> Vec<u8> {
+        let data_version = self.version.lock().clone();
+        let topic_config_table = self
+            .topics
+            .iter()
+            .map(|topic| (topic.name().to_string(), TopicConfig::clone(&topic.config())))
+            .collect();
+        fastjson::to_pretty(&File {
+            data_version,
+            topic_config_table,
+        })
+    }
+}
