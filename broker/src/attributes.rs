@@ -319,9 +319,18 @@ mod tests {
             attributes(&[("+message.type", "FIFO"), ("-reserve.time", "")])
         );
         assert!(parse_changes("").unwrap().is_empty());
-        assert!(matches!(parse_changes("a=b"), Err(AttributeError::AddFormat(_))));
-        assert!(matches!(parse_changes("+a"), Err(AttributeError::DeleteFormat(_))));
-        assert!(matches!(parse_changes("+a=1,+a=2"), Err(AttributeError::Duplicate(_))));
+        assert!(matches!(
+            parse_changes("a=b"),
+            Err(AttributeError::AddFormat(_))
+        ));
+        assert!(matches!(
+            parse_changes("+a"),
+            Err(AttributeError::DeleteFormat(_))
+        ));
+        assert!(matches!(
+            parse_changes("+a=1,+a=2"),
+            Err(AttributeError::Duplicate(_))
+        ));
     }
 
     #[test]
@@ -346,14 +355,30 @@ mod tests {
     fn bad_changes_are_refused() {
         let current = attributes(&[("queue.type", "SimpleCQ")]);
         for (key, value, expected) in [
-            ("+queue.type", "BatchCQ", "attempt to update an unchangeable attribute. key: queue.type"),
+            (
+                "+queue.type",
+                "BatchCQ",
+                "attempt to update an unchangeable attribute. key: queue.type",
+            ),
             ("+no.such", "1", "unsupported key: no.such"),
-            ("-reserve.time", "", "attempt to delete a nonexistent key: reserve.time"),
+            (
+                "-reserve.time",
+                "",
+                "attempt to delete a nonexistent key: reserve.time",
+            ),
             ("message.type", "FIFO", "wrong format key: essage.type"),
             ("+a-b", "1", "kv string format wrong."),
             ("+", "1", "kv string format wrong."),
-            ("+reserve.time", "-2", "value is not in range(-1, 9223372036854775807); reserve.time was -2"),
-            ("+reserve.time", "x", "value is not in range(-1, 9223372036854775807); reserve.time was x"),
+            (
+                "+reserve.time",
+                "-2",
+                "value is not in range(-1, 9223372036854775807); reserve.time was -2",
+            ),
+            (
+                "+reserve.time",
+                "x",
+                "value is not in range(-1, 9223372036854775807); reserve.time was x",
+            ),
         ] {
             let error = alter(TOPIC, Some(&current), &attributes(&[(key, value)])).unwrap_err();
             assert_eq!(error.to_string(), expected);
@@ -362,7 +387,11 @@ mod tests {
         let error = alter(TOPIC, Some(&current), &both).unwrap_err();
         assert_eq!(error, AttributeError::Duplicate("reserve.time".into()));
         let error = alter(GROUP, None, &attributes(&[("+lite.sub.model", "shared")])).unwrap_err();
-        assert!(error.to_string().starts_with("value is not in set: [Exclusive, Shared]"));
+        assert!(
+            error
+                .to_string()
+                .starts_with("value is not in set: [Exclusive, Shared]")
+        );
         assert!(alter(GROUP, None, &attributes(&[("+lite.sub.wildcard", "TRUE")])).is_ok());
         assert!(alter(GROUP, None, &attributes(&[("+lite.sub.wildcard", "1")])).is_err());
     }

@@ -57,7 +57,9 @@ pub enum GroupError {
     #[error(transparent)]
     Name(#[from] NameError),
     /// So many groups were created by use that clients are suspected of making names up.
-    #[error("there are too many groups already ({CREATED_BY_USE_MAX}): delete some, or create it by an admin command")]
+    #[error(
+        "there are too many groups already ({CREATED_BY_USE_MAX}): delete some, or create it by an admin command"
+    )]
     TooMany,
 }
 
@@ -163,7 +165,7 @@ impl Groups {
     /// # Errors
     /// The file exists but neither it nor its backup can be read.
     pub fn open(path: &Path) -> Result<Arc<Self>, StartError> {
-        let file = persist::load(path, |bytes| fastjson::from_slice(bytes))?;
+        let file = persist::load(path, fastjson::from_slice)?;
         let table = Arc::new(Table::from_file(file.unwrap_or_default()));
         let snapshot = {
             let table = Arc::clone(&table);
@@ -240,8 +242,7 @@ impl Groups {
             let _changing = self.table.changing.lock();
             let known = self.find(&config.group_name);
             let current = known.as_ref().map(|group| &group.config.attributes);
-            config.attributes =
-                attributes::alter(attributes::GROUP, current, &config.attributes)?;
+            config.attributes = attributes::alter(attributes::GROUP, current, &config.attributes)?;
             let group = Group::new(config);
             tracing::info!(group = %group.name, created = known.is_none(), "subscription group changed");
             self.table.groups.insert(Arc::clone(&group.name), group);
@@ -270,7 +271,11 @@ impl Groups {
 
     /// All groups, in no order.
     pub fn all(&self) -> Vec<Arc<Group>> {
-        self.table.groups.iter().map(|group| Arc::clone(&group)).collect()
+        self.table
+            .groups
+            .iter()
+            .map(|group| Arc::clone(&group))
+            .collect()
     }
 
     /// Version of the table.
@@ -339,7 +344,8 @@ impl Table {
             Some(topics) => forbidden.insert(group.to_owned(), topics),
             None => forbidden.remove(group),
         };
-        self.any_forbidden.store(!forbidden.is_empty(), Ordering::Relaxed);
+        self.any_forbidden
+            .store(!forbidden.is_empty(), Ordering::Relaxed);
     }
 
     fn forbidden_bits(&self, group: &str, topic: &str) -> i32 {
@@ -432,8 +438,14 @@ mod tests {
         assert_eq!(groups.find_or_create("g").unwrap().retry_max_times(), 16);
         groups.find_or_create("g").unwrap();
         assert_eq!(groups.data_version().counter, before + 1);
-        assert!(matches!(groups.find_or_create("a b"), Err(GroupError::Name(_))));
-        assert!(matches!(groups.find_or_create(""), Err(GroupError::Name(_))));
+        assert!(matches!(
+            groups.find_or_create("a b"),
+            Err(GroupError::Name(_))
+        ));
+        assert!(matches!(
+            groups.find_or_create(""),
+            Err(GroupError::Name(_))
+        ));
         groups.configure(false, true);
         assert_eq!(groups.find_or_create("h").unwrap_err(), GroupError::Unknown);
         assert!(groups.find_or_create("CID_RMQ_SYS_x").is_ok());
@@ -460,10 +472,16 @@ mod tests {
         with("+lite.bind.topic", "t").unwrap();
         let group = groups.find("g").unwrap();
         assert_eq!(group.config().attributes.len(), 2);
-        assert!(matches!(with("+priority.factor", "101"), Err(UpdateError::Attribute(_))));
+        assert!(matches!(
+            with("+priority.factor", "101"),
+            Err(UpdateError::Attribute(_))
+        ));
         with("-priority.factor", "").unwrap();
         assert_eq!(groups.find("g").unwrap().config().attributes.len(), 1);
-        assert!(matches!(groups.update(config("a/b")), Err(UpdateError::Name(_))));
+        assert!(matches!(
+            groups.update(config("a/b")),
+            Err(UpdateError::Name(_))
+        ));
     }
 
     #[tokio::test]

@@ -75,7 +75,7 @@ impl Offsets {
     /// A file exists but neither it nor its backup can be read.
     pub fn open(directory: &Path) -> Result<Arc<Self>, StartError> {
         let path = directory.join("consumerOffset.json");
-        let read = |path: &Path| persist::load(path, |bytes| fastjson::from_slice::<File>(bytes));
+        let read = |path: &Path| persist::load(path, fastjson::from_slice::<File>);
         let plain = read(&path)?.unwrap_or_default();
         let with_light = read(&directory.join("lmqConsumerOffset.json"))?;
         let merged = with_light.is_some();
@@ -136,9 +136,8 @@ impl Offsets {
 
     /// Groups that have committed offsets of `topic`.
     pub fn groups_of(&self, topic: &str) -> Vec<Box<str>> {
-        let consumes = |topics: &Mutex<HashMap<Box<str>, QueueOffsets>>| {
-            topics.lock().contains_key(topic)
-        };
+        let consumes =
+            |topics: &Mutex<HashMap<Box<str>, QueueOffsets>>| topics.lock().contains_key(topic);
         let groups = self.table.groups.iter();
         groups
             .filter(|group| consumes(group.value()))

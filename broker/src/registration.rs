@@ -508,7 +508,12 @@ fn registration_of(
     };
     let topic_config_table = chosen
         .iter()
-        .map(|topic| (topic.name().to_string(), masked(&topic.config(), permission)))
+        .map(|topic| {
+            (
+                topic.name().to_string(),
+                masked(&topic.config(), permission),
+            )
+        })
         .collect();
     BrokerRegistration {
         filter_server_list: Some(Vec::new()),

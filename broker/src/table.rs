@@ -35,7 +35,9 @@ pub struct Generation(u64);
 /// Counts a change in the version of a table; brokers and name servers compare versions.
 pub fn count_change(version: &mut DataVersion) {
     // A clock before 1970 is as good as 1970: the counter tells versions apart.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
     *version = version.next(version.state_version, now);
 }

@@ -160,13 +160,19 @@ impl<C: Clone> ConsumerGroup<C> {
     /// Ids of its members.
     pub fn client_ids(&self) -> Vec<Arc<str>> {
         let members = self.members.lock();
-        members.values().map(|member| Arc::clone(&member.client.id)).collect()
+        members
+            .values()
+            .map(|member| Arc::clone(&member.client.id))
+            .collect()
     }
 
     /// Connections of its members.
     pub fn connections(&self) -> Vec<C> {
         let members = self.members.lock();
-        members.values().map(|member| member.connection.clone()).collect()
+        members
+            .values()
+            .map(|member| member.connection.clone())
+            .collect()
     }
 
     /// Whether `connection` is new here.
@@ -290,12 +296,19 @@ impl<C: Clone> Consumers<C> {
             subscriptions,
         } = joining;
         let mut of_connection = self.of_connection.lock();
-        let group = Arc::clone(&*self.groups.entry(name.into()).or_insert_with(|| {
-            Arc::new(ConsumerGroup::new(name.into(), mode))
-        }));
+        let group = Arc::clone(
+            &*self
+                .groups
+                .entry(name.into())
+                .or_insert_with(|| Arc::new(ConsumerGroup::new(name.into(), mode))),
+        );
         let joined = group.join(id, connection, client, now);
         if joined == Joined::Refused {
-            tracing::warn!(group = name, limit = MEMBERS_MAX, "the group has too many members");
+            tracing::warn!(
+                group = name,
+                limit = MEMBERS_MAX,
+                "the group has too many members"
+            );
             return None;
         }
         group.set_mode(mode);
@@ -339,7 +352,9 @@ impl<C: Clone> Consumers<C> {
             let silent: Vec<(u64, C)> = {
                 let members = group.members.lock();
                 let silent = members.iter().filter(|(_, member)| member.is_expired(now));
-                silent.map(|(id, member)| (*id, member.connection.clone())).collect()
+                silent
+                    .map(|(id, member)| (*id, member.connection.clone()))
+                    .collect()
             };
             let mut changed = None;
             for (id, connection) in silent {
@@ -417,7 +432,12 @@ mod tests {
             }
         }
 
-        fn beat(&self, id: u64, group: &str, wanted: Option<Vec<Subscription>>) -> Option<Vec<u64>> {
+        fn beat(
+            &self,
+            id: u64,
+            group: &str,
+            wanted: Option<Vec<Subscription>>,
+        ) -> Option<Vec<u64>> {
             self.beat_as(id, group, wanted, MODE, 0)
         }
 
@@ -473,7 +493,11 @@ mod tests {
         bench.beat(1, "g", Some(vec![subscription("t", "*", 1)]));
         let both = vec![subscription("t", "*", 1), subscription("u", "*", 1)];
         assert!(bench.beat(1, "g", Some(both)).is_some());
-        assert!(bench.beat(1, "g", Some(vec![subscription("u", "*", 1)])).is_some());
+        assert!(
+            bench
+                .beat(1, "g", Some(vec![subscription("u", "*", 1)]))
+                .is_some()
+        );
         assert!(bench.consumers.subscription("g", "t").is_none());
         assert!(bench.consumers.subscription("g", "u").is_some());
     }
@@ -482,10 +506,16 @@ mod tests {
     fn a_subscription_is_replaced_by_a_newer_one_only() {
         let bench = Bench::new();
         bench.beat(1, "g", Some(vec![subscription("t", "new", 5)]));
-        assert_eq!(bench.beat(1, "g", Some(vec![subscription("t", "old", 4)])), None);
+        assert_eq!(
+            bench.beat(1, "g", Some(vec![subscription("t", "old", 4)])),
+            None
+        );
         let known = || bench.consumers.subscription("g", "t").unwrap();
         assert_eq!(known().data().sub_string, "new");
-        assert_eq!(bench.beat(1, "g", Some(vec![subscription("t", "newer", 6)])), None);
+        assert_eq!(
+            bench.beat(1, "g", Some(vec![subscription("t", "newer", 6)])),
+            None
+        );
         assert_eq!(known().data().sub_string, "newer");
         assert_eq!(known().version(), 6);
     }

@@ -129,7 +129,8 @@ mod tests {
     use super::*;
 
     fn queues<const N: usize>(ids: [i32; N]) -> BTreeSet<MessageQueue> {
-        ids.map(|id| MessageQueue::new("orders", "broker-a", id)).into()
+        ids.map(|id| MessageQueue::new("orders", "broker-a", id))
+            .into()
     }
 
     #[test]
@@ -155,7 +156,11 @@ mod tests {
     fn a_lock_lives_exactly_its_lifetime() {
         let (locks, start) = (Locks::default(), Instant::now());
         locks.lock("g", "one", queues([0]), start);
-        assert!(locks.lock("g", "two", queues([0]), start + LIFETIME).is_empty());
+        assert!(
+            locks
+                .lock("g", "two", queues([0]), start + LIFETIME)
+                .is_empty()
+        );
         let past = start + LIFETIME + Duration::from_millis(1);
         assert_eq!(locks.lock("g", "two", queues([0]), past), queues([0]));
     }

@@ -15,9 +15,7 @@ use std::{
     time::Duration,
 };
 
-use aerobee_remoting::{
-    Connection, RequestCode, header::client::NotifyConsumerIdsChanged,
-};
+use aerobee_remoting::{Connection, RequestCode, header::client::NotifyConsumerIdsChanged};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 

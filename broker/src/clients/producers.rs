@@ -101,7 +101,10 @@ impl<C: Clone> Producers<C> {
             tracing::info!(%group, "a producer fell silent");
             tables.remove(group, *id);
         }
-        silent.into_iter().map(|(_, _, connection)| connection).collect()
+        silent
+            .into_iter()
+            .map(|(_, _, connection)| connection)
+            .collect()
     }
 
     /// The members of a group; nothing when there is no such group.
@@ -196,7 +199,10 @@ mod tests {
         producers.register("a", 1, &1, &client("x"), start);
         producers.register("a", 2, &2, &client("y"), start + Duration::from_secs(1));
         assert!(producers.expire(start + EXPIRY).is_empty());
-        assert_eq!(producers.expire(start + EXPIRY + Duration::from_millis(1)), [1]);
+        assert_eq!(
+            producers.expire(start + EXPIRY + Duration::from_millis(1)),
+            [1]
+        );
         assert_eq!(ids(&producers, "a").unwrap(), ["y"]);
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Consumer {
 }
 
 impl Consumer {
-    /// 38.
+    /// Code 38.
     pub(crate) fn list(&self, call: Call<'_, GetConsumerList<'_>>) {
         let Call { request, reply, .. } = call;
         let group = self.consumers.group(request.consumer_group);
@@ -43,7 +43,7 @@ impl Consumer {
         reply.body(&fastjson::to_vec(&ConsumerIds { consumer_id_list }));
     }
 
-    /// 14. QUERY_NOT_FOUND is a normal answer: the client then starts where it is configured to.
+    /// Code 14. QUERY_NOT_FOUND is a normal answer: the client then starts where it is configured to.
     pub(crate) fn query_offset(&self, call: Call<'_, QueryConsumerOffset<'_>>) {
         let Call { request, reply, .. } = call;
         let stored = self
@@ -76,7 +76,7 @@ impl Consumer {
         })
     }
 
-    /// 15.
+    /// Code 15.
     pub(crate) fn update_offset(&self, call: Call<'_, UpdateConsumerOffset<'_>>) {
         let Call { request, reply, .. } = call;
         let UpdateConsumerOffset {

@@ -52,7 +52,7 @@ impl Fingerprints {
 }
 
 impl Heartbeat {
-    /// 34. Everything is in memory; what the group needs on disk follows by itself.
+    /// Code 34. Everything is in memory; what the group needs on disk follows by itself.
     pub(crate) fn beat(&self, call: Call<'_, Empty>) {
         let Call {
             body,
@@ -85,8 +85,13 @@ impl Heartbeat {
             changed |= self.register(connection, &client, &group, consumer, kept, now);
         }
         for producer in beat.producer_data_set.into_iter().take(GROUPS_MAX) {
-            self.clients.producers
-                .register(&producer.group_name, connection.id(), connection, &client, now);
+            self.clients.producers.register(
+                &producer.group_name,
+                connection.id(),
+                connection,
+                &client,
+                now,
+            );
         }
         reply.header(&HeartbeatReply {
             supports_v2: true,
@@ -118,7 +123,8 @@ impl Heartbeat {
                 wanted.map(Subscription::new).collect()
             }),
         };
-        let changed = self.clients
+        let changed = self
+            .clients
             .consumers
             .register(connection.id(), connection, joining, now);
         if let Some(changed) = changed
@@ -126,7 +132,8 @@ impl Heartbeat {
         {
             self.clients.notices.changed(&changed);
         }
-        kept && self.clients
+        kept && self
+            .clients
             .consumers
             .group(group.name())
             .is_none_or(|consumers| consumers.subscriptions().is_empty())
@@ -160,7 +167,7 @@ impl Heartbeat {
         }
     }
 
-    /// 35.
+    /// Code 35.
     pub(crate) fn unregister(&self, call: Call<'_, UnregisterClient<'_>>) {
         let Call { request, reply, .. } = call;
         let id = reply.connection().id();
@@ -179,7 +186,7 @@ impl Heartbeat {
     }
 }
 
-/// 46: whether the broker can filter as a consumer wants to.
+/// Code 46: whether the broker can filter as a consumer wants to.
 pub(crate) fn check_client_config(body: &[u8], reply: Reply<'_>) {
     let check: CheckClientConfig = match fastjson::from_slice(body) {
         Ok(check) => check,

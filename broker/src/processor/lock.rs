@@ -18,7 +18,7 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// 41.
+    /// Code 41.
     pub(crate) fn lock(&self, call: Call<'_, Empty>) {
         let Call { body, reply, .. } = call;
         let request: LockQueues = match fastjson::from_slice(body) {
@@ -37,7 +37,7 @@ impl Lock {
         reply.body(&fastjson::to_vec(&answer));
     }
 
-    /// 42.
+    /// Code 42.
     pub(crate) fn unlock(&self, call: Call<'_, Empty>) {
         let Call { body, reply, .. } = call;
         let request: LockQueues = match fastjson::from_slice(body) {

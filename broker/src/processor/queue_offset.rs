@@ -20,7 +20,7 @@ pub(crate) struct QueueOffset {
 }
 
 impl QueueOffset {
-    /// 29. Looks into old files, so on a thread that may wait for the disk.
+    /// Code 29. Looks into old files, so on a thread that may wait for the disk.
     pub(crate) fn search(&self, call: Call<'_, SearchOffset<'_>>) {
         let Call { request, reply, .. } = call;
         let Some(queue) = self.store.queue(request.topic, request.queue_id) else {
@@ -42,7 +42,7 @@ impl QueueOffset {
         note(refused.is_err());
     }
 
-    /// 30.
+    /// Code 30.
     pub(crate) fn max(&self, call: Call<'_, GetMaxOffset<'_>>) {
         let Call { request, reply, .. } = call;
         let queue = self.store.queue(request.topic, request.queue_id);
@@ -50,7 +50,7 @@ impl QueueOffset {
         reply.header(&OffsetReply { offset });
     }
 
-    /// 31.
+    /// Code 31.
     pub(crate) fn min(&self, call: Call<'_, GetMinOffset<'_>>) {
         let Call { request, reply, .. } = call;
         let queue = self.store.queue(request.topic, request.queue_id);
@@ -58,7 +58,7 @@ impl QueueOffset {
         reply.header(&OffsetReply { offset });
     }
 
-    /// 32. The first message is the coldest of all.
+    /// Code 32. The first message is the coldest of all.
     pub(crate) fn earliest(&self, call: Call<'_, GetEarliestStoreTime<'_>>) {
         let Call { request, reply, .. } = call;
         let Some(queue) = self.store.queue(request.topic, request.queue_id) else {
@@ -66,7 +66,9 @@ impl QueueOffset {
         };
         let reply = reply.defer();
         let refused = self.store.read_later(Box::new(move |store| {
-            let timestamp = store.store_time_of(&queue, queue.min_offset()).unwrap_or(-1);
+            let timestamp = store
+                .store_time_of(&queue, queue.min_offset())
+                .unwrap_or(-1);
             reply.header(&TimestampReply { timestamp });
         }));
         note(refused.is_err());

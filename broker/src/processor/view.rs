@@ -17,15 +17,15 @@ impl View {
     pub(crate) fn handle(&self, call: Call<'_, ViewMessage<'_>>) {
         let Call { request, reply, .. } = call;
         let (offset, reply) = (request.offset, reply.defer());
-        let refused = self.store.read_later(Box::new(move |store| {
-            match store.record_at(offset) {
+        let refused = self
+            .store
+            .read_later(Box::new(move |store| match store.record_at(offset) {
                 Some(record) => reply.body(record.as_slice()),
                 None => reply.fail(
                     ResponseCode::SYSTEM_ERROR,
                     format_args!("can not find message by the offset, {offset}"),
                 ),
-            }
-        }));
+            }));
         if refused.is_err() {
             // The dropped job has answered SYSTEM_ERROR.
             tracing::debug!("too many cold reads are waiting");

@@ -19,7 +19,7 @@ pub(crate) struct ClientAdmin {
 }
 
 impl ClientAdmin {
-    /// 203.
+    /// Code 203.
     pub(crate) fn consumers(&self, call: Call<'_, GetConsumerConnections<'_>>) {
         let Call { request, reply, .. } = call;
         let Some(group) = self.clients.consumers.group(request.consumer_group) else {
@@ -43,7 +43,7 @@ impl ClientAdmin {
         reply.body(&fastjson::to_vec(&answer));
     }
 
-    /// 204.
+    /// Code 204.
     pub(crate) fn producers(&self, call: Call<'_, GetProducerConnections<'_>>) {
         let Call { request, reply, .. } = call;
         let Some(members) = self.clients.producers.members(request.producer_group) else {

@@ -26,7 +26,7 @@ pub(crate) struct GroupAdmin {
 }
 
 impl GroupAdmin {
-    /// 200. Without a body nothing is asked for, and that is a success.
+    /// Code 200. Without a body nothing is asked for, and that is a success.
     pub(crate) fn update(self: &Arc<Self>, call: Call<'_, Empty>) {
         let Call { body, reply, .. } = call;
         if body.is_empty() {
@@ -47,17 +47,17 @@ impl GroupAdmin {
 
     fn change(&self, body: &[u8]) -> Result<Generation, Refusal> {
         let config: SubscriptionGroupConfig = fastjson::from_slice(body)
-            .map_err(|error| Refusal::new(ResponseCode::SYSTEM_ERROR, error))?;
+            .map_err(|error| Refusal::new(ResponseCode::SYSTEM_ERROR, &error))?;
         self.groups.update(config).map_err(|error| {
             let code = match error {
                 UpdateError::Name(_) => ResponseCode::INVALID_PARAMETER,
                 UpdateError::Attribute(_) => ResponseCode::SYSTEM_ERROR,
             };
-            Refusal::new(code, error)
+            Refusal::new(code, &error)
         })
     }
 
-    /// 201. All of them, whatever page was asked for: the total says that there are no more.
+    /// Code 201. All of them, whatever page was asked for: the total says that there are no more.
     pub(crate) fn all(self: &Arc<Self>, call: Call<'_, Empty>) {
         let (admin, reply) = (Arc::clone(self), call.reply.defer());
         // The table may be large.
@@ -70,7 +70,7 @@ impl GroupAdmin {
         });
     }
 
-    /// 207. A group that does not exist is deleted already.
+    /// Code 207. A group that does not exist is deleted already.
     pub(crate) fn delete(self: &Arc<Self>, call: Call<'_, DeleteGroup<'_>>) {
         let Call { request, reply, .. } = call;
         let group = request.group_name;
@@ -103,7 +103,7 @@ impl GroupAdmin {
         Ok(())
     }
 
-    /// 352. Looking a group up creates it where that is allowed, as in Java.
+    /// Code 352. Looking a group up creates it where that is allowed, as in Java.
     pub(crate) fn get(&self, call: Call<'_, GetGroupConfig<'_>>) {
         let Call { request, reply, .. } = call;
         match self.groups.find_or_create(request.group) {

@@ -8,6 +8,8 @@ pub(crate) mod config;
 pub(crate) mod group;
 pub(crate) mod topic;
 
+use std::fmt::Display;
+
 use aerobee_remoting::{Reply, ResponseCode};
 
 /// Why a request changes nothing.
@@ -18,7 +20,7 @@ struct Refusal {
 
 impl Refusal {
     #[cold]
-    fn new(code: ResponseCode, remark: impl ToString) -> Self {
+    fn new(code: ResponseCode, remark: &dyn Display) -> Self {
         Self {
             code,
             remark: remark.to_string(),

@@ -43,7 +43,7 @@ pub(crate) struct TopicAdmin {
 }
 
 impl TopicAdmin {
-    /// 17.
+    /// Code 17.
     pub(crate) fn update(self: &Arc<Self>, call: Call<'_, UpdateTopic<'_>>) {
         let Call { request, reply, .. } = call;
         let changing = self.changing.lock();
@@ -67,8 +67,8 @@ impl TopicAdmin {
 
     /// What the topic is to become; nothing when it is so already.
     fn wanted(&self, request: &UpdateTopic<'_>) -> Result<Option<TopicConfig>, Refusal> {
-        let invalid = |remark: String| Refusal::new(ResponseCode::INVALID_PARAMETER, remark);
-        let failed = |remark: String| Refusal::new(ResponseCode::SYSTEM_ERROR, remark);
+        let invalid = |remark: String| Refusal::new(ResponseCode::INVALID_PARAMETER, &remark);
+        let failed = |remark: String| Refusal::new(ResponseCode::SYSTEM_ERROR, &remark);
         let topic = request.topic;
         names::validate_topic(topic).map_err(|error| invalid(error.to_string()))?;
         self.check_not_system(topic)?;
@@ -86,11 +86,17 @@ impl TopicAdmin {
             }
         }
         if !(0..=PERM_MAX).contains(&request.perm) {
-            return Err(invalid(format!("perm {} is outside 0 to {PERM_MAX}", request.perm)));
+            return Err(invalid(format!(
+                "perm {} is outside 0 to {PERM_MAX}",
+                request.perm
+            )));
         }
         let changes = attributes::parse_changes(request.attributes.unwrap_or_default())
             .map_err(|error| failed(error.to_string()))?;
-        if changes.get("+message.type").is_some_and(|kind| kind == "MIXED") {
+        if changes
+            .get("+message.type")
+            .is_some_and(|kind| kind == "MIXED")
+        {
             return Err(invalid("MIXED message type is not supported.".to_owned()));
         }
         let known = self.topics.find(topic).map(|topic| topic.config());
@@ -114,14 +120,14 @@ impl TopicAdmin {
         if names::is_system(topic) || self.reserved.iter().any(|reserved| reserved == topic) {
             return Err(Refusal::new(
                 ResponseCode::INVALID_PARAMETER,
-                format_args!("The topic[{topic}] is conflict with system topic."),
+                &format_args!("The topic[{topic}] is conflict with system topic."),
             ));
         }
         Ok(())
     }
 
-    /// 215. A topic that does not exist is deleted already. Name servers are not told: they are by
-    /// whoever deletes, as with Apache's tools.
+    /// Code 215. A topic that does not exist is deleted already. Name servers are not told: they are
+    /// by whoever deletes, as with Apache's tools.
     pub(crate) fn delete(self: &Arc<Self>, call: Call<'_, DeleteTopic<'_>>) {
         let Call { request, reply, .. } = call;
         if request.topic.trim().is_empty() {
@@ -172,7 +178,7 @@ impl TopicAdmin {
         Ok(())
     }
 
-    /// 21. All of them, whatever page was asked for: the total says that there are no more.
+    /// Code 21. All of them, whatever page was asked for: the total says that there are no more.
     pub(crate) fn all(self: &Arc<Self>, call: Call<'_, Empty>) {
         let (admin, reply) = (Arc::clone(self), call.reply.defer());
         // The table may be large.
@@ -180,7 +186,12 @@ impl TopicAdmin {
             let table = admin.table();
             let total_topic_num = i32::try_from(table.topic_config_table.len()).unwrap_or(i32::MAX);
             let header = AllTopicsReply { total_topic_num };
-            reply.respond(ResponseCode::SUCCESS, "", &header, &[&fastjson::to_vec(&table)]);
+            reply.respond(
+                ResponseCode::SUCCESS,
+                "",
+                &header,
+                &[&fastjson::to_vec(&table)],
+            );
         });
     }
 
@@ -188,7 +199,9 @@ impl TopicAdmin {
         // The version first: a change in between makes it too old, which is asked for again.
         let data_version = self.topics.data_version();
         let topics = self.topics.all();
-        let configs = topics.iter().map(|topic| (topic.name().to_string(), (*topic.config()).clone()));
+        let configs = topics
+            .iter()
+            .map(|topic| (topic.name().to_string(), (*topic.config()).clone()));
         TopicConfigTable {
             data_version,
             mapping_data_version: Some(DataVersion::default()),
@@ -198,7 +211,7 @@ impl TopicAdmin {
         }
     }
 
-    /// 351.
+    /// Code 351.
     pub(crate) fn get(&self, call: Call<'_, GetTopicConfig<'_>>) {
         let Call { request, reply, .. } = call;
         let Some(topic) = self.topics.find(request.topic) else {

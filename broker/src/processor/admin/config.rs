@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+//! UPDATE_BROKER_CONFIG (25), GET_BROKER_CONFIG (26), GET_BROKER_RUNTIME_INFO (28).
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use aerobee_daemon::{Properties, config::BadValues, flags::parse_addresses, persist, properties};
+use aerobee_remoting::{
+    Empty, ResponseCode,
+    body::{DataVersion, kv::KvTable},
+    call::Call,
+    fastjson,
+    header::config::ConfigReply,
+};
+use parking_lot::Mutex;
+
+use super::Refusal;
+use crate::{
+    clients::Clients,
+    config::{Config, Switches},
+    groups::Groups,
+    registration::Registration,
+    runtime::Runtime,
+    table::count_change,
+};
+
+/// Keys that cannot be changed from afar: they say where files are, or who may change what.
+const FIXED_KEYS: [&str; 3] = ["brokerConfigPath", "rocketmqHome", "configBlackList"];
+
+/// Shows and changes the configuration.
+pub(crate) struct ConfigAdmin {
+    pub(crate) switches: Arc<Switches>,
+    pub(crate) clients: Arc<Clients>,
+    pub(crate) groups: Arc<Groups>,
+    pub(crate) registration: Arc<Registration>,
+    pub(crate) runtime: Arc<Runtime>,
+    /// Where changes are kept: the file that the broker was started with, or the one it finds by
+    /// itself.
+    pub(crate) file: PathBuf,
+    pub(crate) version: Mutex<DataVersion>,
+    /// Held from reading the configuration until the changed one counts.
+    pub(crate) changing: tokio::sync::Mutex<()>,
+}
+
+/// Why a configuration was not changed.
+#[derive(Debug, thiserror::Error)]
+enum ChangeError {
+    #[error("Can not update config in black list.")]
+    Fixed,
+    #[error(transparent)]
+    Text(#[from] properties::Error),
+    #[error(transparent)]
+    Values(#[from] BadValues),
+    #[error("namesrvAddr: {0}")]
+    Addresses(#[from] aerobee_daemon::flags::AddressError),
+    #[error(transparent)]
+    Persist(#[from] persist::Error),
+    #[error("the broker is stopping")]
+    Stopping(#[from] tokio::task::JoinError),
+}
+
+impl ConfigAdmin {
+    /// Code 25. Keys that do not exist are ignored, as in Java; a value that its key does not take
+    /// is an error here.
+    pub(crate) fn update(self: &Arc<Self>, call: Call<'_, Empty>) {
+        let Call { body, reply, .. } = call;
+        if body.is_empty() {
+            return reply.ok();
+        }
+        let changes = match Properties::from_bytes(body) {
+            Ok(changes) => changes,
+            Err(error) => return reply.fail(ResponseCode::SYSTEM_ERROR, error),
+        };
+        tracing::info!(peer = %reply.connection().peer(), keys = changes.len(), "configuration changed by an operator");
+        let (admin, reply) = (Arc::clone(self), reply.defer());
+        tokio::spawn(async move {
+            match admin.change(&changes).await {
+                Ok(()) => reply.ok(),
+                Err(error) => refusal(&error).answer(reply),
+            }
+        });
+    }
+
+    /// The file first: what was answered survives.
+    async fn change(&self, changes: &Properties) -> Result<(), ChangeError> {
+        let _changing = self.changing.lock().await;
+        let now = Config::clone(&self.switches.config());
+        if changes.iter().any(|(key, _)| is_fixed(&now, key)) {
+            return Err(ChangeError::Fixed);
+        }
+        let update = now.updated(changes)?;
+        let servers = addresses(&update.config)?;
+        if !update.changed.is_empty() {
+            let (file, changed) = (self.file.clone(), update.changed);
+            tokio::task::spawn_blocking(move || keep(&file, &changed)).await??;
+            count_change(&mut self.version.lock());
+        }
+        let permission = update.config.broker.broker_permission;
+        self.take_effect(&update.config);
+        self.switches.replace(update.config);
+        self.registration.set_servers(&servers);
+        if changes.get("brokerPermission").is_some() {
+            self.registration.set_permission(permission).await;
+        }
+        Ok(())
+    }
+
+    /// Hands the parts what they keep of a configuration.
+    pub(crate) fn take_effect(&self, config: &Config) {
+        let broker = &config.broker;
+        self.groups.configure(
+            broker.auto_create_subscription_group,
+            broker.enable_create_sys_group,
+        );
+        self.clients.notices.configure(
+            broker.notify_consumer_ids_changed_enable,
+            broker.real_time_notify_consumer_change,
+        );
+    }
+
+    /// Code 26: every key that is known, and every other of the file, without any escape: tools
+    /// read them as they stand.
+    pub(crate) fn get(&self, call: Call<'_, Empty>) {
+        let mut text = String::new();
+        for (key, value) in self.switches.config().to_properties().sorted().iter() {
+            text.extend([key, "=", value, "\n"]);
+        }
+        let version = fastjson::to_string(&*self.version.lock());
+        let header = ConfigReply {
+            version: Some(&version),
+        };
+        call.reply
+            .respond(ResponseCode::SUCCESS, "", &header, &[text.as_bytes()]);
+    }
+
+    /// Code 28.
+    pub(crate) fn runtime_info(&self, call: Call<'_, Empty>) {
+        let (runtime, switches) = (Arc::clone(&self.runtime), Arc::clone(&self.switches));
+        let reply = call.reply.defer();
+        // It looks at the disk.
+        tokio::task::spawn_blocking(move || {
+            let table = runtime.table(&switches.config());
+            reply.body(&fastjson::to_vec(&KvTable { table }));
+        });
+    }
+}
+
+/// The name servers that a configuration names.
+///
+/// # Errors
+/// One of them is no address.
+pub(crate) fn addresses(
+    config: &Config,
+) -> Result<Vec<String>, aerobee_daemon::flags::AddressError> {
+    let list = config.broker.namesrv_addr.as_deref().unwrap_or_default();
+    if list.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(parse_addresses(list)?
+        .iter()
+        .map(ToString::to_string)
+        .collect())
+}
+
+fn is_fixed(config: &Config, key: &str) -> bool {
+    let listed = config.get("configBlackList").unwrap_or_default();
+    FIXED_KEYS.contains(&key) || listed.split(';').any(|fixed| fixed.trim() == key)
+}
+
+/// Writes changes into the file, which keeps its comments and its order.
+fn keep(file: &std::path::Path, changed: &Properties) -> Result<(), ChangeError> {
+    let text = match properties::read_file(file) {
+        Ok(text) => text,
+        Err(properties::Error::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            String::new()
+        }
+        Err(error) => return Err(error.into()),
+    };
+    persist::save(file, properties::edit(&text, changed)?.as_bytes())?;
+    Ok(())
+}
+
+fn refusal(error: &ChangeError) -> Refusal {
+    let code = match error {
+        ChangeError::Fixed => ResponseCode::NO_PERMISSION,
+        ChangeError::Values(_) | ChangeError::Addresses(_) => ResponseCode::INVALID_PARAMETER,
+        ChangeError::Text(_) | ChangeError::Persist(_) | ChangeError::Stopping(_) => {
+            ResponseCode::SYSTEM_ERROR
+        }
+    };
+    Refusal::new(code, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_kept_in_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("broker.conf");
+        std::fs::write(&file, "# mine\nbrokerName = a\n").unwrap();
+        let changed = Properties::parse("brokerName=b\nlongPollingEnable=false").unwrap();
+        keep(&file, &changed).unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(text, "# mine\nbrokerName=b\nlongPollingEnable=false\n");
+        let fresh = dir.path().join("fresh.properties");
+        keep(&fresh, &changed).unwrap();
+        assert_eq!(
+            Properties::load(&fresh).unwrap().get("brokerName"),
+            Some("b")
+        );
+    }
+
+    #[test]
+    fn some_keys_are_fixed() {
+        let mut config = Config::default();
+        assert!(is_fixed(&config, "rocketmqHome"));
+        assert!(!is_fixed(&config, "brokerName"));
+        config.apply(&Properties::parse("configBlackList=brokerName; listenPort").unwrap());
+        assert!(is_fixed(&config, "brokerName"));
+        assert!(is_fixed(&config, "listenPort"));
+    }
+
+    #[test]
+    fn name_servers_are_listed_with_semicolons() {
+        let mut config = Config::default();
+        assert!(addresses(&config).unwrap().is_empty());
+        config.apply(&Properties::parse("namesrvAddr=127.0.0.1:9876;10.0.0.1:9877").unwrap());
+        assert_eq!(
+            addresses(&config).unwrap(),
+            ["127.0.0.1:9876", "10.0.0.1:9877"]
+        );
+    }
+}

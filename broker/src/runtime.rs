@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a broker tells of itself at run time (code 28). Apache: `AdminBrokerProcessor`,
+//! `DefaultMessageStore.getRuntimeInfo`, `StoreStatsService`.
+//!
+//! Messages stored are not counted when they are stored: the offsets of the queues say how many
+//! there are, and a sample of them every ten seconds says how fast they come. What pulls fetched is
+//! counted once a pull.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use aerobee_remoting::code::version;
+use aerobee_store::Store;
+use parking_lot::Mutex;
+use rustix::fs::statvfs;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::config::Config;
+
+/// Time between samples.
+const SAMPLE_PERIOD: Duration = Duration::from_secs(10);
+/// Samples kept: those of ten minutes, and the one before.
+const SAMPLES_MAX: usize = 61;
+/// Samples back for the three rates shown: 10 s, 1 min, 10 min.
+const SPANS: [usize; 3] = [1, 6, 60];
+
+/// Counts of what pulls fetched.
+#[derive(Debug, Default)]
+pub struct Fetched {
+    found: AtomicU64,
+    missed: AtomicU64,
+    messages: AtomicU64,
+}
+
+impl Fetched {
+    /// A pull was answered with so many messages; none is a miss.
+    #[inline]
+    pub fn count(&self, messages: u32) {
+        if messages == 0 {
+            self.missed.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.found.fetch_add(1, Ordering::Relaxed);
+            self.messages.fetch_add(messages.into(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// All counts at one time.
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    at: Instant,
+    stored: u64,
+    found: u64,
+    missed: u64,
+    fetched: u64,
+}
+
+/// Tells of the running broker.
+#[derive(Debug)]
+pub struct Runtime {
+    store: Arc<Store>,
+    /// Where the disk is looked at.
+    directory: PathBuf,
+    /// What pulls fetched.
+    pub fetched: Fetched,
+    booted: SystemTime,
+    started: Instant,
+    /// What was in the store at the start: messages, and bytes of the log.
+    stored_before: u64,
+    bytes_before: i64,
+    samples: Mutex<VecDeque<Sample>>,
+}
+
+impl Runtime {
+    /// Starts to tell.
+    pub fn new(store: Arc<Store>, directory: PathBuf) -> Arc<Self> {
+        let stored_before = messages_in(&store);
+        let bytes_before = store.max_physical();
+        let runtime = Self {
+            store,
+            directory,
+            fetched: Fetched::default(),
+            booted: SystemTime::now(),
+            started: Instant::now(),
+            stored_before,
+            bytes_before,
+            samples: Mutex::default(),
+        };
+        runtime.samples.lock().push_back(runtime.sample());
+        Arc::new(runtime)
+    }
+
+    /// Takes samples. Ends with the task that runs it.
+    pub async fn run(self: Arc<Self>) {
+        let mut ticks = interval(SAMPLE_PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            let sample = self.sample();
+            let mut samples = self.samples.lock();
+            samples.push_back(sample);
+            if samples.len() > SAMPLES_MAX {
+                samples.pop_front();
+            }
+        }
+    }
+
+    fn sample(&self) -> Sample {
+        Sample {
+            at: Instant::now(),
+            stored: messages_in(&self.store),
+            found: self.fetched.found.load(Ordering::Relaxed),
+            missed: self.fetched.missed.load(Ordering::Relaxed),
+            fetched: self.fetched.messages.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The table of code 28. Every value is text; sizes and times are as in Apache's.
+    pub fn table(&self, config: &Config) -> BTreeMap<String, String> {
+        let mut table = Table::default();
+        self.put_process(&mut table, config);
+        self.put_traffic(&mut table);
+        self.put_log(&mut table);
+        self.put_disk(&mut table);
+        put_absent(&mut table);
+        table.0
+    }
+
+    fn put_process(&self, table: &mut Table, config: &Config) {
+        let booted = self.booted.duration_since(UNIX_EPOCH).unwrap_or_default();
+        table.put("bootTimestamp", booted.as_millis());
+        table.put("runtime", elapsed(self.started.elapsed()));
+        table.put("brokerActive", true);
+        table.put("brokerVersion", version::V5_5_0);
+        table.put("brokerVersionDesc", version::name(version::V5_5_0));
+        table.put(
+            "startAcceptSendRequestTimeStamp",
+            config.broker.start_accept_send_request_time_stamp,
+        );
+    }
+
+    fn put_traffic(&self, table: &mut Table) {
+        let now = self.sample();
+        let stored = now.stored.saturating_sub(self.stored_before);
+        let bytes = self.store.max_physical() - self.bytes_before;
+        table.put("putMessageTimesTotal", stored.max(1));
+        table.put("putMessageSizeTotal", bytes);
+        #[expect(clippy::cast_precision_loss, reason = "an average for people to read")]
+        table.put(
+            "putMessageAverageSize",
+            double(bytes as f64 / stored.max(1) as f64),
+        );
+        table.put("msgPutTotalTodayNow", stored);
+        table.put("msgGetTotalTodayNow", now.fetched);
+        let samples = self.samples.lock();
+        table.put("putTps", rates(&samples, &now, |sample| sample.stored));
+        table.put("getFoundTps", rates(&samples, &now, |sample| sample.found));
+        table.put("getMissTps", rates(&samples, &now, |sample| sample.missed));
+        table.put(
+            "getTotalTps",
+            rates(&samples, &now, |sample| sample.found + sample.missed),
+        );
+        let transferred = rates(&samples, &now, |sample| sample.fetched);
+        // Old tools know the misspelt name only.
+        table.put("getTransferedTps", &transferred);
+        table.put("getTransferredTps", transferred);
+    }
+
+    fn put_log(&self, table: &mut Table) {
+        let end = self.store.max_physical();
+        table.put("commitLogMinOffset", self.store.min_physical());
+        table.put("commitLogMaxOffset", end);
+        table.put(
+            "remainHowManyDataToFlush",
+            readable(end - self.store.flushed()),
+        );
+        table.put("pageCacheLockTimeMills", self.store.lock_held_millis());
+        // Queue entries are written with the message.
+        table.put("dispatchBehindBytes", 0);
+    }
+
+    fn put_disk(&self, table: &mut Table) {
+        let Ok(disk) = statvfs(&self.directory) else {
+            for key in ["commitLogDiskRatio", "consumeQueueDiskRatio"] {
+                table.put(key, "-1.0");
+            }
+            return;
+        };
+        let bytes =
+            |blocks: u64| i64::try_from(blocks.saturating_mul(disk.f_frsize)).unwrap_or(i64::MAX);
+        let used = disk.f_blocks.saturating_sub(disk.f_bfree);
+        #[expect(clippy::cast_precision_loss, reason = "a ratio for people to read")]
+        let ratio = double(used as f64 / (used + disk.f_bavail).max(1) as f64);
+        table.put("commitLogDiskRatio", &ratio);
+        table.put("consumeQueueDiskRatio", ratio);
+        let (total, free) = (
+            readable(bytes(disk.f_blocks)),
+            readable(bytes(disk.f_bfree)),
+        );
+        table.put(
+            "commitLogDirCapacity",
+            format_args!("Total : {total}, Free : {free}."),
+        );
+    }
+}
+
+/// What this broker has none of, and tools nevertheless want to see: requests run where they are
+/// read, so none waits in a queue, and the other parts are not there or not switched on.
+fn put_absent(table: &mut Table) {
+    for pool in ["send", "pull", "litePull", "query", "ack"] {
+        for what in ["Size", "Capacity", "HeadWaitTimeMills"] {
+            table.put(&format!("{pool}ThreadPoolQueue{what}"), 0);
+        }
+    }
+    for key in [
+        "EndTransactionQueueSize",
+        "EndTransactionThreadPoolQueueCapacity",
+        "dispatchMaxBuffer",
+        "remainTransientStoreBufferNumbs",
+        "timerCongestNum",
+        "timerOffsetBehind",
+        "timerReadBehind",
+    ] {
+        table.put(key, 0);
+    }
+    for key in ["timerEnqueueTps", "timerDequeueTps"] {
+        table.put(key, "0.0");
+    }
+}
+
+#[derive(Default)]
+struct Table(BTreeMap<String, String>);
+
+impl Table {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "values are made where they are put"
+    )]
+    fn put(&mut self, key: &str, value: impl ToString) {
+        self.0.insert(key.to_owned(), value.to_string());
+    }
+}
+
+/// Messages ever stored, as the queues count them.
+fn messages_in(store: &Store) -> u64 {
+    let queues = store.queues();
+    let counts = queues
+        .iter()
+        .map(|queue| u64::try_from(queue.max_offset()).unwrap_or(0));
+    counts.sum()
+}
+
+/// Rates per second over the three spans; a span that is longer than the samples reach is as long
+/// as they reach.
+fn rates(samples: &VecDeque<Sample>, now: &Sample, count: impl Fn(&Sample) -> u64) -> String {
+    let rate = |span: usize| {
+        let then = samples.get(samples.len().saturating_sub(span))?;
+        let seconds = now.at.saturating_duration_since(then.at).as_secs_f64();
+        let counted = count(now).saturating_sub(count(then));
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people to read")]
+        (seconds > 0.0).then(|| counted as f64 / seconds)
+    };
+    let texts = SPANS.map(|span| double(rate(span).unwrap_or(0.0)));
+    texts.join(" ")
+}
+
+/// As Java prints a double that is not very large or small.
+fn double(value: f64) -> String {
+    format!("{value:?}")
+}
+
+/// As `MixAll.humanReadableByteCount` of Apache writes it.
+fn readable(bytes: i64) -> String {
+    let bytes = bytes.max(0);
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    #[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
+    let mut shown = bytes as f64 / 1024.0;
+    let mut units = "KMGTPE".chars().peekable();
+    while shown >= 1024.0 && units.clone().nth(1).is_some() {
+        shown /= 1024.0;
+        units.next();
+    }
+    let unit = units.peek().copied().unwrap_or('E');
+    format!("{shown:.1} {unit}iB")
+}
+
+/// As `StoreStatsService.getFormatRuntime` of Apache writes it.
+fn elapsed(time: Duration) -> String {
+    let seconds = time.as_secs();
+    format!(
+        "[ {} days, {} hours, {} minutes, {} seconds ]",
+        seconds / 86_400,
+        seconds / 3_600 % 24,
+        seconds / 60 % 60,
+        seconds % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_readable() {
+        for (bytes, text) in [
+            (-5, "0 B"),
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (12_595, "12.3 KiB"),
+            (1 << 20, "1.0 MiB"),
+            (107_374_182_400, "100.0 GiB"),
+            (i64::MAX, "8.0 EiB"),
+        ] {
+            assert_eq!(readable(bytes), text);
+        }
+    }
+
+    #[test]
+    fn times_are_readable() {
+        let time = Duration::from_secs(2 * 86_400 + 3 * 3_600 + 4 * 60 + 5);
+        assert_eq!(elapsed(time), "[ 2 days, 3 hours, 4 minutes, 5 seconds ]");
+    }
+
+    #[test]
+    fn rates_are_of_three_spans() {
+        let start = Instant::now();
+        let sample = |number: u64, stored| Sample {
+            at: start + SAMPLE_PERIOD * u32::try_from(number).unwrap(),
+            stored,
+            found: 0,
+            missed: 0,
+            fetched: 0,
+        };
+        // One message a second, and a hundred a second in the last ten.
+        let samples: VecDeque<Sample> = (0..61).map(|number| sample(number, number * 10)).collect();
+        let now = sample(61, 600 + 1000);
+        assert_eq!(
+            rates(&samples, &now, |sample| sample.stored),
+            "100.0 17.5 2.65"
+        );
+        let young = VecDeque::from([sample(0, 0)]);
+        assert_eq!(
+            rates(&young, &sample(0, 5), |sample| sample.stored),
+            "0.0 0.0 0.0"
+        );
+    }
+}
