@@ -21,10 +21,14 @@ func loadCreate(c *Context) error {
 	return nil
 }
 
-// loadProduce: parameters topic, word, threads, count (0 for until told), padding. A message that is not acknowledged
-// is not sent again: the next number follows.
+// loadProduce: parameters topic, word, threads, count (of acknowledged messages, 0 for until told), padding, pause_ms. A message that is not
+// acknowledged is not sent again: the next number follows.
 func loadProduce(c *Context) error {
-	one := c.newProducer(producer.WithRetry(0), producer.WithSendMsgTimeout(3*time.Second))
+	timeout := 3 * time.Second
+	if c.number("count", 0) > 0 {
+		timeout = 30 * time.Second
+	}
+	one := c.newProducer(producer.WithRetry(0), producer.WithSendMsgTimeout(timeout))
 	var waiting sync.WaitGroup
 	for i := 0; i < c.number("threads", 1); i++ {
 		word := fmt.Sprint(c.get("word"), i)
@@ -41,7 +45,9 @@ func loadProduce(c *Context) error {
 func (c *Context) produce(one rocketmq.Producer, word string) {
 	count := c.number("count", 0)
 	padding := strings.Repeat(" ", c.number("padding", 0))
-	for i := 0; !c.stopped() && (count == 0 || i < count); i++ {
+	pause := time.Duration(c.number("pause_ms", 0)) * time.Millisecond
+	acknowledged := 0
+	for i := 0; !c.stopped() && (count == 0 || acknowledged < count && i < 2*count); i++ {
 		body := fmt.Sprintf("%s:%d", word, i)
 		message := primitive.NewMessage(c.get("topic"), []byte(body+padding))
 		message.WithTag([]string{"even", "odd"}[i%2]).WithKeys([]string{fmt.Sprint(word, i)})
@@ -51,8 +57,10 @@ func (c *Context) produce(one rocketmq.Producer, word string) {
 			c.step("failed", "body", body, "error", err.Error())
 			time.Sleep(100 * time.Millisecond)
 		case result.Status == primitive.SendOK:
+			acknowledged++
 			c.step("acked", "body", body, "queue", result.MessageQueue.QueueId, "broker", result.MessageQueue.BrokerName,
 				"offset", result.QueueOffset)
+			time.Sleep(pause)
 		default:
 			c.step("unsure", "body", body, "status", result.Status)
 		}

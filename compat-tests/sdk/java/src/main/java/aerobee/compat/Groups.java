@@ -77,6 +77,7 @@ final class Groups {
         List<String> before = Sending.sendAll(context.producer(), topic, "before", 40);
         Push first = Push.all(context, group, topic);
         context.check("the first gets all", first.inbox.awaitBodies(40, before));
+        context.check("and consumes it", first.awaitConsumed(10, topic, 40));
         first.shutdown();
         List<String> between = Sending.sendAll(context.producer(), topic, "between", 40);
         Push second = Push.all(context, group, topic);

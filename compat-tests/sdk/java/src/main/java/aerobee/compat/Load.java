@@ -40,13 +40,13 @@ final class Load {
     }
 
     /**
-     * Parameters: topic, word, threads, and how many messages each thread sends (count, 0 for until told), the size
-     * of the padding that follows the number (padding). A message that is not acknowledged is not sent again: the
+     * Parameters: topic, word, threads, how many messages of each thread are to be acknowledged (count, 0 for until told), the size of the
+     * padding that follows the number (padding), the pause after each message (pause_ms). A message that is not acknowledged is not sent again: the
      * next number follows.
      */
     private static void produce(Context context) throws Exception {
         DefaultMQProducer producer = context.freshProducer("load");
-        producer.setSendMsgTimeout(3000);
+        producer.setSendMsgTimeout(context.number("count", 0) > 0 ? 30_000 : 3000);
         producer.setRetryTimesWhenSendFailed(0);
         producer.setPollNameServerInterval(500);
         producer.start();
@@ -66,25 +66,28 @@ final class Load {
     private static void produce(Context context, DefaultMQProducer producer, String word) {
         int count = context.number("count", 0);
         String padding = " ".repeat(context.number("padding", 0));
-        for (int i = 0; !context.isStopped() && (count == 0 || i < count); i++) {
+        int acknowledged = 0;
+        for (int i = 0; !context.isStopped() && (count == 0 || acknowledged < count && i < 2 * count); i++) {
             Message message = Sending.message(context.get("topic"), word + ":" + i + padding);
             message.setTags(i % 2 == 0 ? "even" : "odd");
             message.setKeys(word + i);
             try {
                 SendResult result = producer.send(message);
                 boolean ok = result.getSendStatus() == SendStatus.SEND_OK;
+                acknowledged += ok ? 1 : 0;
                 context.step(ok ? "acked" : "unsure", "body", word + ":" + i, "queue", result.getMessageQueue().getQueueId(),
                     "broker", result.getMessageQueue().getBrokerName(), "offset", result.getQueueOffset());
+                pause(context.number("pause_ms", 0));
             } catch (Exception failed) {
                 context.step("failed", "body", word + ":" + i, "error", String.valueOf(failed.getMessage()).lines().findFirst().orElse(""));
-                pause(context);
+                pause(context.isStopped() ? 0 : 100);
             }
         }
     }
 
-    private static void pause(Context context) {
+    private static void pause(int millis) {
         try {
-            TimeUnit.MILLISECONDS.sleep(context.isStopped() ? 0 : 100);
+            TimeUnit.MILLISECONDS.sleep(millis);
         } catch (InterruptedException interrupted) {
             Thread.currentThread().interrupt();
         }

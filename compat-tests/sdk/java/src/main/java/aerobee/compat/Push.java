@@ -2,6 +2,7 @@
 package aerobee.compat;
 
 import java.util.List;
+import java.util.concurrent.TimeUnit;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
@@ -59,6 +60,18 @@ final class Push {
         running = true;
         consumer.start();
         return this;
+    }
+
+    /** Waits until that many messages are consumed, which is a little after they came; only then a restart repeats none. */
+    boolean awaitConsumed(int seconds, String topic, long count) throws InterruptedException {
+        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(seconds);
+        long consumed;
+        do {
+            TimeUnit.MILLISECONDS.sleep(10);
+            consumed = consumer.getDefaultMQPushConsumerImpl().getOffsetStore().cloneOffsetTable(topic).values().stream()
+                .mapToLong(Long::longValue).sum();
+        } while (consumed < count && System.nanoTime() < deadline);
+        return consumed == count;
     }
 
     synchronized void shutdown() {

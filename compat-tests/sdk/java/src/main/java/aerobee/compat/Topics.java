@@ -69,7 +69,11 @@ final class Topics {
         MQClientInstance factory = producer.getDefaultMQProducerImpl().getMqClientFactory();
         String broker = factory.findBrokerAddressInPublish(queue.getBrokerName());
         MQClientAPIImpl wire = factory.getMQClientAPIImpl();
-        for (String name : List.of("", " ", "a/b", "../up", "sp ace", "a.b", "ünicode", "a\u0000b", "x".repeat(128))) {
+        // The compact encoding cannot tell an empty text from a missing one, on which Apache's broker stumbles.
+        if (!"ROCKETMQ".equals(System.getProperty("rocketmq.serialize.type"))) {
+            refused(context, wire.getRemotingClient().invokeSync(broker, send(""), 5000), "", 29, "The specified topic");
+        }
+        for (String name : List.of(" ", "a/b", "../up", "sp ace", "a.b", "ünicode", "a\u0000b", "x".repeat(128))) {
             refused(context, wire.getRemotingClient().invokeSync(broker, send(name), 5000), name, 29, "The specified topic");
         }
         for (String name : List.of("SCHEDULE_TOPIC_XXXX", "RMQ_SYS_TRANS_HALF_TOPIC", "SELF_TEST_TOPIC")) {

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use std::{env, path::Path, process::Command, sync::Arc};
+
+use tempfile::TempDir;
+
+use crate::{
+    binary,
+    error::{Result, Trying},
+    node::{Kind, Node, await_serving},
+    ports::PortBlock,
+    probe,
+    process::Process,
+};
+
+/// Commit log files of 64 MiB and queue files of 10,000 entries: small, because ours are really allocated and every
+/// queue of every topic has one, and because a run should roll them.
+const SMALL_FILES: [(&str, &str); 2] = [
+    ("mappedFileSizeCommitLog", "67108864"),
+    ("mappedFileSizeConsumeQueue", "200000"),
+];
+
+/// Which servers make up a cluster.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan<'a> {
+    /// Whose name server.
+    pub namesrv: Kind,
+    /// Whose broker.
+    pub broker: Kind,
+    /// More lines of `broker.conf`.
+    pub conf: &'a [(&'a str, &'a str)],
+}
+
+impl Plan<'_> {
+    /// Both servers of one kind, with small files.
+    pub fn of(kind: Kind) -> Self {
+        Self::mixed(kind, kind)
+    }
+
+    /// Servers of two kinds, with small files.
+    pub fn mixed(namesrv: Kind, broker: Kind) -> Self {
+        Self {
+            namesrv,
+            broker,
+            conf: &SMALL_FILES,
+        }
+    }
+}
+
+/// A name server and a broker on loopback ports of their own, with their files in a temporary directory that goes with
+/// the value (or stays when `AEROBEE_KEEP` is set).
+#[derive(Debug)]
+pub struct Cluster {
+    // Dropped before the directory: the servers write into it.
+    /// The broker.
+    pub broker: Node,
+    /// The name server.
+    pub namesrv: Node,
+    ports: Arc<PortBlock>,
+    dir: TempDir,
+}
+
+impl Cluster {
+    /// Starts both servers and waits until a client could use them.
+    pub fn start(plan: Plan<'_>) -> Result<Self> {
+        let mut cluster = Self::prepare(plan)?;
+        cluster.namesrv.start()?;
+        cluster.broker.start()?;
+        Ok(cluster)
+    }
+
+    /// Makes ports and directories, and starts nothing.
+    pub fn prepare(plan: Plan<'_>) -> Result<Self> {
+        let mut dir = TempDir::with_prefix("aerobee-compat-")
+            .trying(|| "make a temporary directory".into())?;
+        dir.disable_cleanup(env::var_os("AEROBEE_KEEP").is_some());
+        let ports = Arc::new(PortBlock::lease()?);
+        Ok(Self {
+            broker: Node::broker(
+                plan.broker,
+                dir.path().join("broker"),
+                Arc::clone(&ports),
+                plan.conf,
+            ),
+            namesrv: Node::namesrv(plan.namesrv, dir.path().join("namesrv"), Arc::clone(&ports)),
+            ports,
+            dir,
+        })
+    }
+
+    /// Starts our standalone server in place of the two.
+    pub fn standalone(&self) -> Result<Process> {
+        let mut command = Command::new(binary::aerobee()?);
+        command
+            .args(["standalone", "--namesrv-port"])
+            .arg(self.ports.namesrv().to_string());
+        command
+            .arg("--broker-port")
+            .arg(self.ports.broker().to_string());
+        command.arg("--data").arg(self.dir.path().join("data"));
+        command
+            .current_dir(self.dir.path())
+            .env("HOME", self.dir.path())
+            .env_remove("NAMESRV_ADDR");
+        let process = Process::spawn(
+            "standalone server",
+            command,
+            &self.dir.path().join("standalone.log"),
+        )?;
+        let (namesrv, broker) = (self.ports.namesrv(), self.ports.broker());
+        await_serving(process, || {
+            probe::listens(broker)
+                && probe::cluster_info(namesrv).is_ok_and(|info| info.contains("brokerName"))
+        })
+    }
+
+    /// Stops the broker in order.
+    pub fn stop_broker(&mut self) -> Result<()> {
+        self.broker.stop().map(|_| ())
+    }
+
+    /// Kills the broker.
+    pub fn kill_broker(&mut self) -> Result<()> {
+        self.broker.kill()
+    }
+
+    /// Waits until the name server, started anew, knows the broker again.
+    pub fn await_broker(&mut self) -> Result<()> {
+        self.broker.await_registered()
+    }
+
+    /// What clients take as the address of the name server.
+    pub fn namesrv_addr(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.namesrv())
+    }
+
+    /// The address of the broker.
+    pub fn broker_addr(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.broker())
+    }
+
+    /// Where the files of this cluster are.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+}

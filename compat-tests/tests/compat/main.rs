@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Official SDKs against our servers, Apache's, and both together. See README.md of this crate.
+//!
+//! The servers and the SDK programs start when the first trial wants them and end with the run.
+
+mod clients;
+mod crash;
+mod ledger;
+mod mixed;
+mod scenarios;
+mod store;
+mod world;
+
+use std::{process::ExitCode, sync::Arc};
+
+use libtest_mimic::{Arguments, Trial};
+
+use crate::world::World;
+
+/// Trials wait much more than they compute.
+const THREADS: usize = 6;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(THREADS);
+    let world = Arc::new(World::from_env());
+    // The longest first.
+    let trials: Vec<Trial> = [
+        crash::trials,
+        store::trials,
+        mixed::trials,
+        clients::trials,
+        scenarios::trials,
+    ]
+    .into_iter()
+    .flat_map(|trials| trials(&world))
+    .collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    drop(world);
+    conclusion.exit_code()
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! The scenarios that an SDK program performs and judges by itself.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use aerobee_compat_tests::{Kind, Sdk};
+use libtest_mimic::{Failed, Trial};
+
+use crate::world::{GO, JAVA, JAVA_ROCKETMQ, SCENARIO_LIMIT, World};
+
+const OF_JAVA: [&str; 29] = [
+    "group_continues_after_restart",
+    "group_members_split_queues_and_take_over",
+    "groups_each_get_every_message",
+    "litepull_assign_and_seek",
+    "litepull_subscribe_and_continue",
+    "offsets_min_max_search",
+    "pull_offsets_are_kept",
+    "pull_statuses_and_limits",
+    "pull_waits_for_a_message",
+    "push_broadcast_reaches_all",
+    "push_concurrent_backlog",
+    "push_from_first_last_timestamp",
+    "push_orderly_keeps_queue_order",
+    "push_subscribes_many_topics",
+    "push_tag_filter",
+    "push_waiting_consumer_gets_message_at_once",
+    "send_async",
+    "send_batch",
+    "send_bodies_of_all_sizes",
+    "send_oneway",
+    "send_sync",
+    "send_to_one_queue_keeps_order",
+    "send_too_large_is_refused",
+    "topic_created_by_first_send",
+    "topic_created_by_request",
+    "topic_unknown_has_no_route",
+    "topic_with_illegal_name_is_refused",
+    "topics_by_the_hundred",
+    "view_of_a_foreign_id_is_refused",
+];
+
+const OF_GO: [&str; 20] = [
+    "group_continues_after_restart",
+    "group_members_split_queues_and_take_over",
+    "groups_each_get_every_message",
+    "pull_from_any_offset",
+    "pull_poll_and_continue",
+    "push_broadcast_reaches_all",
+    "push_concurrent_backlog",
+    "push_from_first_last_timestamp",
+    "push_orderly_keeps_queue_order",
+    "push_tag_filter",
+    "push_waiting_consumer_gets_message_at_once",
+    "send_async",
+    "send_batch",
+    "send_bodies_of_all_sizes",
+    "send_oneway",
+    "send_sync",
+    "send_to_one_queue_keeps_order",
+    "send_too_large_is_refused",
+    "topic_created_by_first_send",
+    "topic_created_by_request",
+];
+
+/// Parts that other trials put together.
+const PARTS: [&str; 4] = ["consume", "create", "produce", "read"];
+
+/// What Apache's servers must pass in every run, so that a mistake of the programs is not taken for one of ours.
+const SMOKE: [&str; 6] = [
+    "group_continues_after_restart",
+    "groups_each_get_every_message",
+    "push_tag_filter",
+    "send_batch",
+    "send_sync",
+    "topic_created_by_first_send",
+];
+
+pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for (sdk, scenarios) in [
+        (JAVA, &OF_JAVA[..]),
+        (JAVA_ROCKETMQ, &OF_JAVA),
+        (GO, &OF_GO),
+    ] {
+        for scenario in scenarios {
+            trials.push(trial(world, world.judged, sdk, scenario));
+        }
+        if world.judged != Kind::Apache {
+            trials.extend(
+                SMOKE
+                    .iter()
+                    .map(|scenario| trial(world, Kind::Apache, sdk, scenario)),
+            );
+        }
+    }
+    for (sdk, scenarios) in [(JAVA, &OF_JAVA[..]), (GO, &OF_GO)] {
+        trials.push(
+            world.trial(format!("every_scenario_of_{sdk}_is_tried"), move |_| {
+                every_one_is_tried(sdk, scenarios)
+            }),
+        );
+    }
+    trials
+}
+
+fn trial(world: &Arc<World>, kind: Kind, sdk: Sdk, scenario: &'static str) -> Trial {
+    world.trial(format!("{kind}_{sdk}_{scenario}"), move |world| {
+        let (cluster, driver) = (world.cluster(kind)?, world.driver(sdk)?);
+        driver.perform(
+            scenario,
+            &cluster,
+            &[("prefix", &world.prefix())],
+            SCENARIO_LIMIT,
+        )?;
+        Ok(())
+    })
+}
+
+fn every_one_is_tried(sdk: Sdk, scenarios: &[&str]) -> Result<(), Failed> {
+    let known = sdk.scenarios()?;
+    let known: BTreeSet<&str> = known
+        .iter()
+        .map(String::as_str)
+        .filter(|name| !PARTS.contains(name))
+        .collect();
+    let tried: BTreeSet<&str> = scenarios.iter().copied().collect();
+    if known == tried {
+        return Ok(());
+    }
+    Err(format!("the program knows {known:?}, tried are {tried:?}").into())
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! What the trials of one run share.
+
+use std::{
+    env, process,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use aerobee_compat_tests::{Cluster, Driver, Encoding, Kind, Plan, Sdk};
+use libtest_mimic::{Failed, Trial};
+use tempfile::TempDir;
+
+/// How long one scenario may take on a machine that is busy with others.
+pub(crate) const SCENARIO_LIMIT: Duration = Duration::from_secs(240);
+
+/// Every SDK, and Java's in both header encodings.
+pub(crate) const JAVA: Sdk = Sdk::Java(Encoding::Json);
+pub(crate) const JAVA_ROCKETMQ: Sdk = Sdk::Java(Encoding::Rocketmq);
+pub(crate) const GO: Sdk = Sdk::Go;
+
+/// Things that start when first wanted. A start that failed is not tried again: every trial tells of it.
+struct Started<K, V>(Mutex<Vec<(K, Start<V>)>>);
+
+/// What came of a start; the reason of a failure is told again and again.
+type Start<V> = Result<Arc<V>, String>;
+
+impl<K: Copy + PartialEq, V> Started<K, V> {
+    const fn new() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+
+    fn get(
+        &self,
+        key: K,
+        start: impl FnOnce() -> Result<Arc<V>, Failed>,
+    ) -> Result<Arc<V>, Failed> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, value)) = all.iter().find(|(known, _)| *known == key) {
+            return value.clone().map_err(Failed::from);
+        }
+        let value =
+            start().map_err(|failed| failed.message().unwrap_or("does not start").to_owned());
+        all.push((key, value.clone()));
+        value.map_err(Failed::from)
+    }
+}
+
+/// The servers and SDK programs of this run.
+pub(crate) struct World {
+    /// Whose servers are judged: `AEROBEE_JUDGE=apache` turns the tests on Apache's own.
+    pub(crate) judged: Kind,
+    drivers: Started<Sdk, Driver>,
+    clusters: Started<Kind, Cluster>,
+    prefixes: AtomicUsize,
+    dir: Mutex<Option<Arc<TempDir>>>,
+}
+
+impl World {
+    pub(crate) fn from_env() -> Self {
+        let judged = match env::var("AEROBEE_JUDGE").as_deref() {
+            Ok("apache") => Kind::Apache,
+            Ok("aerobee" | "") | Err(_) => Kind::Aerobee,
+            Ok(other) => panic!("AEROBEE_JUDGE is '{other}'; it may be aerobee or apache"),
+        };
+        Self {
+            judged,
+            drivers: Started::new(),
+            clusters: Started::new(),
+            prefixes: AtomicUsize::new(0),
+            dir: Mutex::new(None),
+        }
+    }
+
+    /// The running program on an SDK that trials share.
+    pub(crate) fn driver(&self, sdk: Sdk) -> Result<Arc<Driver>, Failed> {
+        self.drivers
+            .get(sdk, || Ok(Driver::start(sdk, self.dir()?.path())?))
+    }
+
+    /// A program of the trial's own, to be killed. The value goes before the directory it works in.
+    pub(crate) fn own_driver(&self, sdk: Sdk) -> Result<Arc<Driver>, Failed> {
+        let folder = self.dir()?.path().join(self.prefix());
+        Ok(Driver::start(sdk, &folder)?)
+    }
+
+    /// The cluster of servers of that kind that trials share.
+    pub(crate) fn cluster(&self, kind: Kind) -> Result<Arc<Cluster>, Failed> {
+        self.clusters
+            .get(kind, || Ok(Arc::new(Cluster::start(Plan::of(kind))?)))
+    }
+
+    /// A word with which no other trial's topics and groups begin.
+    pub(crate) fn prefix(&self) -> String {
+        format!(
+            "t{}_{}",
+            process::id(),
+            self.prefixes.fetch_add(1, Ordering::Relaxed)
+        )
+    }
+
+    fn dir(&self) -> Result<Arc<TempDir>, Failed> {
+        let mut dir = self.dir.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = &*dir {
+            return Ok(Arc::clone(made));
+        }
+        let mut made = TempDir::with_prefix("aerobee-sdk-")?;
+        made.disable_cleanup(env::var_os("AEROBEE_KEEP").is_some());
+        Ok(Arc::clone(dir.insert(Arc::new(made))))
+    }
+
+    /// A trial that is named and gets this world.
+    pub(crate) fn trial(
+        self: &Arc<Self>,
+        name: impl Into<String>,
+        run: impl FnOnce(&Self) -> Result<(), Failed> + Send + 'static,
+    ) -> Trial {
+        let world = Arc::clone(self);
+        Trial::test(name, move || run(&world))
+    }
+}
