@@ -54,6 +54,9 @@ config! {
         "brokerIP1" important => broker_ip1: String = local_address().to_string(),
         /// Address at which slaves reach the broker.
         "brokerIP2" => broker_ip2: String = local_address().to_string(),
+        /// The file that the broker was started with; changes made by tools are kept in it, else in
+        /// `config/broker.properties` of the store.
+        "brokerConfigPath" => broker_config_path: Option<PathBuf> = None,
         /// Permission of all topics together: 4 read, 2 write.
         "brokerPermission" => broker_permission: i32 [0..=7] = 6,
         /// Queues of topics that are created on their own.

@@ -13,11 +13,17 @@ pub mod offsets;
 mod processor;
 pub mod registration;
 pub mod run;
+pub mod runtime;
 mod system;
 pub mod table;
 pub mod topics;
 
-use std::{net::{IpAddr, Ipv4Addr, SocketAddr}, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use aerobee_daemon::{StartError as ProcessError, flags::parse_addresses};
 use aerobee_message::topic as names;
@@ -52,6 +58,7 @@ use crate::{
         view::View,
     },
     registration::{Registration, Settings},
+    runtime::Runtime,
     topics::Topics,
 };
 
@@ -88,6 +95,9 @@ struct Parts {
     offsets: Arc<Offsets>,
     clients: Arc<Clients>,
     registration: Arc<Registration>,
+    runtime: Arc<Runtime>,
+    /// Where changes of the configuration are kept.
+    config_file: PathBuf,
 }
 
 impl Broker {
@@ -221,6 +231,12 @@ impl Parts {
             config.broker.notify_consumer_ids_changed_enable,
             config.broker.real_time_notify_consumer_change,
         );
+        let runtime = Runtime::new(Arc::clone(&store), config.store.store_path_root_dir.clone());
+        let config_file = config
+            .broker
+            .broker_config_path
+            .clone()
+            .unwrap_or_else(|| directory.join("broker.properties"));
         let settings = Settings {
             period: millis(config.broker.register_name_server_period),
             timeout: millis(config.broker.register_broker_timeout_mills),
@@ -235,6 +251,8 @@ impl Parts {
             groups,
             offsets,
             clients,
+            runtime,
+            config_file,
         })
     }
 
@@ -248,6 +266,8 @@ impl Parts {
             offsets,
             clients,
             registration,
+            runtime,
+            config_file,
         } = self;
         Processors {
             send: Arc::new(Send {
@@ -316,6 +336,13 @@ impl Parts {
             },
             config: Arc::new(ConfigAdmin {
                 switches: Arc::clone(switches),
+                clients: Arc::clone(clients),
+                groups: Arc::clone(groups),
+                registration: Arc::clone(registration),
+                runtime: Arc::clone(runtime),
+                file: config_file.clone(),
+                version: Mutex::default(),
+                changing: tokio::sync::Mutex::default(),
             }),
             held: Arc::clone(held),
             clients: Arc::clone(clients),
@@ -339,6 +366,7 @@ impl Parts {
         let period = millis(config.broker.flush_consumer_offset_interval);
         loops.spawn(Arc::clone(&self.offsets).run(period));
         loops.spawn(Arc::clone(&self.registration).run());
+        loops.spawn(Arc::clone(&self.runtime).run());
         loops
     }
 }

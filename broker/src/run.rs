@@ -68,7 +68,9 @@ pub fn load(path: Option<&Path>) -> Result<Config, StartError> {
     let Some(path) = path else {
         return Ok(Config::default());
     };
-    let (config, report) = Config::load(Keys::default(), path).map_err(ProcessError::from)?;
+    let (mut config, report) =
+        Config::load(Keys::default(), path).map_err(ProcessError::from)?;
     report.log();
+    config.broker.broker_config_path = Some(path.to_owned());
     Ok(config)
 }
