@@ -392,7 +392,9 @@ impl Serialize for Language {
 impl<'de> Deserialize<'de> for Language {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<str>::deserialize(deserializer)?;
-        Ok(text.parse().map_or_else(|_| Self::from_name(&text), Self::from_u8))
+        Ok(text
+            .parse()
+            .map_or_else(|_| Self::from_name(&text), Self::from_u8))
     }
 }
 

@@ -7,7 +7,9 @@ use super::{
     assignment::Assignments,
     cluster::{BrokerMemberGroup, ClusterInfo},
     connection::{ConsumerConnections, ConsumerIds, ProducerConnections},
-    group::{CustomizedRetryPolicy, RetryPolicyType, SubscriptionGroupConfig, SubscriptionGroupTable},
+    group::{
+        CustomizedRetryPolicy, RetryPolicyType, SubscriptionGroupConfig, SubscriptionGroupTable,
+    },
     heartbeat::{CheckClientConfig, ConsumeFromWhere, ConsumeType, HeartbeatData, MessageModel},
     kv::KvTable,
     lock::{LockQueues, LockedQueues},
@@ -32,7 +34,11 @@ fn quote_numeric_keys(java: &str) -> String {
     for (at, character) in java.char_indices() {
         let before = java[..at].ends_with(['{', ',']);
         let digits = java[at..].chars().take_while(char::is_ascii_digit).count();
-        let digits_before = java[..at].chars().rev().take_while(char::is_ascii_digit).count();
+        let digits_before = java[..at]
+            .chars()
+            .rev()
+            .take_while(char::is_ascii_digit)
+            .count();
         let began = java[..at - digits_before].ends_with(['{', ',']);
         if before && digits > 0 && java[at + digits..].starts_with(':') {
             out.push('"');
@@ -67,7 +73,8 @@ fn cluster() {
         r#"{"brokerMemberGroup":{"brokerAddrs":{0:"10.0.0.1:10911"},"brokerName":"broker-a","cluster":"DefaultCluster"}}"#,
     );
     let _: TopicList = round_trip(r#"{"topicList":["A","B"]}"#);
-    let _: TopicList = round_trip(r#"{"brokerAddr":"10.0.0.1:10911","topicList":["DefaultCluster","broker-a"]}"#);
+    let _: TopicList =
+        round_trip(r#"{"brokerAddr":"10.0.0.1:10911","topicList":["DefaultCluster","broker-a"]}"#);
     let _: KvTable = round_trip(r#"{"table":{"k":"v"}}"#);
     let _: DataVersion = round_trip(r#"{"counter":7,"stateVersion":0,"timestamp":1700000000000}"#);
 }
@@ -82,7 +89,10 @@ fn registration() {
         r#""topicQueueMappingDetailMap":{},"topicQueueMappingInfoMap":{"t1":{"bname":"broker-a","currIdMap":{0:0,2:1},"#,
         r#""dirty":false,"epoch":1700000000000,"scope":"__global__","topic":"t1","totalQueues":4}}}}"#,
     ));
-    assert_eq!(read.topics.topic_config_table["TopicTest"].write_queue_nums, 8);
+    assert_eq!(
+        read.topics.topic_config_table["TopicTest"].write_queue_nums,
+        8
+    );
     let nothing: BrokerRegistration = fastjson::from_str(r#"{"filterServerList":null}"#).unwrap();
     assert_eq!(nothing.filter_server_list, None);
 }
@@ -93,7 +103,8 @@ fn topic() {
         r#"{"attributes":{"message.type":"FIFO"},"order":false,"perm":6,"readQueueNums":8,"#,
         r#""topicFilterType":"SINGLE_TAG","topicName":"TopicTest","topicSysFlag":0,"writeQueueNums":8}"#,
     ));
-    let from_nulls: TopicConfig = fastjson::from_str(r#"{"topicName":"T","attributes":null}"#).unwrap();
+    let from_nulls: TopicConfig =
+        fastjson::from_str(r#"{"topicName":"T","attributes":null}"#).unwrap();
     assert_eq!((from_nulls.read_queue_nums, from_nulls.perm), (16, 6));
     let _: TopicConfigAndMapping = round_trip(concat!(
         r#"{"attributes":{},"mappingDetail":{"bname":"broker-a","currIdMap":{2:1},"dirty":false,"epoch":1700000000000,"#,
@@ -112,7 +123,10 @@ fn group() {
         r#""subscriptionDataSet":[{"expression":"*","expressionType":"TAG","topic":"T","version":1}],"whichBrokerWhenConsumeSlowly":1}"#,
     );
     let group: SubscriptionGroupConfig = round_trip(java);
-    assert_eq!(group.group_retry_policy.policy_type, RetryPolicyType::Customized);
+    assert_eq!(
+        group.group_retry_policy.policy_type,
+        RetryPolicyType::Customized
+    );
     let defaults: SubscriptionGroupConfig = fastjson::from_str(r#"{"groupName":"g1"}"#).unwrap();
     assert_eq!(
         defaults,
@@ -172,9 +186,18 @@ fn unknown_and_null_enums_read_as_the_default() {
         r#"{"consumerDataSet":[{"consumeType":"CONSUME_BY_POST","messageModel":null},{"messageModel":9}]}"#,
     )
     .unwrap();
-    assert_eq!(data.consumer_data_set[0].consume_type, ConsumeType::Passively);
-    assert_eq!(data.consumer_data_set[0].message_model, MessageModel::Clustering);
-    assert_eq!(data.consumer_data_set[1].message_model, MessageModel::Clustering);
+    assert_eq!(
+        data.consumer_data_set[0].consume_type,
+        ConsumeType::Passively
+    );
+    assert_eq!(
+        data.consumer_data_set[0].message_model,
+        MessageModel::Clustering
+    );
+    assert_eq!(
+        data.consumer_data_set[1].message_model,
+        MessageModel::Clustering
+    );
 }
 
 #[test]
@@ -192,7 +215,8 @@ fn locks() {
         r#"{"clientId":"id","consumerGroup":"g","mqSet":[{"brokerName":"b","queueId":1,"topic":"T"}],"#,
         r#""onlyThisBroker":false}"#,
     ));
-    let _: LockedQueues = round_trip(r#"{"lockOKMQSet":[{"brokerName":"b","queueId":1,"topic":"T"}]}"#);
+    let _: LockedQueues =
+        round_trip(r#"{"lockOKMQSet":[{"brokerName":"b","queueId":1,"topic":"T"}]}"#);
 }
 
 #[test]

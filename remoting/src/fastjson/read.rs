@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IntoDeserializer,
-    MapAccess, SeqAccess, Visitor,
+    DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess,
+    SeqAccess, Visitor,
 };
 
 use super::{DEPTH_MAX, JsonError};
@@ -251,7 +251,9 @@ impl<'de> Reader<'de> {
         let mut members = Members::new(self);
         let value = visitor.visit_map(&mut members)?;
         if !members.ended {
-            return Err(members.reader.error("an object with more members than expected"));
+            return Err(members
+                .reader
+                .error("an object with more members than expected"));
         }
         Ok(value)
     }
@@ -268,7 +270,9 @@ impl<'de> Reader<'de> {
         let value = visitor.visit_seq(&mut members)?;
         // A tuple has read what it wants and left the end of the list.
         if !members.ended && members.reader.next_member(false, b']')? {
-            return Err(members.reader.error("a list with more elements than expected"));
+            return Err(members
+                .reader
+                .error("a list with more elements than expected"));
         }
         Ok(value)
     }
@@ -368,10 +372,7 @@ impl<'de> MapAccess<'de> for &mut Members<'_, 'de> {
         }
         seed.deserialize(Key(self.reader)).map(Some)
     }
-    fn next_value_seed<V: DeserializeSeed<'de>>(
-        &mut self,
-        seed: V,
-    ) -> Result<V::Value, JsonError> {
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, JsonError> {
         self.reader.expect(b':', "expected `:`")?;
         seed.deserialize(&mut *self.reader)
     }
@@ -416,7 +417,9 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
                         Ok(value) => visitor.visit_f64(value),
                         Err(_) => Err(self.error("expected a value")),
                     },
-                    token if token.starts_with(|c: char| c.is_ascii_digit() || "+-".contains(c)) => {
+                    token
+                        if token.starts_with(|c: char| c.is_ascii_digit() || "+-".contains(c)) =>
+                    {
                         self.at = start;
                         self.integer(visitor)
                     }

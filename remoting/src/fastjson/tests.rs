@@ -140,7 +140,10 @@ fn enums_are_read_by_name_or_ordinal() {
         Broadcasting,
         Clustering,
     }
-    assert_eq!(from_str::<Model>("\"CLUSTERING\"").unwrap(), Model::Clustering);
+    assert_eq!(
+        from_str::<Model>("\"CLUSTERING\"").unwrap(),
+        Model::Clustering
+    );
     assert_eq!(from_str::<Model>("0").unwrap(), Model::Broadcasting);
     assert!(from_str::<Model>("7").is_err());
 }
@@ -168,10 +171,35 @@ fn bytes_that_are_not_utf8_are_replaced() {
 #[test]
 fn malformed_text_is_an_error() {
     for text in [
-        "", " ", "{", "}", "[", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\" 1}", "{\"a\":1 \"b\":2}", "[1 2]",
-        "\"", "\"\\", "\"\\u12", "\"\\u+123\"", "\"\\q\"", "{}}", "{:1}", "{{}", "{\"list\":{}}",
-        "{\"small\":4294967296}", "{\"small\":\"x\"}", "{\"longValue\":1e30}", "{\"flag\":\"maybe\"}",
-        "{\"text\":{}}", "{\"byQueue\":{\"x\":1}}", "ä", "{ä:1", "\u{0}",
+        "",
+        " ",
+        "{",
+        "}",
+        "[",
+        "{\"a\"",
+        "{\"a\":",
+        "{\"a\":1",
+        "{\"a\" 1}",
+        "{\"a\":1 \"b\":2}",
+        "[1 2]",
+        "\"",
+        "\"\\",
+        "\"\\u12",
+        "\"\\u+123\"",
+        "\"\\q\"",
+        "{}}",
+        "{:1}",
+        "{{}",
+        "{\"list\":{}}",
+        "{\"small\":4294967296}",
+        "{\"small\":\"x\"}",
+        "{\"longValue\":1e30}",
+        "{\"flag\":\"maybe\"}",
+        "{\"text\":{}}",
+        "{\"byQueue\":{\"x\":1}}",
+        "ä",
+        "{ä:1",
+        "\u{0}",
     ] {
         assert!(from_str::<Sample>(text).is_err(), "{text}");
         let _ = from_str::<Value>(text);
