@@ -56,7 +56,7 @@ config! {
         "brokerIP2" => broker_ip2: String = local_address().to_string(),
         /// The file that the broker was started with; changes made by tools are kept in it, else in
         /// `config/broker.properties` of the store.
-        "brokerConfigPath" => broker_config_path: Option<PathBuf> = None,
+        "brokerConfigPath" => broker_config_path: Option<String> = None,
         /// Permission of all topics together: 4 read, 2 write.
         "brokerPermission" => broker_permission: i32 [0..=7] = 6,
         /// Queues of topics that are created on their own.

@@ -231,12 +231,12 @@ impl Parts {
             config.broker.notify_consumer_ids_changed_enable,
             config.broker.real_time_notify_consumer_change,
         );
-        let runtime = Runtime::new(Arc::clone(&store), config.store.store_path_root_dir.clone());
+        let runtime = Runtime::new(Arc::clone(&store), PathBuf::from(&config.store.store_path_root_dir));
         let config_file = config
             .broker
             .broker_config_path
-            .clone()
-            .unwrap_or_else(|| directory.join("broker.properties"));
+            .as_ref()
+            .map_or_else(|| directory.join("broker.properties"), PathBuf::from);
         let settings = Settings {
             period: millis(config.broker.register_name_server_period),
             timeout: millis(config.broker.register_broker_timeout_mills),

@@ -71,6 +71,6 @@ pub fn load(path: Option<&Path>) -> Result<Config, StartError> {
     let (mut config, report) =
         Config::load(Keys::default(), path).map_err(ProcessError::from)?;
     report.log();
-    config.broker.broker_config_path = Some(path.to_owned());
+    config.broker.broker_config_path = path.to_str().map(str::to_owned);
     Ok(config)
 }
