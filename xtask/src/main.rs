@@ -1,2 +1,68 @@
-//! (skeleton)
-fn main() {}
+// SPDX-License-Identifier: Apache-2.0
+//! Automation of this repository: `cargo xtask test` runs every check and every test.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool talks to its user"
+)]
+
+mod arrows;
+mod error;
+mod metadata;
+mod setup;
+mod steps;
+mod tidy;
+
+use std::{env, process::ExitCode};
+
+use crate::{
+    error::{Error, Result},
+    steps::Step,
+};
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  test    all of the following, stopping at the first failure
+  setup   install what the SDK tests need (JDK, Maven, Go), or say how to
+  fmt     check the format
+  clippy  run the lints, warnings are errors
+  tidy    check licence lines, the map of folders and the arrows between crates
+  unit    unit, protocol and crash tests of all crates
+  build   build the server as users get it
+  sdk     tests with the official SDKs and Apache's own servers";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let outcome = match arguments.as_slice() {
+        [command] => run(command),
+        _ => Err(Error::Usage),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Error::Usage) => {
+            eprintln!("{USAGE}");
+            ExitCode::from(2)
+        }
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &str) -> Result<()> {
+    let steps = match command {
+        "test" => &Step::ALL[..],
+        // The SDK tests drive the program that users get.
+        "sdk" => &[Step::Setup, Step::Build, Step::Sdk],
+        "setup" => &[Step::Setup],
+        "fmt" => &[Step::Fmt],
+        "clippy" => &[Step::Clippy],
+        "tidy" => &[Step::Tidy],
+        "unit" => &[Step::Unit],
+        "build" => &[Step::Build],
+        _ => return Err(Error::Usage),
+    };
+    steps::run(steps)
+}
