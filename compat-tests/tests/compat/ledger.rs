@@ -104,9 +104,10 @@ impl Ledger {
             match found.get(place) {
                 Some(there) if **there == **body => {}
                 other => {
-                    return Err(
-                        format!("{body} was acknowledged at {place:?}, where {other:?} is").into(),
-                    );
+                    return Err(format!(
+                        "{body} was acknowledged at {place:?}, where {other:?} is"
+                    )
+                    .into());
                 }
             }
         }

@@ -32,7 +32,7 @@ fn and_back(
     world: &World,
     down: fn(&mut Cluster) -> aerobee_compat_tests::Result<()>,
 ) -> Result<(), Failed> {
-    // Two log files of 1 MiB hold a message of 4 MiB no more; the scenarios here send none.
+    // A log file of 1 MiB has no room for the largest messages; nothing here sends them.
     let mut cluster = Cluster::start(Plan {
         conf: &CONF,
         ..Plan::of(Kind::Apache)
@@ -115,7 +115,11 @@ impl Topic {
         if self.fresh.len().to_string() == count {
             return Ok(());
         }
-        let failed: Vec<_> = steps.iter().filter(|step| &*step.name != "acked").map(|step| step.text("error")).collect();
+        let failed: Vec<_> = steps
+            .iter()
+            .filter(|step| &*step.name != "acked")
+            .map(|step| step.text("error"))
+            .collect();
         Err(format!("{} of {count} acknowledged: {failed:?}", self.fresh.len()).into())
     }
 
