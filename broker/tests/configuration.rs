@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The configuration and what a broker tells of itself: codes 25, 26, 28.
+
+mod support;
+
+use std::collections::HashMap;
+
+use serde_json::json;
+use support::{Client, Running};
+
+async fn configured(client: &mut Client) -> HashMap<String, String> {
+    let answer = client.ask(26, json!({}), &[]).await;
+    assert!(answer.field("version").contains("\"counter\":"), "{answer:?}");
+    let text = String::from_utf8(answer.body).unwrap();
+    let pair = |line: &str| {
+        let (key, value) = line.split_once('=').unwrap();
+        (key.to_owned(), value.to_owned())
+    };
+    text.lines().map(pair).collect()
+}
+
+#[tokio::test]
+async fn a_change_counts_at_once_and_is_kept() {
+    let running = Running::start().await;
+    let mut client = running.connect().await;
+    let before = configured(&mut client).await;
+    assert_eq!(before["brokerName"], "broker-a");
+    assert_eq!(before["autoCreateSubscriptionGroup"], "true");
+    let change = b"autoCreateSubscriptionGroup=false\nnoSuchKey=1\n";
+    assert_eq!(client.ask(25, json!({}), change).await.code(), 0);
+    let after = configured(&mut client).await;
+    assert_eq!(after["autoCreateSubscriptionGroup"], "false");
+    assert!(!after.contains_key("noSuchKey"));
+    assert_eq!(client.ask(352, json!({"group": "g"}), &[]).await.code(), 26);
+    let file = running.file("config/broker.properties");
+    assert_eq!(file, "autoCreateSubscriptionGroup=false\n");
+}
+
+#[tokio::test]
+async fn bad_changes_change_nothing() {
+    let running = Running::start().await;
+    let mut client = running.connect().await;
+    let fixed = b"longPollingEnable=false\nrocketmqHome=/tmp\n";
+    let answer = client.ask(25, json!({}), fixed).await;
+    let remark = "Can not update config in black list.";
+    assert_eq!((answer.code(), answer.remark()), (16, remark));
+    let answer = client.ask(25, json!({}), b"longPollingEnable=false\nbrokerPermission=9").await;
+    assert_eq!(answer.code(), 29);
+    assert!(answer.remark().contains("brokerPermission"), "{}", answer.remark());
+    assert_eq!(client.ask(25, json!({}), b"namesrvAddr=nowhere:port").await.code(), 29);
+    assert_eq!(client.ask(25, json!({}), &[]).await.code(), 0);
+    assert_eq!(configured(&mut client).await["longPollingEnable"], "true");
+    assert!(!running.directory.path().join("config/broker.properties").exists());
+}
+
+#[tokio::test]
+async fn the_broker_tells_of_itself() {
+    let running = Running::start().await;
+    let mut client = running.connect().await;
+    client.create_topic("t", 1).await;
+    for body in ["a", "b"] {
+        assert_eq!(client.send("t", 0, body).await.code(), 0);
+    }
+    let answer = client.ask(28, json!({}), &[]).await;
+    let table = answer.json()["table"].clone();
+    let text = |key: &str| table[key].as_str().unwrap_or_default().to_owned();
+    assert_eq!(text("brokerVersionDesc"), "V5_5_0");
+    assert_eq!(text("brokerVersion"), "513");
+    assert_eq!(text("putMessageTimesTotal"), "2");
+    assert_eq!(text("msgPutTotalTodayNow"), "2");
+    assert!(text("commitLogMaxOffset").parse::<i64>().unwrap() > 100);
+    assert!(text("runtime").starts_with("[ 0 days, 0 hours, "));
+    assert_eq!(text("putTps").split(' ').count(), 3);
+    let capacity = text("commitLogDirCapacity");
+    assert!(capacity.starts_with("Total : ") && capacity.ends_with('.'), "{capacity}");
+    let ratio: f64 = text("commitLogDiskRatio").parse().unwrap();
+    assert!((0.0..=1.0).contains(&ratio));
+}

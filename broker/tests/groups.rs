@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Subscription groups as operators see them: codes 200, 201, 207, 352.
+
+mod support;
+
+use serde_json::json;
+use support::Running;
+
+#[tokio::test]
+async fn a_created_group_is_durable() {
+    let running = Running::start().await;
+    let mut client = running.connect().await;
+    let group = json!({"groupName": "g", "retryMaxTimes": 3, "consumeBroadcastEnable": false});
+    assert_eq!(client.ask_json(200, &group).await.code(), 0);
+    let file = running.file("config/subscriptionGroup.json");
+    assert!(file.contains("\"retryMaxTimes\":3"), "{file}");
+    drop(client);
+    let running = running.restart().await;
+    let mut client = running.connect().await;
+    let group = client.ask(352, json!({"group": "g"}), &[]).await.json();
+    assert_eq!(group["retryMaxTimes"], 3);
+    assert_eq!(group["consumeBroadcastEnable"], false);
+    assert_eq!(group["consumeEnable"], true);
+    assert_eq!(group["groupRetryPolicy"]["type"], "CUSTOMIZED");
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_group_is_refused() {
+    let running = Running::start().await;
+    let mut client = running.connect().await;
+    for (group, code, remark) in [
+        (json!({"groupName": ""}), 29, "The specified group is blank."),
+        (json!({"groupName": "a b"}), 29, "The specified group: a b, contains illegal"),
+        (json!({"groupName": "g", "attributes": {"+x": "1"}}), 1, "unsupported key: x"),
+        (json!({"groupName": "g", "attributes": {"priority.factor": "1"}}), 1, "only add"),
+    ] {
+        let answer = client.ask_json(200, &group).await;
+        assert_eq!(answer.code(), code, "{group}: {}", answer.remark());
+        assert!(answer.remark().starts_with(remark), "{group}: {}", answer.remark());
+    }
+    assert_eq!(client.ask(200, json!({}), b"{\"groupName\"").await.code(), 1);
+    assert_eq!(client.ask(200, json!({}), &[]).await.code(), 0);
+}
+
+#[tokio::test]
+async fn groups_are_listed_and_deleted() {
+    let running = Running::start_with(&[("autoCreateSubscriptionGroup", "false")]).await;
+    let mut client = running.connect().await;
+    client.ask_json(200, &json!({"groupName": "g"})).await;
+    client.create_topic("t", 1).await;
+    let commit = json!({"consumerGroup": "g", "topic": "t", "queueId": "0", "commitOffset": "7"});
+    assert_eq!(client.ask(15, commit, &[]).await.code(), 0);
+    let answer = client.ask(201, json!({}), &[]).await;
+    let table = answer.json();
+    let groups = table["subscriptionGroupTable"].as_object().unwrap();
+    assert!(groups.contains_key("g") && groups.contains_key("CID_RMQ_SYS_TRANS"));
+    assert_eq!(answer.field("totalGroupNum"), groups.len().to_string());
+    let delete = |clean: &str| json!({"groupName": "g", "cleanOffset": clean});
+    let query = json!({"consumerGroup": "g", "topic": "t", "queueId": "0"});
+    assert_eq!(client.ask(207, delete("false"), &[]).await.code(), 0);
+    assert_eq!(client.ask(14, query.clone(), &[]).await.field("offset"), "7");
+    assert_eq!(client.ask(207, delete("true"), &[]).await.code(), 0);
+    assert_eq!(client.ask(14, query, &[]).await.code(), 22);
+    let answer = client.ask(352, json!({"group": "g"}), &[]).await;
+    assert_eq!(answer.code(), 26);
+    assert!(answer.remark().starts_with("No group in this broker"));
+    assert!(!running.file("config/subscriptionGroup.json").contains("\"g\":{"));
+}

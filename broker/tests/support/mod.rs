@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A broker on port 0 with a store of its own, and a client that speaks frames.
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::{collections::VecDeque, net::SocketAddr, path::Path, time::Duration};
+
+use aerobee_broker::{Broker, Config};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// Longest wait for anything that has to come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running broker and its directory.
+pub(crate) struct Running {
+    pub(crate) broker: Broker,
+    pub(crate) directory: TempDir,
+}
+
+impl Running {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    pub(crate) async fn start_with(keys: &[(&str, &str)]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), keys).await
+    }
+
+    pub(crate) async fn start_in(directory: TempDir, keys: &[(&str, &str)]) -> Self {
+        let broker = Broker::start(config(directory.path(), keys)).await.unwrap();
+        Self { broker, directory }
+    }
+
+    pub(crate) async fn connect(&self) -> Client {
+        Client::connect(self.broker.address()).await
+    }
+
+    /// Stops the broker and starts another one on its directory.
+    pub(crate) async fn restart(self) -> Self {
+        self.broker.stop().await.unwrap();
+        Self::start_in(self.directory, &[]).await
+    }
+
+    pub(crate) fn file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.directory.path().join(name)).unwrap()
+    }
+}
+
+fn config(directory: &Path, keys: &[(&str, &str)]) -> Config {
+    let mut config = Config::default();
+    let fixed = [
+        ("listenPort", "0"),
+        ("bindAddress", "127.0.0.1"),
+        ("brokerIP1", "127.0.0.1"),
+        ("brokerIP2", "127.0.0.1"),
+        ("brokerName", "broker-a"),
+        ("storePathRootDir", directory.to_str().unwrap()),
+        ("mappedFileSizeCommitLog", "1048576"),
+    ];
+    for (key, value) in fixed.iter().chain(keys) {
+        config.set(key, value).unwrap();
+    }
+    config
+}
+
+/// A command that came over the wire.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) header: Value,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Message {
+    pub(crate) fn code(&self) -> i64 {
+        self.header["code"].as_i64().unwrap()
+    }
+
+    pub(crate) fn remark(&self) -> &str {
+        self.header["remark"].as_str().unwrap_or_default()
+    }
+
+    pub(crate) fn field(&self, name: &str) -> &str {
+        self.header["extFields"][name].as_str().unwrap_or_default()
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    fn is_response(&self) -> bool {
+        self.header["flag"].as_i64().unwrap_or(0) & 1 != 0
+    }
+}
+
+/// Reads one frame with a JSON header.
+pub(crate) async fn read(stream: &mut TcpStream) -> Message {
+    let length = stream.read_u32().await.unwrap() as usize;
+    let word = stream.read_u32().await.unwrap();
+    assert_eq!(word >> 24, 0, "answers to JSON are JSON");
+    let header_length = (word & 0x00ff_ffff) as usize;
+    let mut header = vec![0; header_length];
+    stream.read_exact(&mut header).await.unwrap();
+    let mut body = vec![0; length - 4 - header_length];
+    stream.read_exact(&mut body).await.unwrap();
+    Message {
+        header: serde_json::from_slice(&header).unwrap(),
+        body,
+    }
+}
+
+/// Writes one frame with a JSON header.
+pub(crate) async fn write(stream: &mut TcpStream, header: &Value, body: &[u8]) {
+    let header = header.to_string();
+    let length = 4 + header.len() + body.len();
+    let mut frame = u32::try_from(length).unwrap().to_be_bytes().to_vec();
+    frame.extend(u32::try_from(header.len()).unwrap().to_be_bytes());
+    frame.extend(header.as_bytes());
+    frame.extend(body);
+    stream.write_all(&frame).await.unwrap();
+}
+
+/// A client as an SDK is one.
+pub(crate) struct Client {
+    stream: TcpStream,
+    opaque: i64,
+    /// Requests of the broker that came between answers.
+    requests: VecDeque<Message>,
+}
+
+impl Client {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        Self {
+            stream: TcpStream::connect(address).await.unwrap(),
+            opaque: 0,
+            requests: VecDeque::new(),
+        }
+    }
+
+    /// Sends a request and waits for its answer.
+    pub(crate) async fn ask(&mut self, code: i32, fields: Value, body: &[u8]) -> Message {
+        self.opaque += 1;
+        let header = json!({
+            "code": code, "extFields": fields, "flag": 0, "language": "JAVA",
+            "opaque": self.opaque, "serializeTypeCurrentRPC": "JSON", "version": 513,
+        });
+        write(&mut self.stream, &header, body).await;
+        loop {
+            let message = timeout(PATIENCE, read(&mut self.stream)).await.unwrap();
+            if !message.is_response() {
+                self.requests.push_back(message);
+                continue;
+            }
+            assert_eq!(message.header["opaque"], self.opaque);
+            return message;
+        }
+    }
+
+    /// As [`Client::ask`], with a JSON body.
+    pub(crate) async fn ask_json(&mut self, code: i32, body: &Value) -> Message {
+        self.ask(code, json!({}), body.to_string().as_bytes()).await
+    }
+
+    /// The next request of the broker.
+    pub(crate) async fn requested(&mut self) -> Message {
+        if let Some(message) = self.requests.pop_front() {
+            return message;
+        }
+        let message = timeout(PATIENCE, read(&mut self.stream)).await.unwrap();
+        assert!(!message.is_response());
+        message
+    }
+
+    /// Whether the broker has asked nothing so far.
+    pub(crate) async fn is_left_alone(&mut self) -> bool {
+        // Whatever was sent before this answer has arrived before it.
+        let answer = self.ask(-1, json!({}), &[]).await;
+        assert_eq!(answer.code(), 3);
+        self.requests.is_empty()
+    }
+
+    /// A heartbeat of a consumer of `topic`.
+    pub(crate) async fn consume(&mut self, id: &str, group: &str, topic: &str) -> Message {
+        self.ask_json(34, &heartbeat(id, group, topic)).await
+    }
+
+    /// Creates a topic.
+    pub(crate) async fn create_topic(&mut self, topic: &str, queues: i32) {
+        let queues = queues.to_string();
+        let fields = json!({
+            "topic": topic, "defaultTopic": "TBW102", "readQueueNums": queues,
+            "writeQueueNums": queues, "perm": "6", "topicFilterType": "SINGLE_TAG",
+            "topicSysFlag": "0", "order": "false",
+        });
+        let answer = self.ask(17, fields, &[]).await;
+        assert_eq!(answer.code(), 0, "{answer:?}");
+    }
+
+    /// Sends a message; the answer.
+    pub(crate) async fn send(&mut self, topic: &str, queue_id: i32, body: &str) -> Message {
+        let fields = json!({
+            "a": "producers", "b": topic, "c": "TBW102", "d": "4", "e": queue_id.to_string(),
+            "f": "0", "g": "1700000000000", "h": "0", "i": "", "j": "0", "k": "false",
+            "m": "false",
+        });
+        self.ask(310, fields, body.as_bytes()).await
+    }
+}
+
+/// The body of a consumer's heartbeat.
+pub(crate) fn heartbeat(id: &str, group: &str, topic: &str) -> Value {
+    json!({
+        "clientID": id,
+        "consumerDataSet": [{
+            "consumeFromWhere": "CONSUME_FROM_LAST_OFFSET",
+            "consumeType": "CONSUME_PASSIVELY",
+            "groupName": group,
+            "messageModel": "CLUSTERING",
+            "subscriptionDataSet": [
+                {
+                    "classFilterMode": false, "codeSet": [], "expressionType": "TAG",
+                    "subString": "*", "subVersion": 1_700_000_000_000_i64, "tagsSet": [],
+                    "topic": topic,
+                },
+                {
+                    "classFilterMode": false, "codeSet": [], "expressionType": "TAG",
+                    "subString": "*", "subVersion": 1_700_000_000_000_i64, "tagsSet": [],
+                    "topic": format!("%RETRY%{group}"),
+                },
+            ],
+            "unitMode": false,
+        }],
+        "producerDataSet": [{"groupName": "CLIENT_INNER_PRODUCER"}],
+    })
+}
