@@ -111,7 +111,7 @@ impl Broker {
             .map_err(ProcessError::from)?;
         let ports = bind(&config)?;
         let parts = Parts::open(config, ports.port()).await?;
-        let puller = Puller::new(Arc::clone(&parts.store));
+        let puller = Puller::new(Arc::clone(&parts.store), Arc::clone(parts.runtime.fetched()));
         let held = HeldPulls::new(Arc::clone(&puller));
         let processors = Arc::new(parts.processors(puller, &held));
         let limits = parts.limits();

@@ -68,8 +68,7 @@ pub struct Runtime {
     store: Arc<Store>,
     /// Where the disk is looked at.
     directory: PathBuf,
-    /// What pulls fetched.
-    pub fetched: Fetched,
+    fetched: Arc<Fetched>,
     booted: SystemTime,
     started: Instant,
     /// What was in the store at the start: messages, and bytes of the log.
@@ -86,7 +85,7 @@ impl Runtime {
         let runtime = Self {
             store,
             directory,
-            fetched: Fetched::default(),
+            fetched: Arc::default(),
             booted: SystemTime::now(),
             started: Instant::now(),
             stored_before,
@@ -95,6 +94,11 @@ impl Runtime {
         };
         runtime.samples.lock().push_back(runtime.sample());
         Arc::new(runtime)
+    }
+
+    /// Where pulls count what they fetched.
+    pub fn fetched(&self) -> &Arc<Fetched> {
+        &self.fetched
     }
 
     /// Takes samples. Ends with the task that runs it.

@@ -10,7 +10,10 @@ use support::{Client, Running};
 
 async fn configured(client: &mut Client) -> HashMap<String, String> {
     let answer = client.ask(26, json!({}), &[]).await;
-    assert!(answer.field("version").contains("\"counter\":"), "{answer:?}");
+    assert!(
+        answer.field("version").contains("\"counter\":"),
+        "{answer:?}"
+    );
     let text = String::from_utf8(answer.body).unwrap();
     let pair = |line: &str| {
         let (key, value) = line.split_once('=').unwrap();
@@ -44,13 +47,35 @@ async fn bad_changes_change_nothing() {
     let answer = client.ask(25, json!({}), fixed).await;
     let remark = "Can not update config in black list.";
     assert_eq!((answer.code(), answer.remark()), (16, remark));
-    let answer = client.ask(25, json!({}), b"longPollingEnable=false\nbrokerPermission=9").await;
+    let answer = client
+        .ask(
+            25,
+            json!({}),
+            b"longPollingEnable=false\nbrokerPermission=9",
+        )
+        .await;
     assert_eq!(answer.code(), 29);
-    assert!(answer.remark().contains("brokerPermission"), "{}", answer.remark());
-    assert_eq!(client.ask(25, json!({}), b"namesrvAddr=nowhere:port").await.code(), 29);
+    assert!(
+        answer.remark().contains("brokerPermission"),
+        "{}",
+        answer.remark()
+    );
+    assert_eq!(
+        client
+            .ask(25, json!({}), b"namesrvAddr=nowhere:port")
+            .await
+            .code(),
+        29
+    );
     assert_eq!(client.ask(25, json!({}), &[]).await.code(), 0);
     assert_eq!(configured(&mut client).await["longPollingEnable"], "true");
-    assert!(!running.directory.path().join("config/broker.properties").exists());
+    assert!(
+        !running
+            .directory
+            .path()
+            .join("config/broker.properties")
+            .exists()
+    );
 }
 
 #[tokio::test]
@@ -61,6 +86,12 @@ async fn the_broker_tells_of_itself() {
     for body in ["a", "b"] {
         assert_eq!(client.send("t", 0, body).await.code(), 0);
     }
+    let pull = json!({
+        "consumerGroup": "g", "topic": "t", "queueId": "0", "queueOffset": "0",
+        "maxMsgNums": "32", "sysFlag": "4", "commitOffset": "0", "suspendTimeoutMillis": "0",
+        "subscription": "*", "subVersion": "0", "expressionType": "TAG",
+    });
+    assert_eq!(client.ask(11, pull, &[]).await.code(), 0);
     let answer = client.ask(28, json!({}), &[]).await;
     let table = answer.json()["table"].clone();
     let text = |key: &str| table[key].as_str().unwrap_or_default().to_owned();
@@ -68,11 +99,16 @@ async fn the_broker_tells_of_itself() {
     assert_eq!(text("brokerVersion"), "513");
     assert_eq!(text("putMessageTimesTotal"), "2");
     assert_eq!(text("msgPutTotalTodayNow"), "2");
+    let fetched: u64 = text("msgGetTotalTodayNow").parse().unwrap();
+    assert!((1..=2).contains(&fetched), "{fetched}");
     assert!(text("commitLogMaxOffset").parse::<i64>().unwrap() > 100);
     assert!(text("runtime").starts_with("[ 0 days, 0 hours, "));
     assert_eq!(text("putTps").split(' ').count(), 3);
     let capacity = text("commitLogDirCapacity");
-    assert!(capacity.starts_with("Total : ") && capacity.ends_with('.'), "{capacity}");
+    assert!(
+        capacity.starts_with("Total : ") && capacity.ends_with('.'),
+        "{capacity}"
+    );
     let ratio: f64 = text("commitLogDiskRatio").parse().unwrap();
     assert!((0.0..=1.0).contains(&ratio));
 }

@@ -29,16 +29,39 @@ async fn what_cannot_be_a_group_is_refused() {
     let running = Running::start().await;
     let mut client = running.connect().await;
     for (group, code, remark) in [
-        (json!({"groupName": ""}), 29, "The specified group is blank."),
-        (json!({"groupName": "a b"}), 29, "The specified group: a b, contains illegal"),
-        (json!({"groupName": "g", "attributes": {"+x": "1"}}), 1, "unsupported key: x"),
-        (json!({"groupName": "g", "attributes": {"priority.factor": "1"}}), 1, "only add"),
+        (
+            json!({"groupName": ""}),
+            29,
+            "The specified group is blank.",
+        ),
+        (
+            json!({"groupName": "a b"}),
+            29,
+            "The specified group: a b, contains illegal",
+        ),
+        (
+            json!({"groupName": "g", "attributes": {"+x": "1"}}),
+            1,
+            "unsupported key: x",
+        ),
+        (
+            json!({"groupName": "g", "attributes": {"priority.factor": "1"}}),
+            1,
+            "only add",
+        ),
     ] {
         let answer = client.ask_json(200, &group).await;
         assert_eq!(answer.code(), code, "{group}: {}", answer.remark());
-        assert!(answer.remark().starts_with(remark), "{group}: {}", answer.remark());
+        assert!(
+            answer.remark().starts_with(remark),
+            "{group}: {}",
+            answer.remark()
+        );
     }
-    assert_eq!(client.ask(200, json!({}), b"{\"groupName\"").await.code(), 1);
+    assert_eq!(
+        client.ask(200, json!({}), b"{\"groupName\"").await.code(),
+        1
+    );
     assert_eq!(client.ask(200, json!({}), &[]).await.code(), 0);
 }
 
@@ -58,11 +81,18 @@ async fn groups_are_listed_and_deleted() {
     let delete = |clean: &str| json!({"groupName": "g", "cleanOffset": clean});
     let query = json!({"consumerGroup": "g", "topic": "t", "queueId": "0"});
     assert_eq!(client.ask(207, delete("false"), &[]).await.code(), 0);
-    assert_eq!(client.ask(14, query.clone(), &[]).await.field("offset"), "7");
+    assert_eq!(
+        client.ask(14, query.clone(), &[]).await.field("offset"),
+        "7"
+    );
     assert_eq!(client.ask(207, delete("true"), &[]).await.code(), 0);
     assert_eq!(client.ask(14, query, &[]).await.code(), 22);
     let answer = client.ask(352, json!({"group": "g"}), &[]).await;
     assert_eq!(answer.code(), 26);
     assert!(answer.remark().starts_with("No group in this broker"));
-    assert!(!running.file("config/subscriptionGroup.json").contains("\"g\":{"));
+    assert!(
+        !running
+            .file("config/subscriptionGroup.json")
+            .contains("\"g\":{")
+    );
 }

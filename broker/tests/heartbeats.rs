@@ -10,12 +10,18 @@ async fn ids(client: &mut Client, group: &str) -> Vec<String> {
     let answer = client.ask(38, json!({"consumerGroup": group}), &[]).await;
     if answer.code() != 0 {
         assert_eq!(answer.code(), 1);
-        assert_eq!(answer.remark(), format!("no consumer for this group, {group}"));
+        assert_eq!(
+            answer.remark(),
+            format!("no consumer for this group, {group}")
+        );
         return Vec::new();
     }
     let body = answer.json();
     let list = body["consumerIdList"].as_array().unwrap();
-    let mut ids: Vec<String> = list.iter().map(|id| id.as_str().unwrap().to_owned()).collect();
+    let mut ids: Vec<String> = list
+        .iter()
+        .map(|id| id.as_str().unwrap().to_owned())
+        .collect();
     ids.sort();
     ids
 }
@@ -112,9 +118,15 @@ async fn the_short_heartbeat_is_enough_while_nothing_changes() {
     let changed = |answer: &support::Message| answer.field("IS_SUB_CHANGE").to_owned();
     // A short one to a broker that knows nothing asks for a full one.
     assert_eq!(changed(&client.ask_json(34, &beat(7, true)).await), "true");
-    assert_eq!(changed(&client.ask_json(34, &beat(7, false)).await), "false");
+    assert_eq!(
+        changed(&client.ask_json(34, &beat(7, false)).await),
+        "false"
+    );
     assert_eq!(changed(&client.ask_json(34, &beat(7, true)).await), "false");
-    let shown = client.ask(203, json!({"consumerGroup": "g"}), &[]).await.json();
+    let shown = client
+        .ask(203, json!({"consumerGroup": "g"}), &[])
+        .await
+        .json();
     assert!(shown["subscriptionTable"]["t"].is_object());
     assert_eq!(changed(&client.ask_json(34, &beat(8, true)).await), "true");
     assert_eq!(changed(&client.ask_json(34, &beat(8, true)).await), "false");
@@ -125,18 +137,35 @@ async fn connections_are_shown_to_operators() {
     let running = Running::start().await;
     let mut client = running.connect().await;
     let answer = client.ask(203, json!({"consumerGroup": "g"}), &[]).await;
-    assert_eq!((answer.code(), answer.remark()), (206, "the consumer group[g] not online"));
+    assert_eq!(
+        (answer.code(), answer.remark()),
+        (206, "the consumer group[g] not online")
+    );
     let answer = client.ask(204, json!({"producerGroup": "p"}), &[]).await;
-    assert_eq!((answer.code(), answer.remark()), (1, "the producer group[p] not exist"));
+    assert_eq!(
+        (answer.code(), answer.remark()),
+        (1, "the producer group[p] not exist")
+    );
     client.consume("c1", "g", "t").await;
     let one = |shown: &Value| shown["connectionSet"][0].clone();
-    let consumer = one(&client.ask(203, json!({"consumerGroup": "g"}), &[]).await.json());
+    let consumer = one(&client
+        .ask(203, json!({"consumerGroup": "g"}), &[])
+        .await
+        .json());
     assert_eq!(consumer["clientId"], "c1");
     assert_eq!(consumer["language"], "JAVA");
     assert_eq!(consumer["version"], 513);
-    assert!(consumer["clientAddr"].as_str().unwrap().starts_with("127.0.0.1:"));
+    assert!(
+        consumer["clientAddr"]
+            .as_str()
+            .unwrap()
+            .starts_with("127.0.0.1:")
+    );
     let group = json!({"producerGroup": "CLIENT_INNER_PRODUCER"});
-    assert_eq!(one(&client.ask(204, group, &[]).await.json())["clientId"], "c1");
+    assert_eq!(
+        one(&client.ask(204, group, &[]).await.json())["clientId"],
+        "c1"
+    );
 }
 
 #[tokio::test]

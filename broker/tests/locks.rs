@@ -18,16 +18,28 @@ fn body(client: &str, queues: &[i32]) -> Value {
 fn locked(answer: &support::Message) -> Vec<i64> {
     let body = answer.json();
     let queues = body["lockOKMQSet"].as_array().unwrap();
-    queues.iter().map(|queue| queue["queueId"].as_i64().unwrap()).collect()
+    queues
+        .iter()
+        .map(|queue| queue["queueId"].as_i64().unwrap())
+        .collect()
 }
 
 #[tokio::test]
 async fn a_queue_belongs_to_one_client() {
     let running = Running::start().await;
     let mut client = running.connect().await;
-    assert_eq!(locked(&client.ask_json(41, &body("c1", &[0, 1])).await), [0, 1]);
-    assert_eq!(locked(&client.ask_json(41, &body("c2", &[1, 2])).await), [2]);
-    assert_eq!(locked(&client.ask_json(41, &body("c1", &[0, 1])).await), [0, 1]);
+    assert_eq!(
+        locked(&client.ask_json(41, &body("c1", &[0, 1])).await),
+        [0, 1]
+    );
+    assert_eq!(
+        locked(&client.ask_json(41, &body("c2", &[1, 2])).await),
+        [2]
+    );
+    assert_eq!(
+        locked(&client.ask_json(41, &body("c1", &[0, 1])).await),
+        [0, 1]
+    );
     // Only the holder can give it back.
     assert_eq!(client.ask_json(42, &body("c2", &[1])).await.code(), 0);
     assert!(locked(&client.ask_json(41, &body("c2", &[1])).await).is_empty());

@@ -29,10 +29,16 @@ async fn commits_are_checked_in_order() {
     client.create_topic("t", 2).await;
     let without_queue = json!({"consumerGroup": "g", "topic": "t", "commitOffset": "5"});
     let answer = commit(&mut client, without_queue).await;
-    assert_eq!((answer.code(), answer.remark()), (29, "QueueId is null, topic is t"));
+    assert_eq!(
+        (answer.code(), answer.remark()),
+        (29, "QueueId is null, topic is t")
+    );
     let without_offset = json!({"consumerGroup": "g", "topic": "t", "queueId": "0"});
     let answer = commit(&mut client, without_offset).await;
-    assert_eq!((answer.code(), answer.remark()), (29, "Offset is null, topic is t"));
+    assert_eq!(
+        (answer.code(), answer.remark()),
+        (29, "Offset is null, topic is t")
+    );
     let mut impossible = fields.clone();
     impossible["queueId"] = json!("2147483647");
     assert_eq!(commit(&mut client, impossible).await.code(), 29);
@@ -71,7 +77,11 @@ async fn commits_survive_a_restart() {
     let running = running.restart().await;
     let mut client = running.connect().await;
     assert_eq!(query(&mut client, "g", "t", "1").await, (0, "42".into()));
-    assert!(running.file("config/consumerOffset.json").contains("\"t@g\""));
+    assert!(
+        running
+            .file("config/consumerOffset.json")
+            .contains("\"t@g\"")
+    );
 }
 
 #[tokio::test]
@@ -82,14 +92,22 @@ async fn queues_tell_where_they_begin_and_end() {
     // Unknown queues are empty ones.
     assert_eq!(client.ask(30, queue("0"), &[]).await.field("offset"), "0");
     assert_eq!(client.ask(31, queue("0"), &[]).await.field("offset"), "0");
-    assert_eq!(client.ask(32, queue("0"), &[]).await.field("timestamp"), "-1");
+    assert_eq!(
+        client.ask(32, queue("0"), &[]).await.field("timestamp"),
+        "-1"
+    );
     client.create_topic("t", 1).await;
     for body in ["a", "b", "c"] {
         assert_eq!(client.send("t", 0, body).await.code(), 0);
     }
     assert_eq!(client.ask(30, queue("0"), &[]).await.field("offset"), "3");
     assert_eq!(client.ask(31, queue("0"), &[]).await.field("offset"), "0");
-    let stored: i64 = client.ask(32, queue("0"), &[]).await.field("timestamp").parse().unwrap();
+    let stored: i64 = client
+        .ask(32, queue("0"), &[])
+        .await
+        .field("timestamp")
+        .parse()
+        .unwrap();
     assert!(stored > 0);
     let at = |timestamp: i64, boundary: &str| {
         json!({
@@ -98,12 +116,33 @@ async fn queues_tell_where_they_begin_and_end() {
         })
     };
     let past_all = stored + 86_400_000;
-    assert_eq!(client.ask(29, at(0, "LOWER"), &[]).await.field("offset"), "0");
-    assert_eq!(client.ask(29, at(past_all, "LOWER"), &[]).await.field("offset"), "3");
-    assert_eq!(client.ask(29, at(past_all, "upper"), &[]).await.field("offset"), "2");
+    assert_eq!(
+        client.ask(29, at(0, "LOWER"), &[]).await.field("offset"),
+        "0"
+    );
+    assert_eq!(
+        client
+            .ask(29, at(past_all, "LOWER"), &[])
+            .await
+            .field("offset"),
+        "3"
+    );
+    assert_eq!(
+        client
+            .ask(29, at(past_all, "upper"), &[])
+            .await
+            .field("offset"),
+        "2"
+    );
     let other = json!({"topic": "t", "queueId": "9", "timestamp": "1"});
     assert_eq!(client.ask(29, other, &[]).await.field("offset"), "0");
-    assert_eq!(client.ask(29, json!({"topic": "t", "queueId": "x"}), &[]).await.code(), 1);
+    assert_eq!(
+        client
+            .ask(29, json!({"topic": "t", "queueId": "x"}), &[])
+            .await
+            .code(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -115,7 +154,9 @@ async fn a_message_is_viewed_by_its_place() {
     // The last 16 digits of the id are the place in the log.
     let id = sent.field("msgId").to_owned();
     let offset = i64::from_str_radix(&id[id.len() - 16..], 16).unwrap();
-    let answer = client.ask(33, json!({"offset": offset.to_string()}), &[]).await;
+    let answer = client
+        .ask(33, json!({"offset": offset.to_string()}), &[])
+        .await;
     assert_eq!(answer.code(), 0);
     let size = u32::from_be_bytes(answer.body[..4].try_into().unwrap()) as usize;
     assert_eq!(answer.body.len(), size, "exactly one message");

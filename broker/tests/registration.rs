@@ -108,9 +108,8 @@ async fn a_new_topic_is_announced_before_it_is_answered() {
     let mut server = NameServer::start(json!({"table": {}})).await;
     let running = Running::start_with(&[("namesrvAddr", &server.address)]).await;
     let full = server.next().await;
-    let version = |message: &Message| {
-        message.json()["topicConfigSerializeWrapper"]["dataVersion"].clone()
-    };
+    let version =
+        |message: &Message| message.json()["topicConfigSerializeWrapper"]["dataVersion"].clone();
     let mut client = running.connect().await;
     client.create_topic("t", 2).await;
     let message = server.heard.try_recv().unwrap();
@@ -133,9 +132,18 @@ async fn order_topics_come_from_the_name_server() {
     let running = Running::start_with(&[("namesrvAddr", &server.address)]).await;
     server.next().await;
     let mut client = running.connect().await;
-    let topic = client.ask(351, json!({"topic": "SELF_TEST_TOPIC"}), &[]).await.json();
+    let topic = client
+        .ask(351, json!({"topic": "SELF_TEST_TOPIC"}), &[])
+        .await
+        .json();
     assert_eq!(topic["order"], true);
-    assert_eq!(client.ask(351, json!({"topic": "unknown"}), &[]).await.code(), 17);
+    assert_eq!(
+        client
+            .ask(351, json!({"topic": "unknown"}), &[])
+            .await
+            .code(),
+        17
+    );
 }
 
 #[tokio::test]
@@ -152,7 +160,11 @@ async fn a_dead_name_server_holds_nobody_up() {
         client.create_topic(&format!("t{number}"), 1).await;
         assert!(topics(&server.next().await)[format!("t{number}")].is_object());
     }
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        started.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -167,8 +179,15 @@ async fn a_restarted_name_server_hears_of_us_soon() {
     let mut server = NameServer::start_at(&address, json!({"table": {}})).await;
     let message = server.next().await;
     assert_eq!(message.code(), REGISTER);
-    assert!(topics(&message).as_object().unwrap().len() > 1, "everything");
-    assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
+    assert!(
+        topics(&message).as_object().unwrap().len() > 1,
+        "everything"
+    );
+    assert!(
+        started.elapsed() < Duration::from_secs(9),
+        "{:?}",
+        started.elapsed()
+    );
     drop(running);
 }
 

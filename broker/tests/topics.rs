@@ -30,7 +30,10 @@ async fn a_created_topic_is_durable() {
     let running = Running::start().await;
     let mut client = running.connect().await;
     let answer = get(&mut client, "t").await;
-    assert_eq!((answer.code(), answer.remark()), (17, "No topic in this broker. topic: t"));
+    assert_eq!(
+        (answer.code(), answer.remark()),
+        (17, "No topic in this broker. topic: t")
+    );
     let answer = create(&mut client, json!({"attributes": "+message.type=FIFO"})).await;
     assert_eq!(answer.code(), 0, "{}", answer.remark());
     // In the file before it was answered: a kill now loses nothing.
@@ -52,23 +55,71 @@ async fn what_cannot_be_a_topic_is_refused() {
     let mut client = running.connect().await;
     for (changes, code, remark) in [
         (json!({"topic": " "}), 29, "The specified topic is blank."),
-        (json!({"topic": "../etc"}), 29, "The specified topic: ../etc, contains illegal"),
-        (json!({"topic": "x".repeat(128)}), 29, "The specified topic: x"),
-        (json!({"topic": "TBW102"}), 29, "The topic[TBW102] is conflict with system topic."),
-        (json!({"topic": "broker-a"}), 29, "The topic[broker-a] is conflict"),
-        (json!({"topic": "rmq_sys_x"}), 29, "The topic[rmq_sys_x] is conflict"),
-        (json!({"topicFilterType": "BOTH"}), 1, "topicFilterType = [BOTH] value invalid"),
+        (
+            json!({"topic": "../etc"}),
+            29,
+            "The specified topic: ../etc, contains illegal",
+        ),
+        (
+            json!({"topic": "x".repeat(128)}),
+            29,
+            "The specified topic: x",
+        ),
+        (
+            json!({"topic": "TBW102"}),
+            29,
+            "The topic[TBW102] is conflict with system topic.",
+        ),
+        (
+            json!({"topic": "broker-a"}),
+            29,
+            "The topic[broker-a] is conflict",
+        ),
+        (
+            json!({"topic": "rmq_sys_x"}),
+            29,
+            "The topic[rmq_sys_x] is conflict",
+        ),
+        (
+            json!({"topicFilterType": "BOTH"}),
+            1,
+            "topicFilterType = [BOTH] value invalid",
+        ),
         (json!({"readQueueNums": "-1"}), 29, "-1 queues are outside"),
-        (json!({"writeQueueNums": "70000"}), 29, "70000 queues are outside"),
-        (json!({"writeQueueNums": "many"}), 1, "the custom field <writeQueueNums>"),
+        (
+            json!({"writeQueueNums": "70000"}),
+            29,
+            "70000 queues are outside",
+        ),
+        (
+            json!({"writeQueueNums": "many"}),
+            1,
+            "the custom field <writeQueueNums>",
+        ),
         (json!({"perm": "99"}), 29, "perm 99 is outside"),
-        (json!({"attributes": "+message.type=MIXED"}), 29, "MIXED message type is not supported."),
-        (json!({"attributes": "+no.such=1"}), 1, "unsupported key: no.such"),
-        (json!({"attributes": "-message.type"}), 1, "only add attribute is supported"),
+        (
+            json!({"attributes": "+message.type=MIXED"}),
+            29,
+            "MIXED message type is not supported.",
+        ),
+        (
+            json!({"attributes": "+no.such=1"}),
+            1,
+            "unsupported key: no.such",
+        ),
+        (
+            json!({"attributes": "-message.type"}),
+            1,
+            "only add attribute is supported",
+        ),
     ] {
         let answer = create(&mut client, changes.clone()).await;
         assert_eq!(answer.code(), code, "{changes}: {}", answer.remark());
-        assert!(answer.remark().starts_with(remark), "{changes}: {}", answer.remark());
+        assert!(
+            answer.remark().starts_with(remark),
+            "{changes}: {}",
+            answer.remark()
+        );
     }
     assert_eq!(get(&mut client, "t").await.code(), 17);
 }
@@ -82,12 +133,18 @@ async fn a_change_keeps_what_it_does_not_name() {
     let before = version(&client.ask(21, json!({}), &[]).await.json());
     // Nothing new is no change.
     assert_eq!(create(&mut client, json!({})).await.code(), 0);
-    assert_eq!(version(&client.ask(21, json!({}), &[]).await.json()), before);
+    assert_eq!(
+        version(&client.ask(21, json!({}), &[]).await.json()),
+        before
+    );
     assert_eq!(create(&mut client, json!({"perm": "4"})).await.code(), 0);
     let topic = get(&mut client, "t").await.json();
     assert_eq!(topic["perm"], 4);
     assert_eq!(topic["attributes"]["message.type"], "FIFO");
-    assert_eq!(version(&client.ask(21, json!({}), &[]).await.json()), before + 1);
+    assert_eq!(
+        version(&client.ask(21, json!({}), &[]).await.json()),
+        before + 1
+    );
 }
 
 #[tokio::test]
@@ -115,7 +172,13 @@ async fn a_deleted_topic_takes_its_offsets_along() {
     assert_eq!(client.ask(15, commit, &[]).await.code(), 0);
     let delete = |topic: &str| json!({"topic": topic});
     assert_eq!(client.ask(215, delete(" "), &[]).await.code(), 29);
-    assert_eq!(client.ask(215, delete("SCHEDULE_TOPIC_XXXX"), &[]).await.code(), 29);
+    assert_eq!(
+        client
+            .ask(215, delete("SCHEDULE_TOPIC_XXXX"), &[])
+            .await
+            .code(),
+        29
+    );
     assert_eq!(client.ask(215, delete("t"), &[]).await.code(), 0);
     assert_eq!(client.ask(215, delete("t"), &[]).await.code(), 0);
     assert!(!running.file("config/topics.json").contains("\t\t\"t\":{"));

@@ -28,6 +28,8 @@ use crate::{
 const UNIT_SUBSCRIPTION: i32 = 2;
 /// Most groups in one heartbeat; the rest is not looked at.
 const GROUPS_MAX: usize = 10_000;
+/// Most fingerprints kept.
+const FINGERPRINTS_MAX: usize = 200_000;
 
 /// Takes heartbeats and farewells of clients.
 pub(crate) struct Heartbeat {
@@ -39,14 +41,20 @@ pub(crate) struct Heartbeat {
 }
 
 /// The last fingerprint of each group's subscriptions: tells clients when a short heartbeat will
-/// not do. Groups are bounded by their table.
+/// not do.
 #[derive(Debug, Default)]
 pub(crate) struct Fingerprints(Mutex<HashMap<Arc<str>, i32>>);
 
 impl Fingerprints {
     /// Takes the new fingerprint; whether there was another one.
     fn replace(&self, group: &Arc<str>, fingerprint: i32) -> bool {
-        let before = self.0.lock().insert(Arc::clone(group), fingerprint);
+        let mut known = self.0.lock();
+        if known.len() >= FINGERPRINTS_MAX && !known.contains_key(group) {
+            // Of groups deleted long ago, mostly; for the others one change goes unnoticed, which
+            // the next full heartbeat makes good.
+            known.clear();
+        }
+        let before = known.insert(Arc::clone(group), fingerprint);
         before.is_some_and(|before| before != fingerprint)
     }
 }

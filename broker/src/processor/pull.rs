@@ -22,6 +22,7 @@ use crate::{
     longpoll::pull::{HeldPull, HeldPulls},
     offsets::Offsets,
     processor::Turn,
+    runtime::Fetched,
     topics::{PERM_READ, QueueSlot, Topic, Topics},
 };
 
@@ -231,7 +232,7 @@ impl Pull {
             status if is_waitable(status, request.queue_offset) && request.sys_flag & SUSPEND != 0 => {
                 self.held.hold(&slot, held(reply));
             }
-            _ => answer(&read, request.queue_offset, &topic, group.sys_flag(), reply),
+            _ => self.puller.answer(&read, request.queue_offset, &topic, group.sys_flag(), reply),
         }
     }
 }
@@ -291,23 +292,6 @@ fn response_code(status: ReadStatus, offset: i64) -> ResponseCode {
     }
 }
 
-fn answer(read: &Read, offset: i64, topic: &Topic, group_sys_flag: i32, reply: Reply<'_>) {
-    let header = PullReply {
-        // A master answers for itself; reading from slaves has to be switched on.
-        suggest_which_broker_id: 0,
-        next_begin_offset: read.next,
-        min_offset: read.min,
-        max_offset: read.max,
-        offset_delta: None,
-        topic_sys_flag: Some(topic.sys_flag()),
-        group_sys_flag: Some(group_sys_flag),
-        forbidden_type: None,
-    };
-    let body: SmallVec<[&[u8]; 8]> = read.runs.iter().map(|run| run.as_slice()).collect();
-    let code = response_code(read.status, offset);
-    reply.respond(code, read.status.name(), &header, &body);
-}
-
 /// What became of a held pull that was tried again.
 pub(crate) enum Pulled {
     Answered,
@@ -319,11 +303,37 @@ pub(crate) enum Pulled {
 #[derive(Debug)]
 pub(crate) struct Puller {
     store: Arc<Store>,
+    fetched: Arc<Fetched>,
 }
 
 impl Puller {
-    pub(crate) fn new(store: Arc<Store>) -> Arc<Self> {
-        Arc::new(Self { store })
+    pub(crate) fn new(store: Arc<Store>, fetched: Arc<Fetched>) -> Arc<Self> {
+        Arc::new(Self { store, fetched })
+    }
+
+    fn answer(
+        &self,
+        read: &Read,
+        offset: i64,
+        topic: &Topic,
+        group_sys_flag: i32,
+        reply: Reply<'_>,
+    ) {
+        self.fetched.count(read.messages);
+        let header = PullReply {
+            // A master answers for itself; reading from slaves has to be switched on.
+            suggest_which_broker_id: 0,
+            next_begin_offset: read.next,
+            min_offset: read.min,
+            max_offset: read.max,
+            offset_delta: None,
+            topic_sys_flag: Some(topic.sys_flag()),
+            group_sys_flag: Some(group_sys_flag),
+            forbidden_type: None,
+        };
+        let body: SmallVec<[&[u8]; 8]> = read.runs.iter().map(|run| run.as_slice()).collect();
+        let code = response_code(read.status, offset);
+        reply.respond(code, read.status.name(), &header, &body);
     }
 
     fn read(
@@ -368,7 +378,7 @@ impl Puller {
             _ => {}
         }
         let reply = corked.attach(pull.reply);
-        answer(&read, pull.offset, &pull.topic, pull.group_sys_flag, reply);
+        self.answer(&read, pull.offset, &pull.topic, pull.group_sys_flag, reply);
         Pulled::Answered
     }
 
@@ -387,7 +397,7 @@ impl Puller {
             return self.read_later(slot, pull);
         }
         let reply = corked.attach(pull.reply);
-        answer(&read, pull.offset, &pull.topic, pull.group_sys_flag, reply);
+        self.answer(&read, pull.offset, &pull.topic, pull.group_sys_flag, reply);
     }
 
     /// Reads on a thread that may wait for the disk.
@@ -396,7 +406,7 @@ impl Puller {
         let refused = self.store.read_later(Box::new(move |_| {
             let slot = slot_of_job;
             let read = puller.read(&slot, pull.offset, pull.max_messages, &pull.filter, Access::Any);
-            answer(&read, pull.offset, &pull.topic, pull.group_sys_flag, pull.reply);
+            puller.answer(&read, pull.offset, &pull.topic, pull.group_sys_flag, pull.reply);
         }));
         if refused.is_err() {
             // The dropped job has answered SYSTEM_ERROR: clients pull again after a pause.
