@@ -149,6 +149,7 @@ fn queues_of(consumer: &Running, from: usize, limit: Duration) -> bool {
 
 /// Our own server of one process: both SDKs, an orderly stop in its time, and everything there after the next start.
 fn standalone(world: &World) -> Result<(), Failed> {
+    let _slot = world.slot();
     let cluster = Cluster::prepare(Plan::of(Kind::Aerobee))?;
     let (java, go) = (world.driver(JAVA)?, world.driver(GO)?);
     let server = cluster.standalone()?;

@@ -152,6 +152,7 @@ fn under_load(
     crashes: usize,
     crash: impl Fn(&mut Cluster) -> Result<(), Failed>,
 ) -> Result<(), Failed> {
+    let _slot = world.slot();
     let mut cluster = Cluster::start(Plan::of(world.judged))?;
     let load = Load::start(world, &cluster)?;
     let mut moment = Moments::new();
@@ -173,6 +174,7 @@ fn told(failed: &Failed, at: &str) -> Failed {
 }
 
 fn name_server_away(world: &World) -> Result<(), Failed> {
+    let _slot = world.slot();
     let mut cluster = Cluster::start(Plan::of(world.judged))?;
     let load = Load::start(world, &cluster)?;
     load.acknowledged(BETWEEN)?;

@@ -25,13 +25,13 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
     let world = Arc::new(World::from_env());
-    // The longest first.
+    // Those with servers of their own first and last, so that they do not all stand in line at once.
     let trials: Vec<Trial> = [
         crash::trials,
-        store::trials,
-        mixed::trials,
         clients::trials,
         scenarios::trials,
+        mixed::trials,
+        store::trials,
     ]
     .into_iter()
     .flat_map(|trials| trials(&world))

@@ -30,6 +30,7 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
 }
 
 fn mixed(world: &World, namesrv: Kind, broker: Kind) -> Result<(), Failed> {
+    let _slot = world.slot();
     let mut cluster = Cluster::start(Plan::mixed(namesrv, broker))?;
     perform_all(world, &cluster)?;
     // A broker that leaves and comes back is found again, and so is one whose name server was away.

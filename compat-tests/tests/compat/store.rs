@@ -33,6 +33,7 @@ fn and_back(
     down: fn(&mut Cluster) -> aerobee_compat_tests::Result<()>,
 ) -> Result<(), Failed> {
     // A log file of 1 MiB has no room for the largest messages; nothing here sends them.
+    let _slot = world.slot();
     let mut cluster = Cluster::start(Plan {
         conf: &CONF,
         ..Plan::of(Kind::Apache)

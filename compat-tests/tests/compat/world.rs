@@ -5,7 +5,7 @@
 use std::{
     env, process,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -50,6 +50,20 @@ impl<K: Copy + PartialEq, V> Started<K, V> {
     }
 }
 
+/// How many trials may have servers of their own at a time: more starve a machine of two cores, and then Apache's
+/// broker refuses what waited too long.
+const OWN_CLUSTERS: usize = 3;
+
+/// The right to start servers of the trial's own; it is given back by drop, so take it before them.
+pub(crate) struct Slot<'a>(&'a World);
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        *self.0.slots.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.slot_free.notify_one();
+    }
+}
+
 /// The servers and SDK programs of this run.
 pub(crate) struct World {
     /// Whose servers are judged: `AEROBEE_JUDGE=apache` turns the tests on Apache's own.
@@ -57,6 +71,8 @@ pub(crate) struct World {
     drivers: Started<Sdk, Driver>,
     clusters: Started<Kind, Cluster>,
     prefixes: AtomicUsize,
+    slots: Mutex<usize>,
+    slot_free: Condvar,
     dir: Mutex<Option<Arc<TempDir>>>,
 }
 
@@ -72,6 +88,8 @@ impl World {
             drivers: Started::new(),
             clusters: Started::new(),
             prefixes: AtomicUsize::new(0),
+            slots: Mutex::new(OWN_CLUSTERS),
+            slot_free: Condvar::new(),
             dir: Mutex::new(None),
         }
     }
@@ -92,6 +110,17 @@ impl World {
     pub(crate) fn cluster(&self, kind: Kind) -> Result<Arc<Cluster>, Failed> {
         self.clusters
             .get(kind, || Ok(Arc::new(Cluster::start(Plan::of(kind))?)))
+    }
+
+    /// Waits until the trial may start servers of its own.
+    pub(crate) fn slot(&self) -> Slot<'_> {
+        let free = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self
+            .slot_free
+            .wait_while(free, |free| *free == 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        *free -= 1;
+        Slot(self)
     }
 
     /// A word with which no other trial's topics and groups begin.
