@@ -1,1 +1,47 @@
-//! (skeleton)
+// SPDX-License-Identifier: Apache-2.0
+//! The log on disk: one commit log for all messages, a consume queue per topic and queue, in Apache RocketMQ's layout.
+//!
+//! [`Store`] is the face: open, append, read, wait for durability, close. It runs on threads of its own and knows
+//! neither sockets nor an async runtime. Everything that touches the file system goes through [`Env`], which also
+//! holds the clock, so that faults and time can be simulated.
+
+mod store;
+
+mod append;
+mod config;
+mod error;
+mod query;
+mod read;
+
+mod checkpoint;
+mod cold;
+mod commit_log;
+mod consume_queue;
+mod dispatch;
+mod env;
+mod files;
+mod flush;
+mod keeper;
+mod layout;
+mod lock_file;
+#[expect(
+    unsafe_code,
+    reason = "the one place that makes slices of mapped memory; its interface is safe"
+)]
+mod mapped_file;
+mod prepare;
+mod recovery;
+mod scan;
+mod signal;
+mod watermark;
+
+pub use append::Appended;
+pub use cold::ReadersBusy;
+pub use config::{Config, FlushMode, TransferLimits};
+pub use consume_queue::Queue;
+pub use env::{Clock, Env, Faults, Operation, Time};
+pub use error::{AppendError, CloseError, OpenError, ReadOnlyReason};
+pub use flush::Flushed;
+pub use query::Boundary;
+pub use read::{Access, Read, ReadLimits, ReadStatus, Run};
+pub use store::Store;

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Appending: everything that can be checked is checked before the lock, no system call is made under it.
+
+use aerobee_message::{
+    properties,
+    record::{MAX_TOPIC_BYTES, Place, Record},
+    sysflag,
+};
+use smallvec::SmallVec;
+
+use crate::{
+    consume_queue::{Entry, Queue},
+    error::AppendError,
+    store::Store,
+};
+
+/// Where a message went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Position of the record in the log.
+    pub physical: i64,
+    /// Offset in the queue.
+    pub queue_offset: i64,
+    /// Store time, milliseconds since 1970.
+    pub store_timestamp: i64,
+    /// Position behind the record; of a batch, behind its last record.
+    pub end: i64,
+}
+
+/// What is known of a record before the lock.
+struct Measured {
+    len: usize,
+    body_crc: u32,
+}
+
+enum Outcome {
+    Done {
+        wake_flusher: bool,
+        wake_preparer: bool,
+    },
+    NoRoom,
+    NoFile,
+}
+
+impl Store {
+    /// Appends one message and returns its place. Readers see it at once, in sync mode when it is flushed.
+    ///
+    /// # Errors
+    /// Why it is not stored.
+    #[inline]
+    pub fn append(&self, queue: &Queue, record: &Record<'_>) -> Result<Appended, AppendError> {
+        let mut place = None;
+        self.append_all(queue, std::slice::from_ref(record), |appended| {
+            place = Some(appended)
+        })?;
+        place.ok_or(AppendError::OtherQueue)
+    }
+
+    /// Appends messages one behind the other in one file, all or none, with consecutive queue offsets; adds their
+    /// places to `out`. All have the `end` of the last.
+    ///
+    /// # Errors
+    /// Why none is stored.
+    pub fn append_batch(
+        &self,
+        queue: &Queue,
+        records: &[Record<'_>],
+        out: &mut Vec<Appended>,
+    ) -> Result<(), AppendError> {
+        let start = out.len();
+        out.reserve(records.len());
+        self.append_all(queue, records, |appended| out.push(appended))?;
+        if let Some(last) = out.last().copied() {
+            out[start..]
+                .iter_mut()
+                .for_each(|appended| appended.end = last.end);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn append_all(
+        &self,
+        queue: &Queue,
+        records: &[Record<'_>],
+        mut done: impl FnMut(Appended),
+    ) -> Result<(), AppendError> {
+        let mut measured: SmallVec<[Measured; 8]> = SmallVec::with_capacity(records.len());
+        let mut total = 0usize;
+        for record in records {
+            let one = self.measure(queue, record)?;
+            total = total.saturating_add(one.len);
+            measured.push(one);
+        }
+        if total > self.inner.largest_append {
+            return Err(AppendError::TooLarge {
+                what: "batch",
+                bytes: total,
+                limit: self.inner.largest_append,
+            });
+        }
+        loop {
+            self.inner.log.marks.appendable()?;
+            queue.ensure_room(records.len() as i64)?;
+            match self.try_append(queue, records, &measured, total, &mut done)? {
+                Outcome::Done {
+                    wake_flusher,
+                    wake_preparer,
+                } => {
+                    if wake_flusher {
+                        self.inner.flush_signal.kick();
+                    }
+                    if wake_preparer {
+                        self.inner.prepare_signal.kick();
+                    }
+                    return Ok(());
+                }
+                Outcome::NoRoom => {}
+                Outcome::NoFile => self.inner.prepare_next_file()?,
+            }
+        }
+    }
+
+    /// Checks a record against the handle and the limits.
+    #[inline]
+    fn measure(&self, queue: &Queue, record: &Record<'_>) -> Result<Measured, AppendError> {
+        if record.queue_id != queue.id() || *record.topic != **queue.topic() {
+            return Err(AppendError::OtherQueue);
+        }
+        let too_large = |what, bytes, limit| Err(AppendError::TooLarge { what, bytes, limit });
+        if record.topic.len() > MAX_TOPIC_BYTES {
+            return too_large("topic", record.topic.len(), MAX_TOPIC_BYTES);
+        }
+        let properties = record.properties_len();
+        if properties > properties::MAX_BYTES {
+            return too_large("property text", properties, properties::MAX_BYTES);
+        }
+        let len = record.encoded_len();
+        let limit = self
+            .inner
+            .config
+            .max_record_bytes
+            .min(self.inner.largest_append);
+        if len > limit {
+            return too_large("message", len, limit);
+        }
+        Ok(Measured {
+            len,
+            body_crc: record.body_crc(),
+        })
+    }
+
+    #[inline]
+    fn try_append(
+        &self,
+        queue: &Queue,
+        records: &[Record<'_>],
+        measured: &[Measured],
+        total: usize,
+        done: &mut impl FnMut(Appended),
+    ) -> Result<Outcome, AppendError> {
+        let log = &self.inner.log;
+        let mut locked = log.lock();
+        // Closing and failing are decided under this lock, so nothing is appended after them.
+        log.marks.appendable()?;
+        let mut tail = queue.tail();
+        if tail.retired {
+            return Err(AppendError::QueueGone);
+        }
+        if !queue.has_room(tail.next + records.len() as i64) {
+            return Ok(Outcome::NoRoom);
+        }
+        if !locked.place(total) {
+            return Ok(Outcome::NoFile);
+        }
+        let store_timestamp = locked.timestamp;
+        let appender = &mut *locked.appender;
+        for (record, measured) in records.iter().zip(measured) {
+            let physical = appender.end();
+            let is_queued = sysflag::is_queued(record.sys_flag);
+            let queue_offset = if is_queued { tail.next } else { 0 };
+            let place = Place {
+                queue_offset,
+                physical_offset: physical,
+                store_timestamp,
+            };
+            let len = record.encode(appender.writer.spare(), place, measured.body_crc);
+            appender.writer.advance(len);
+            appender.last_start = physical;
+            if is_queued {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "a record is shorter than a file, that than 2 GiB"
+                )]
+                let size = len as i32;
+                tail.put(Entry {
+                    physical,
+                    size,
+                    tags_code: record.tags_code.at(store_timestamp),
+                });
+            }
+            done(Appended {
+                physical,
+                queue_offset,
+                store_timestamp,
+                end: physical + len as i64,
+            });
+        }
+        appender.writer.publish();
+        let end = appender.end();
+        log.marks.set_end(end);
+        appender.mark_dirty(queue, &mut tail.dirty_round);
+        queue.publish(&tail);
+        let wake_flusher = end >= appender.wake_flusher_at;
+        if wake_flusher {
+            appender.wake_flusher_at = i64::MAX;
+        }
+        let wake_preparer = end >= appender.wake_preparer_at;
+        if wake_preparer {
+            appender.wake_preparer_at = i64::MAX;
+        }
+        Ok(Outcome::Done {
+            wake_flusher,
+            wake_preparer,
+        })
+    }
+}

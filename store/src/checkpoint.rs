@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The checkpoint file: 4,096 bytes, six big-endian longs of Java's at the start, two slots of ours further on
+//! (Apache: `store/StoreCheckpoint.java`).
+//!
+//! | at | what |
+//! |---|---|
+//! | 0 | store time of the last flushed record |
+//! | 8 | store time of the last record whose queue entry is flushed |
+//! | 16 | end time of the last full index file; kept as found |
+//! | 24 | flushed offset of the master; kept as found |
+//! | 32 | confirmed offset |
+//! | 40 | position of the last record whose queue entry is flushed |
+//! | 512, 1024 | our slots, written in turn |
+//!
+//! A slot: magic 8, version 4, sequence 8, durable end of the log 8, end of what queues durably know 8, a copy of the
+//! six longs 48, CRC-32 of all that 4. The slot counts only if its copy agrees with the longs: otherwise a broker of
+//! Apache's has written the file since. A new slot is made durable before the longs change, so that at any moment one
+//! slot agrees with them.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::{env::Env, error::OpenError, layout};
+
+const FILE_BYTES: usize = 4096;
+const LONGS: usize = 6;
+const SLOTS_AT: [usize; 2] = [512, 1024];
+const MAGIC: &[u8; 8] = b"aerobee1";
+const VERSION: u32 = 1;
+const SLOT_BYTES: usize = 8 + 4 + 8 + 8 + 8 + 8 * LONGS + 4;
+
+const _: () =
+    assert!(SLOTS_AT[0] + SLOT_BYTES <= SLOTS_AT[1] && SLOTS_AT[1] + SLOT_BYTES <= FILE_BYTES);
+
+/// What a checkpoint says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct State {
+    /// The log is durable up to here.
+    pub(crate) flushed: i64,
+    /// Queue entries are durable for the log up to here.
+    pub(crate) dispatched: i64,
+    pub(crate) last_start: i64,
+    pub(crate) last_timestamp: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Slot {
+    sequence: u64,
+    flushed: i64,
+    dispatched: i64,
+    longs: [i64; LONGS],
+}
+
+impl Slot {
+    fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(SLOT_BYTES);
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&VERSION.to_be_bytes());
+        bytes.extend_from_slice(&self.sequence.to_be_bytes());
+        bytes.extend_from_slice(&self.flushed.to_be_bytes());
+        bytes.extend_from_slice(&self.dispatched.to_be_bytes());
+        for long in self.longs {
+            bytes.extend_from_slice(&long.to_be_bytes());
+        }
+        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
+        bytes
+    }
+
+    fn of_bytes(bytes: &[u8]) -> Option<Slot> {
+        let (content, crc) = bytes.get(..SLOT_BYTES)?.split_at(SLOT_BYTES - 4);
+        if crc32fast::hash(content).to_be_bytes() != crc || !content.starts_with(MAGIC) {
+            return None;
+        }
+        let content = &content[8..];
+        if content.first_chunk() != Some(&VERSION.to_be_bytes()) {
+            return None;
+        }
+        let slot = Slot {
+            sequence: long(content, 4).cast_unsigned(),
+            flushed: long(content, 12),
+            dispatched: long(content, 20),
+            longs: std::array::from_fn(|index| long(content, 28 + 8 * index)),
+        };
+        (0 <= slot.dispatched && slot.dispatched <= slot.flushed).then_some(slot)
+    }
+}
+
+fn long(bytes: &[u8], at: usize) -> i64 {
+    bytes
+        .get(at..)
+        .and_then(<[u8]>::first_chunk)
+        .map_or(0, |long| i64::from_be_bytes(*long))
+}
+
+/// The file, open.
+#[derive(Debug)]
+pub(crate) struct CheckpointFile {
+    file: File,
+    path: PathBuf,
+    pub(crate) longs: [i64; LONGS],
+    slot: Option<Slot>,
+    sequence: u64,
+}
+
+impl CheckpointFile {
+    pub(crate) fn open(env: &Env, dir: &Path) -> Result<CheckpointFile, OpenError> {
+        let path = dir.join(layout::CHECKPOINT);
+        let file = env
+            .open_or_create(&path)
+            .map_err(OpenError::io("open", &path))?;
+        let len = file
+            .metadata()
+            .map_err(OpenError::io("examine", &path))?
+            .len();
+        if len != FILE_BYTES as u64 {
+            env.set_len(&file, &path, FILE_BYTES as u64)
+                .map_err(OpenError::io("lengthen", &path))?;
+        }
+        let mut bytes = [0; FILE_BYTES];
+        env.read_at(&file, &path, &mut bytes, 0)
+            .map_err(OpenError::io("read", &path))?;
+        let longs = std::array::from_fn(|index| long(&bytes, 8 * index));
+        let slots = SLOTS_AT.map(|at| Slot::of_bytes(&bytes[at..]));
+        let sequence = slots
+            .iter()
+            .flatten()
+            .map(|slot| slot.sequence)
+            .max()
+            .unwrap_or(0);
+        let slot = slots
+            .into_iter()
+            .flatten()
+            .filter(|slot| slot.longs == longs)
+            .max_by_key(|slot| slot.sequence);
+        Ok(CheckpointFile {
+            file,
+            path,
+            longs,
+            slot,
+            sequence,
+        })
+    }
+
+    /// What we wrote ourselves, if nobody else has written since.
+    pub(crate) fn own(&self) -> Option<State> {
+        self.slot.map(|slot| State {
+            flushed: slot.flushed,
+            dispatched: slot.dispatched,
+            last_start: slot.longs[5],
+            last_timestamp: slot.longs[0],
+        })
+    }
+
+    /// Makes a state durable.
+    pub(crate) fn write(&mut self, env: &Env, state: &State) -> io::Result<()> {
+        let [_, _, index_timestamp, master_flushed, _, _] = self.longs;
+        let longs = [
+            state.last_timestamp,
+            state.last_timestamp,
+            index_timestamp,
+            master_flushed,
+            state.flushed,
+            state.last_start,
+        ];
+        self.sequence += 1;
+        let slot = Slot {
+            sequence: self.sequence,
+            flushed: state.flushed,
+            dispatched: state.dispatched,
+            longs,
+        };
+        let at = SLOTS_AT[usize::from(!self.sequence.is_multiple_of(2))];
+        env.write_all_at(&self.file, &self.path, &slot.to_bytes(), at as u64)?;
+        env.sync_data(&self.file, &self.path)?;
+        let mut bytes = [0; 8 * LONGS];
+        for (bytes, long) in bytes.chunks_exact_mut(8).zip(longs) {
+            bytes.copy_from_slice(&long.to_be_bytes());
+        }
+        env.write_all_at(&self.file, &self.path, &bytes, 0)?;
+        env.sync_data(&self.file, &self.path)?;
+        self.longs = longs;
+        self.slot = Some(slot);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATE: State = State {
+        flushed: 500,
+        dispatched: 400,
+        last_start: 390,
+        last_timestamp: 17,
+    };
+
+    fn reopened(dir: &Path) -> CheckpointFile {
+        CheckpointFile::open(&Env::real(), dir).unwrap()
+    }
+
+    #[test]
+    fn states_come_back_and_longs_are_javas() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = reopened(dir.path());
+        assert_eq!(file.own(), None);
+        file.write(&Env::real(), &STATE).unwrap();
+        let later = State {
+            flushed: 900,
+            ..STATE
+        };
+        file.write(&Env::real(), &later).unwrap();
+        assert_eq!(reopened(dir.path()).own(), Some(later));
+        let bytes = std::fs::read(dir.path().join("checkpoint")).unwrap();
+        assert_eq!(bytes.len(), 4096);
+        assert_eq!(
+            (long(&bytes, 0), long(&bytes, 8), long(&bytes, 40)),
+            (17, 17, 390)
+        );
+    }
+
+    #[test]
+    fn a_foreign_write_makes_the_slots_count_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        reopened(dir.path()).write(&Env::real(), &STATE).unwrap();
+        let path = dir.path().join("checkpoint");
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[7] += 1;
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(reopened(dir.path()).own(), None);
+    }
+
+    #[test]
+    fn a_torn_slot_leaves_the_one_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = reopened(dir.path());
+        file.write(&Env::real(), &STATE).unwrap();
+        let path = dir.path().join("checkpoint");
+        let before = std::fs::read(&path).unwrap();
+        file.write(
+            &Env::real(),
+            &State {
+                flushed: 900,
+                ..STATE
+            },
+        )
+        .unwrap();
+        let after = std::fs::read(&path).unwrap();
+        // The crash came after the new slot, before the longs.
+        let mut torn = after;
+        torn[..48].copy_from_slice(&before[..48]);
+        torn[512 + 20] ^= 1;
+        std::fs::write(&path, &torn).unwrap();
+        assert_eq!(reopened(dir.path()).own(), Some(STATE));
+    }
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A few threads for reads that may wait for the disk, so that others need not.
+
+use std::{collections::VecDeque, fmt, panic::AssertUnwindSafe, sync::Weak};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::store::Store;
+
+/// Something to do with the store.
+pub(crate) type Job = Box<dyn FnOnce(&Store) + Send>;
+
+/// Too many reads are waiting already, or the store is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many reads are waiting for the disk")]
+pub struct ReadersBusy;
+
+#[derive(Default)]
+struct Waiting {
+    jobs: VecDeque<Job>,
+    stopped: bool,
+}
+
+/// The jobs that wait and the means to wake a reader.
+pub(crate) struct Readers {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+    limit: usize,
+}
+
+impl fmt::Debug for Readers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Readers")
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Readers {
+    pub(crate) fn new(limit: usize) -> Readers {
+        Readers {
+            waiting: Mutex::default(),
+            changed: Condvar::new(),
+            limit,
+        }
+    }
+
+    pub(crate) fn push(&self, job: Job) -> Result<(), ReadersBusy> {
+        {
+            let mut waiting = self.waiting.lock();
+            if waiting.stopped || waiting.jobs.len() >= self.limit {
+                return Err(ReadersBusy);
+            }
+            waiting.jobs.push_back(job);
+        }
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    pub(crate) fn stop(&self) {
+        let dropped = {
+            let mut waiting = self.waiting.lock();
+            waiting.stopped = true;
+            std::mem::take(&mut waiting.jobs)
+        };
+        // Dropping a job may call back into the store: not under the lock.
+        drop(dropped);
+        self.changed.notify_all();
+    }
+
+    fn next(&self) -> Option<Job> {
+        let mut waiting = self.waiting.lock();
+        loop {
+            if let Some(job) = waiting.jobs.pop_front() {
+                return Some(job);
+            }
+            if waiting.stopped {
+                return None;
+            }
+            self.changed.wait(&mut waiting);
+        }
+    }
+
+    /// The life of one reader.
+    pub(crate) fn run(&self, store: &Weak<Store>) {
+        while let Some(job) = self.next() {
+            let Some(store) = store.upgrade() else { return };
+            if std::panic::catch_unwind(AssertUnwindSafe(|| job(&store))).is_err() {
+                tracing::error!("a read from disk has panicked");
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a store can be told. Defaults are Apache's (`store/config/MessageStoreConfig.java`).
+
+use std::{path::PathBuf, time::Duration};
+
+/// When an append counts as done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlushMode {
+    /// When the bytes are in the page cache.
+    Async,
+    /// When a sync that covers the bytes has returned; readers see nothing earlier.
+    Sync,
+}
+
+/// How much one read may take, by where the messages are. The first message is always taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransferLimits {
+    /// Messages, near the end of the log (`maxTransferCountOnMessageInMemory`).
+    pub memory_messages: u32,
+    /// Bytes, near the end of the log (`maxTransferBytesOnMessageInMemory`).
+    pub memory_bytes: usize,
+    /// Messages, further back (`maxTransferCountOnMessageInDisk`).
+    pub disk_messages: u32,
+    /// Bytes, further back (`maxTransferBytesOnMessageInDisk`).
+    pub disk_bytes: usize,
+}
+
+impl Default for TransferLimits {
+    fn default() -> Self {
+        Self {
+            memory_messages: 32,
+            memory_bytes: 256 << 10,
+            disk_messages: 8,
+            disk_bytes: 64 << 10,
+        }
+    }
+}
+
+/// Settings of a [`crate::Store`].
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Root directory (`storePathRootDir`).
+    pub dir: PathBuf,
+    /// Bytes of one log file (`mappedFileSizeCommitLog`).
+    pub commit_log_file_bytes: u64,
+    /// Entries of one consume queue file (`mappedFileSizeConsumeQueue` / 20).
+    pub queue_file_entries: u32,
+    /// When an append counts as done (`flushDiskType`).
+    pub flush_mode: FlushMode,
+    /// Longest time that bytes stay unflushed (`flushIntervalCommitLog`).
+    pub flush_interval: Duration,
+    /// Unflushed bytes that start a flush before its time.
+    pub flush_bytes: u64,
+    /// How long [`crate::Store::when_flushed`] waits (`syncFlushTimeout`).
+    pub sync_flush_timeout: Duration,
+    /// How often consume queues and checkpoint are flushed (`flushIntervalConsumeQueue`).
+    pub queue_flush_interval: Duration,
+    /// Longest record, all of it: `maxMessageSize` and 64 KiB.
+    pub max_record_bytes: usize,
+    /// Bytes ahead of the writer whose pages are made present in the background.
+    pub populate_bytes: u64,
+    /// Bytes before the end of the log that count as resident without asking.
+    pub hot_bytes: u64,
+    /// How much one read may take.
+    pub transfer: TransferLimits,
+    /// Threads for reads that wait for the disk.
+    pub cold_readers: usize,
+    /// Reads that may wait for those threads.
+    pub cold_queue: usize,
+    /// Callers that may wait for a flush at once; one more is told that its time is up.
+    pub flush_waiters: usize,
+}
+
+impl Config {
+    /// Apache's defaults for a directory.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            commit_log_file_bytes: 1 << 30,
+            queue_file_entries: 300_000,
+            flush_mode: FlushMode::Async,
+            flush_interval: Duration::from_millis(500),
+            flush_bytes: 4 << 20,
+            sync_flush_timeout: Duration::from_secs(5),
+            queue_flush_interval: Duration::from_secs(1),
+            max_record_bytes: (4 << 20) + (64 << 10),
+            populate_bytes: 4 << 20,
+            hot_bytes: 64 << 20,
+            transfer: TransferLimits::default(),
+            cold_readers: 2,
+            cold_queue: 4096,
+            flush_waiters: 1 << 16,
+        }
+    }
+}

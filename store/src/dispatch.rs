@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From a record in the log to its place in a consume queue. Appends write queue entries themselves; this is for
+//! records that are read back, of which the queue may or may not know (Apache: `DefaultMessageStore.java`,
+//! `CommitLog.checkMessageAndReturnSize`).
+
+use aerobee_message::{RecordView, keys, sysflag, tags, topic};
+
+use crate::{
+    consume_queue::{Entry, Queue},
+    error::AppendError,
+};
+
+/// Delay of the levels that Apache has by default (`messageDelayLevel`), in seconds.
+const DELAY_SECONDS: [i64; 18] = [
+    1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1_200, 1_800, 3_600, 7_200,
+];
+
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dispatched {
+    Added,
+    /// The queue has it, or records of its kind have no place in queues.
+    Known,
+    /// The queue lacks entries before this one; nothing was added.
+    Gap,
+}
+
+/// The tags code of a stored record.
+pub(crate) fn tags_code(record: &RecordView<'_>) -> i64 {
+    let properties = record.properties();
+    if record.topic() == topic::SCHEDULE
+        && let Some(level) = properties
+            .get(keys::DELAY)
+            .and_then(|level| level.parse::<usize>().ok())
+        && level > 0
+    {
+        let seconds = DELAY_SECONDS[level.min(DELAY_SECONDS.len()) - 1];
+        return record.store_timestamp() + seconds * 1000;
+    }
+    properties.get(keys::TAGS).map_or(0, tags::code_of)
+}
+
+/// Whether a record has a place in a queue.
+pub(crate) fn is_queued(record: &RecordView<'_>) -> bool {
+    sysflag::is_queued(record.sys_flag()) && record.queue_id() >= 0 && record.queue_offset() >= 0
+}
+
+/// Adds a record to its queue unless it is there. `fills_gaps`: where entries are missing, put blank ones.
+pub(crate) fn dispatch(
+    queue: &Queue,
+    record: &RecordView<'_>,
+    fills_gaps: bool,
+) -> Result<Dispatched, AppendError> {
+    #[expect(clippy::cast_possible_truncation, reason = "read from four bytes")]
+    let size = record.total_len() as i32;
+    let entry = Entry {
+        physical: record.physical_offset(),
+        size,
+        tags_code: tags_code(record),
+    };
+    let (next, max_physical) = {
+        let tail = queue.tail();
+        (tail.next, tail.max_physical)
+    };
+    // As in Java: what ends before the end of the last entry was dispatched before.
+    if entry.end() <= max_physical {
+        return Ok(Dispatched::Known);
+    }
+    let offset = record.queue_offset();
+    if offset > next {
+        let is_empty = next == 0 && queue.files.first().is_none();
+        if is_empty {
+            queue.start_at(offset)?;
+        } else if fills_gaps {
+            tracing::warn!(topic = %queue.topic(), queue = queue.id(), from = next, to = offset, "queue entries are lost");
+            queue.fill_until(offset)?;
+        } else {
+            return Ok(Dispatched::Gap);
+        }
+    } else if offset < next {
+        // The topic was deleted and made again: later records count from 0 anew.
+        queue.cut(offset)?;
+    }
+    queue.put_recovered(entry)?;
+    Ok(Dispatched::Added)
+}

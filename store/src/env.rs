@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The door to the file system and to the clock. Nothing else in this crate opens, writes, syncs, renames or removes a
+//! file, or asks for the time; so a test can fail any of it, and a simulation can replace the time.
+
+use std::{
+    fmt,
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom};
+
+/// What is about to be done to a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each is the operation of that name")]
+pub enum Operation {
+    CreateDir,
+    Create,
+    Open,
+    Map,
+    Allocate,
+    SetLength,
+    ZeroRange,
+    Read,
+    Write,
+    Sync,
+    SyncDir,
+    Rename,
+    Remove,
+    List,
+    Lock,
+}
+
+/// Decides which operations fail. Called before each; what it returns is the result of the operation when it is an
+/// error.
+pub trait Faults: Send + Sync {
+    /// May fail an operation on a path.
+    ///
+    /// # Errors
+    /// The error that the operation is to end with.
+    fn before(&self, operation: Operation, path: &Path) -> io::Result<()>;
+
+    /// A sync of a file has succeeded: what was written to it before is durable.
+    fn after_sync(&self, _path: &Path) {}
+
+    /// How many of `len` bytes one write takes; fewer make a short write.
+    fn write_limit(&self, _path: &Path, len: usize) -> usize {
+        len
+    }
+}
+
+/// A source of time.
+pub trait Time: Send + Sync {
+    /// Milliseconds since 1970; may jump.
+    fn wall_millis(&self) -> i64;
+    /// Time since some start; never goes back.
+    fn monotonic(&self) -> Duration;
+}
+
+/// The clock of a store. Cheap to clone.
+#[derive(Clone)]
+pub struct Clock(Source);
+
+#[derive(Clone)]
+enum Source {
+    System(Instant),
+    Given(Arc<dyn Time>),
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+impl Clock {
+    /// The machine's clocks.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Source::System(Instant::now()))
+    }
+
+    /// A clock under somebody's control.
+    #[must_use]
+    pub fn given(time: Arc<dyn Time>) -> Self {
+        Self(Source::Given(time))
+    }
+
+    /// Milliseconds since 1970; may jump.
+    #[must_use]
+    #[inline]
+    pub fn millis(&self) -> i64 {
+        match &self.0 {
+            Source::System(_) => {
+                let since = SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or_default();
+                i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+            }
+            Source::Given(time) => time.wall_millis(),
+        }
+    }
+
+    /// Time since some start; never goes back.
+    #[must_use]
+    pub fn monotonic(&self) -> Duration {
+        match &self.0 {
+            Source::System(start) => start.elapsed(),
+            Source::Given(time) => time.monotonic(),
+        }
+    }
+}
+
+/// File system and clock. Cheap to clone.
+#[derive(Clone)]
+pub struct Env {
+    faults: Option<Arc<dyn Faults>>,
+    clock: Clock,
+}
+
+impl fmt::Debug for Env {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Env")
+            .field("faults", &self.faults.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Env {
+    /// The machine's file system and clocks.
+    #[must_use]
+    pub fn real() -> Self {
+        Self {
+            faults: None,
+            clock: Clock::system(),
+        }
+    }
+
+    /// The machine's file system with faults, and a clock.
+    #[must_use]
+    pub fn with(faults: Arc<dyn Faults>, clock: Clock) -> Self {
+        Self {
+            faults: Some(faults),
+            clock,
+        }
+    }
+
+    /// The clock.
+    #[must_use]
+    #[inline]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    fn before(&self, operation: Operation, path: &Path) -> io::Result<()> {
+        self.faults
+            .as_ref()
+            .map_or(Ok(()), |faults| faults.before(operation, path))
+    }
+
+    fn after_sync(&self, path: &Path) {
+        if let Some(faults) = &self.faults {
+            faults.after_sync(path);
+        }
+    }
+
+    pub(crate) fn before_map(&self, path: &Path) -> io::Result<()> {
+        self.before(Operation::Map, path)
+    }
+
+    pub(crate) fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.before(Operation::CreateDir, path)?;
+        fs::create_dir_all(path)
+    }
+
+    /// Opens for reading and writing; creates when missing.
+    pub(crate) fn open_or_create(&self, path: &Path) -> io::Result<File> {
+        self.before(Operation::Create, path)?;
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+    }
+
+    /// Opens for reading and writing.
+    pub(crate) fn open(&self, path: &Path) -> io::Result<File> {
+        self.before(Operation::Open, path)?;
+        OpenOptions::new().read(true).write(true).open(path)
+    }
+
+    pub(crate) fn set_len(&self, file: &File, path: &Path, len: u64) -> io::Result<()> {
+        self.before(Operation::SetLength, path)?;
+        file.set_len(len)
+    }
+
+    /// Reserves blocks for a range and makes the file at least that long.
+    pub(crate) fn allocate(&self, file: &File, path: &Path, from: u64, len: u64) -> io::Result<()> {
+        self.before(Operation::Allocate, path)?;
+        Ok(rustix::fs::fallocate(
+            file,
+            FallocateFlags::empty(),
+            from,
+            len,
+        )?)
+    }
+
+    /// Makes a range zero; its blocks stay reserved where the file system can do that.
+    pub(crate) fn zero_range(
+        &self,
+        file: &File,
+        path: &Path,
+        from: u64,
+        len: u64,
+    ) -> io::Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        self.before(Operation::ZeroRange, path)?;
+        match rustix::fs::fallocate(file, FallocateFlags::ZERO_RANGE, from, len) {
+            Err(rustix::io::Errno::OPNOTSUPP) => {}
+            other => return Ok(other?),
+        }
+        const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        let mut at = 0;
+        while at < len {
+            let part = (len - at).min(ZEROS.len() as u64);
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "at most the length of ZEROS"
+            )]
+            self.write_all_at(file, path, &ZEROS[..part as usize], from + at)?;
+            at += part;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn write_all_at(
+        &self,
+        file: &File,
+        path: &Path,
+        mut bytes: &[u8],
+        mut at: u64,
+    ) -> io::Result<()> {
+        while !bytes.is_empty() {
+            self.before(Operation::Write, path)?;
+            let limit = self
+                .faults
+                .as_ref()
+                .map_or(bytes.len(), |faults| faults.write_limit(path, bytes.len()));
+            let written = file.write_at(&bytes[..limit.min(bytes.len())], at)?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            bytes = &bytes[written..];
+            at += written as u64;
+        }
+        Ok(())
+    }
+
+    /// Reads until the buffer is full or the file ends; returns the bytes read.
+    pub(crate) fn read_at(
+        &self,
+        file: &File,
+        path: &Path,
+        buffer: &mut [u8],
+        at: u64,
+    ) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buffer.len() {
+            self.before(Operation::Read, path)?;
+            match file.read_at(&mut buffer[done..], at + done as u64) {
+                Ok(0) => break,
+                Ok(read) => done += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    /// The first position at or behind `from` that may hold something else than zeros; `None` when the rest is a hole.
+    pub(crate) fn next_data(&self, file: &File, path: &Path, from: u64) -> io::Result<Option<u64>> {
+        self.before(Operation::Read, path)?;
+        match rustix::fs::seek(file, SeekFrom::Data(from)) {
+            Ok(at) => Ok(Some(at)),
+            Err(rustix::io::Errno::NXIO) => Ok(None),
+            Err(rustix::io::Errno::INVAL) => Ok(Some(from)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(crate) fn sync_data(&self, file: &File, path: &Path) -> io::Result<()> {
+        self.before(Operation::Sync, path)?;
+        file.sync_data()?;
+        self.after_sync(path);
+        Ok(())
+    }
+
+    pub(crate) fn sync_all(&self, file: &File, path: &Path) -> io::Result<()> {
+        self.before(Operation::Sync, path)?;
+        file.sync_all()?;
+        self.after_sync(path);
+        Ok(())
+    }
+
+    /// Syncs mapped bytes by the given means.
+    pub(crate) fn sync_map(
+        &self,
+        path: &Path,
+        sync: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.before(Operation::Sync, path)?;
+        sync()?;
+        self.after_sync(path);
+        Ok(())
+    }
+
+    pub(crate) fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.before(Operation::SyncDir, path)?;
+        File::open(path)?.sync_all()
+    }
+
+    pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.before(Operation::Rename, from)?;
+        fs::rename(from, to)
+    }
+
+    pub(crate) fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.before(Operation::Remove, path)?;
+        fs::remove_file(path)
+    }
+
+    pub(crate) fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.before(Operation::Remove, path)?;
+        fs::remove_dir_all(path)
+    }
+
+    pub(crate) fn exists(&self, path: &Path) -> bool {
+        path.exists()
+    }
+
+    /// Names in a directory in order; empty when the directory is missing.
+    pub(crate) fn list(&self, path: &Path) -> io::Result<Vec<Listed>> {
+        self.before(Operation::List, path)?;
+        let entries = match fs::read_dir(path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut listed = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            listed.push(Listed {
+                name,
+                is_dir: entry.file_type()?.is_dir(),
+            });
+        }
+        listed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(listed)
+    }
+
+    pub(crate) fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        fs::canonicalize(path)
+    }
+
+    /// Takes the lock on a file that Java's `FileChannel.tryLock` takes: a POSIX record lock. It is gone when any
+    /// descriptor of that file is closed in this process, so there must be one only. `false` when somebody has it.
+    pub(crate) fn try_lock(&self, file: &File, path: &Path) -> io::Result<bool> {
+        self.before(Operation::Lock, path)?;
+        match rustix::fs::fcntl_lock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::ACCESS | rustix::io::Errno::AGAIN) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Bytes of memory in this machine; a guess of 4 GiB when nobody tells.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        const GUESS: u64 = 4 << 30;
+        let Ok(text) = fs::read_to_string("/proc/meminfo") else {
+            return GUESS;
+        };
+        let kib = text.lines().find_map(|line| {
+            line.strip_prefix("MemTotal:")?
+                .trim()
+                .strip_suffix("kB")?
+                .trim()
+                .parse()
+                .ok()
+        });
+        kib.map_or(GUESS, |kib: u64| kib << 10)
+    }
+}
+
+/// An entry of a directory.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub(crate) name: String,
+    pub(crate) is_dir: bool,
+}

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A row of files of equal length, each named after the position of its first byte. Files are mapped when first
+//! touched.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
+
+use arc_swap::ArcSwap;
+
+use crate::{env::Env, error::OpenError, layout, mapped_file::MappedFile};
+
+/// One file of a row.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) base: i64,
+    /// Published length to map with.
+    published: usize,
+    map: OnceLock<Arc<MappedFile>>,
+}
+
+impl Slot {
+    pub(crate) fn unmapped(base: i64, published: usize) -> Arc<Slot> {
+        Arc::new(Slot {
+            base,
+            published,
+            map: OnceLock::new(),
+        })
+    }
+
+    pub(crate) fn mapped(file: Arc<MappedFile>) -> Arc<Slot> {
+        Arc::new(Slot {
+            base: file.base(),
+            published: file.published(),
+            map: OnceLock::from(file),
+        })
+    }
+}
+
+/// Whether files keep their descriptors after mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Descriptors {
+    Keep,
+    Drop,
+}
+
+/// The row.
+#[derive(Debug)]
+pub(crate) struct Files {
+    dir: PathBuf,
+    file_bytes: u64,
+    descriptors: Descriptors,
+    slots: ArcSwap<Vec<Arc<Slot>>>,
+}
+
+impl Files {
+    pub(crate) fn new(
+        dir: PathBuf,
+        file_bytes: u64,
+        descriptors: Descriptors,
+        slots: Vec<Arc<Slot>>,
+    ) -> Files {
+        Files {
+            dir,
+            file_bytes,
+            descriptors,
+            slots: ArcSwap::from_pointee(slots),
+        }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    pub(crate) fn path(&self, base: i64) -> PathBuf {
+        self.dir.join(layout::file_name(base))
+    }
+
+    /// Start of the file that holds a position.
+    pub(crate) fn base_for(&self, position: i64) -> i64 {
+        position - position.rem_euclid(self.file_bytes.cast_signed())
+    }
+
+    /// Start of the first file.
+    pub(crate) fn first(&self) -> Option<i64> {
+        self.slots.load().first().map(|slot| slot.base)
+    }
+
+    pub(crate) fn bases(&self) -> Vec<i64> {
+        self.slots.load().iter().map(|slot| slot.base).collect()
+    }
+
+    /// Adds a file behind the last.
+    pub(crate) fn push(&self, slot: &Arc<Slot>) {
+        self.slots.rcu(|slots| {
+            let mut slots = Vec::clone(slots);
+            slots.push(Arc::clone(slot));
+            slots
+        });
+    }
+
+    /// Replaces all files; for recovery.
+    pub(crate) fn replace(&self, slots: Vec<Arc<Slot>>) {
+        self.slots.store(Arc::new(slots));
+    }
+
+    /// The file that holds a position, mapped now if it is not yet; `None` when there is none.
+    #[inline]
+    pub(crate) fn find(&self, env: &Env, position: i64) -> io::Result<Option<Arc<MappedFile>>> {
+        let slots = self.slots.load();
+        let Some(first) = slots.first() else {
+            return Ok(None);
+        };
+        let Some(distance) = position
+            .checked_sub(first.base)
+            .filter(|distance| *distance >= 0)
+        else {
+            return Ok(None);
+        };
+        let index =
+            usize::try_from(distance.cast_unsigned() / self.file_bytes).unwrap_or(usize::MAX);
+        let Some(slot) = slots.get(index) else {
+            return Ok(None);
+        };
+        match slot.map.get() {
+            Some(map) => Ok(Some(Arc::clone(map))),
+            None => self.map(env, slot).map(Some),
+        }
+    }
+
+    #[cold]
+    fn map(&self, env: &Env, slot: &Slot) -> io::Result<Arc<MappedFile>> {
+        let path = self.path(slot.base);
+        let file = env.open(&path)?;
+        let keep = self.descriptors == Descriptors::Keep;
+        let map = MappedFile::map(env, file, path, slot.base, slot.published, keep)?;
+        // Somebody may have been faster; then theirs is the one.
+        Ok(Arc::clone(slot.map.get_or_init(|| Arc::new(map))))
+    }
+}
+
+/// Names and checks the files of a row: multiples of the file length without a gap, all of that length. An empty last
+/// file, which a crash may leave, is removed. Other names and directories are left alone.
+pub(crate) fn list(env: &Env, dir: &Path, file_bytes: u64) -> Result<Vec<i64>, OpenError> {
+    let mut bases = Vec::new();
+    for entry in env.list(dir).map_err(OpenError::io("list", dir))? {
+        let Some(base) = layout::base_of(&entry.name).filter(|_| !entry.is_dir) else {
+            continue;
+        };
+        if base.rem_euclid(file_bytes.cast_signed()) != 0 {
+            return Err(OpenError::StrayFile {
+                path: dir.join(entry.name),
+            });
+        }
+        bases.push(base);
+    }
+    for (index, base) in bases.iter().enumerate() {
+        let path = dir.join(layout::file_name(*base));
+        let expected = bases[0] + index.cast_signed() as i64 * file_bytes.cast_signed();
+        if *base != expected {
+            return Err(OpenError::MissingFile {
+                path: dir.join(layout::file_name(expected)),
+            });
+        }
+        let file = env.open(&path).map_err(OpenError::io("open", &path))?;
+        let actual = file
+            .metadata()
+            .map_err(OpenError::io("examine", &path))?
+            .len();
+        if actual == 0 && index + 1 == bases.len() {
+            env.remove_file(&path)
+                .map_err(OpenError::io("remove", &path))?;
+            bases.pop();
+            break;
+        }
+        if actual != file_bytes {
+            return Err(OpenError::FileLength {
+                path,
+                actual,
+                expected: file_bytes,
+            });
+        }
+    }
+    Ok(bases)
+}

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One mapped file, and all the `unsafe` of this crate.
+//!
+//! A file has a published length that only grows. Readers get slices below it, the one [`FileWriter`] gets the bytes
+//! above it: the two never meet, so both interfaces are safe as long as nobody else changes the file. The directory
+//! lock sees to that.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use memmap2::{Advice, MmapRaw};
+
+use crate::env::Env;
+
+const PAGE_BYTES: usize = 4096;
+
+/// A file mapped over its whole length.
+#[derive(Debug)]
+pub(crate) struct MappedFile {
+    map: MmapRaw,
+    /// Position of the first byte in the file's row.
+    base: i64,
+    published: AtomicUsize,
+    has_writer: AtomicBool,
+    /// Kept where syncs and plain reads need it; queue files give theirs up.
+    file: Option<File>,
+    path: PathBuf,
+}
+
+impl MappedFile {
+    /// Maps a file that has its full length.
+    pub(crate) fn map(
+        env: &Env,
+        file: File,
+        path: PathBuf,
+        base: i64,
+        published: usize,
+        keep_descriptor: bool,
+    ) -> io::Result<MappedFile> {
+        env.before_map(&path)?;
+        let map = MmapRaw::map_raw(&file)?;
+        if published > map.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(MappedFile {
+            map,
+            base,
+            published: AtomicUsize::new(published),
+            has_writer: AtomicBool::new(false),
+            file: keep_descriptor.then_some(file),
+            path,
+        })
+    }
+
+    pub(crate) fn base(&self) -> i64 {
+        self.base
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    pub(crate) fn end(&self) -> i64 {
+        self.base + self.map.len() as i64
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn file(&self) -> Option<&File> {
+        self.file.as_ref()
+    }
+
+    /// Bytes that readers may see.
+    #[inline]
+    pub(crate) fn published(&self) -> usize {
+        self.published.load(Ordering::Acquire)
+    }
+
+    /// Published bytes; `None` when any of them is not.
+    #[inline]
+    pub(crate) fn slice(&self, from: usize, len: usize) -> Option<&[u8]> {
+        let end = from.checked_add(len)?;
+        if end > self.published() {
+            return None;
+        }
+        // SAFETY: the range lies below the published length, hence within the mapping, which lives as long as `self`.
+        // Nobody writes there: the writer only hands out bytes above that length, and the length never shrinks.
+        Some(unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(from), len) })
+    }
+
+    /// Whether all pages of a range are in memory.
+    pub(crate) fn is_resident(&self, from: usize, len: usize) -> bool {
+        let end = from.saturating_add(len).min(self.map.len());
+        let mut at = from - from % PAGE_BYTES;
+        let mut pages = [0u8; 128];
+        while at < end {
+            let part = (end - at).min(pages.len() * PAGE_BYTES);
+            // SAFETY: the range starts on a page of the mapping and ends within its last page; `pages` has a byte for
+            // each page of it.
+            let result = unsafe {
+                libc::mincore(
+                    self.map.as_mut_ptr().add(at).cast(),
+                    part,
+                    pages.as_mut_ptr(),
+                )
+            };
+            if result != 0
+                || pages[..part.div_ceil(PAGE_BYTES)]
+                    .iter()
+                    .any(|page| page & 1 == 0)
+            {
+                return false;
+            }
+            at += part;
+        }
+        true
+    }
+
+    /// Makes the pages of a range present and writable. Where the kernel cannot, each is read once.
+    pub(crate) fn populate(&self, from: usize, len: usize) {
+        let end = from.saturating_add(len).min(self.map.len());
+        if from >= end {
+            return;
+        }
+        if self
+            .map
+            .advise_range(Advice::PopulateWrite, from, end - from)
+            .is_err()
+        {
+            for at in (from..end).step_by(PAGE_BYTES) {
+                // SAFETY: within the mapping; a volatile read of a byte that a writer may be changing has some value.
+                unsafe { self.map.as_ptr().add(at).read_volatile() };
+            }
+        }
+    }
+
+    /// Asks for a range to be read ahead.
+    pub(crate) fn will_need(&self, from: usize, len: usize) {
+        let end = from.saturating_add(len).min(self.map.len());
+        if from < end {
+            // Advice: nothing is lost when it is not taken.
+            let _ = self.map.advise_range(Advice::WillNeed, from, end - from);
+        }
+    }
+
+    /// Makes a mapped range durable.
+    pub(crate) fn sync_range(&self, env: &Env, from: usize, len: usize) -> io::Result<()> {
+        env.sync_map(&self.path, || self.map.flush_range(from, len))
+    }
+
+    /// The writer, if nobody has it.
+    pub(crate) fn writer(self: &Arc<Self>) -> Option<FileWriter> {
+        if self.has_writer.swap(true, Ordering::Acquire) {
+            return None;
+        }
+        Some(FileWriter {
+            position: self.published(),
+            file: Arc::clone(self),
+        })
+    }
+}
+
+/// Fills a file behind its published length. There is at most one for a file.
+#[derive(Debug)]
+pub(crate) struct FileWriter {
+    file: Arc<MappedFile>,
+    /// End of what is written; at or behind the published length.
+    position: usize,
+}
+
+impl FileWriter {
+    pub(crate) fn file(&self) -> &Arc<MappedFile> {
+        &self.file
+    }
+
+    #[inline]
+    pub(crate) fn position(&self) -> usize {
+        self.position
+    }
+
+    #[inline]
+    pub(crate) fn remaining(&self) -> usize {
+        self.file.len() - self.position
+    }
+
+    /// The bytes behind the written ones, up to the end of the file.
+    #[inline]
+    pub(crate) fn spare(&mut self) -> &mut [u8] {
+        let len = self.remaining();
+        // SAFETY: the range lies within the mapping and above the published length, so no reader has a slice of it;
+        // this is the only writer, and it is borrowed for as long as the slice lives.
+        unsafe {
+            std::slice::from_raw_parts_mut(self.file.map.as_mut_ptr().add(self.position), len)
+        }
+    }
+
+    /// Counts bytes of [`FileWriter::spare`] as written.
+    #[inline]
+    pub(crate) fn advance(&mut self, len: usize) {
+        assert!(len <= self.remaining());
+        self.position += len;
+    }
+
+    /// Shows readers what is written.
+    #[inline]
+    pub(crate) fn publish(&mut self) {
+        self.file.published.store(self.position, Ordering::Release);
+    }
+}
+
+impl Drop for FileWriter {
+    fn drop(&mut self) {
+        self.file.has_writer.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mapped(len: u64) -> (tempfile::TempDir, Arc<MappedFile>) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let env = Env::real();
+        let file = env.open_or_create(&path).unwrap();
+        file.set_len(len).unwrap();
+        (
+            dir,
+            Arc::new(MappedFile::map(&env, file, path, 0, 0, true).unwrap()),
+        )
+    }
+
+    #[test]
+    fn readers_see_what_is_published() {
+        let (_dir, file) = mapped(10_000);
+        let mut writer = file.writer().unwrap();
+        assert!(file.writer().is_none());
+        writer.spare()[..3].copy_from_slice(b"abc");
+        writer.advance(3);
+        assert_eq!(file.slice(0, 1), None);
+        writer.publish();
+        assert_eq!(file.slice(0, 3), Some(&b"abc"[..]));
+        assert_eq!(file.slice(0, 4), None);
+        assert_eq!(file.slice(usize::MAX, 2), None);
+        assert_eq!((writer.remaining(), writer.position()), (9_997, 3));
+        drop(writer);
+        assert_eq!(file.writer().unwrap().position(), 3);
+    }
+
+    #[test]
+    fn populated_pages_are_resident() {
+        let (_dir, file) = mapped(1 << 20);
+        file.populate(0, 1 << 20);
+        assert!(file.is_resident(5, (1 << 20) - 5));
+    }
+}

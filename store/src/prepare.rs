@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Files of the log are made ahead: really allocated, durable before their first use, and with their next pages
+//! present, so that an append neither waits for the disk nor meets a full one.
+
+use std::{io, path::Path, sync::Arc, time::Duration};
+
+use crate::{
+    config::Config,
+    env::Env,
+    error::{AppendError, ReadOnlyReason},
+    layout,
+    mapped_file::MappedFile,
+    signal::Wake,
+    store::Inner,
+};
+
+/// How long to wait after a failed try.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Makes the log file that starts at `base`. It gets its full length in a directory of its own, so that no broker ever
+/// finds a file of the log with another length.
+pub(crate) fn make_log_file(env: &Env, config: &Config, base: i64) -> io::Result<Arc<MappedFile>> {
+    let name = layout::file_name(base);
+    let dir = config.dir.join(layout::COMMIT_LOG);
+    let preparing = config.dir.join(layout::PREPARING);
+    env.create_dir_all(&dir)?;
+    env.create_dir_all(&preparing)?;
+    let temporary = preparing.join(&name);
+    let made = fill_log_file(env, config, &temporary, &dir.join(&name), &dir);
+    if made.is_err() && env.exists(&temporary) {
+        // What is left of it would keep the space that may be what is missing.
+        env.remove_file(&temporary)?;
+    }
+    let file = made?;
+    let map = MappedFile::map(env, file, dir.join(&name), base, 0, true)?;
+    map.populate(
+        0,
+        usize::try_from(config.populate_bytes).unwrap_or(usize::MAX),
+    );
+    Ok(Arc::new(map))
+}
+
+fn fill_log_file(
+    env: &Env,
+    config: &Config,
+    temporary: &Path,
+    path: &Path,
+    dir: &Path,
+) -> io::Result<std::fs::File> {
+    let file = env.open_or_create(temporary)?;
+    env.set_len(&file, temporary, 0)?;
+    env.allocate(&file, temporary, 0, config.commit_log_file_bytes)?;
+    env.sync_all(&file, temporary)?;
+    env.rename(temporary, path)?;
+    env.sync_dir(dir)?;
+    Ok(file)
+}
+
+impl Inner {
+    /// Makes the next file unless it is there; called by the preparer in good time, by an appender when it is late.
+    pub(crate) fn prepare_next_file(&self) -> Result<(), AppendError> {
+        let mut last_failure = self.preparing.lock();
+        let base = {
+            let appender = self.log.peek();
+            if appender.next_file.is_some() {
+                return Ok(());
+            }
+            appender.writer.file().end()
+        };
+        let now = self.env.clock().monotonic();
+        if self.marks.is_disk_full()
+            && last_failure.is_some_and(|at| now.saturating_sub(at) < RETRY_AFTER)
+        {
+            return Err(ReadOnlyReason::DiskFull.into());
+        }
+        self.marks.appendable()?;
+        match make_log_file(&self.env, &self.config, base) {
+            Ok(file) => {
+                self.marks.set_disk_full(false);
+                *last_failure = None;
+                self.log.peek().next_file = Some(file);
+                Ok(())
+            }
+            Err(error) => {
+                *last_failure = Some(now);
+                tracing::warn!(file = layout::file_name(base), %error, "the next file of the log cannot be made");
+                if error.kind() == io::ErrorKind::StorageFull {
+                    self.marks.set_disk_full(true);
+                    return Err(ReadOnlyReason::DiskFull.into());
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The life of the preparer.
+    pub(crate) fn run_preparer(&self) {
+        let window = i64::try_from(self.config.populate_bytes).unwrap_or(i64::MAX);
+        let file_bytes = self.config.commit_log_file_bytes.cast_signed();
+        let prepare_behind = file_bytes / 10 * 7;
+        let mut populated = self.log.peek().writer.file().base();
+        loop {
+            let (file, position, has_next) = {
+                let appender = self.log.peek();
+                let writer = &appender.writer;
+                (
+                    Arc::clone(writer.file()),
+                    writer.position() as i64,
+                    appender.next_file.is_some(),
+                )
+            };
+            let needs_file = !has_next && position >= prepare_behind;
+            let failed = needs_file && self.prepare_next_file().is_err();
+            // Pages ahead are made present in steps of half a window.
+            let from = populated.max(file.base() + position);
+            let until = (file.base() + position)
+                .saturating_add(window)
+                .min(file.end());
+            if from < until {
+                let in_file = usize::try_from(from - file.base()).unwrap_or(0);
+                file.populate(in_file, usize::try_from(until - from).unwrap_or(0));
+                populated = until;
+            }
+            {
+                let mut appender = self.log.peek();
+                let mut alarm = populated - window / 2;
+                if populated >= file.end() {
+                    alarm = file.end();
+                }
+                if appender.next_file.is_none() && !failed {
+                    alarm = alarm.min(file.base() + prepare_behind.max(position + 1));
+                }
+                appender.wake_preparer_at = alarm.max(appender.end() + 1);
+            }
+            if self.prepare_signal.wait(failed.then_some(RETRY_AFTER)) == Wake::Stopped {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Looking single records up: by position, by time.
+
+use aerobee_message::{RecordView, record::store_timestamp_of};
+
+use crate::{
+    consume_queue::{Entry, Queue},
+    read::Run,
+    store::Store,
+};
+
+/// Which of the messages around a time is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boundary {
+    /// The first one stored at or after it.
+    Lower,
+    /// The last one stored at or before it.
+    Upper,
+}
+
+/// Bytes of a record up to the end of the store time, with any address.
+const HEADER_BYTES: usize = 76;
+
+impl Store {
+    /// The record that starts at a position, read from the file and checked in full; `None` when none does.
+    #[must_use]
+    pub fn record_at(&self, physical: i64) -> Option<Run> {
+        if physical < self.min_physical() || physical >= self.confirmed() {
+            return None;
+        }
+        let head = self.bytes_at(physical, 8)?;
+        let len = i32::from_be_bytes(*head.first_chunk()?);
+        let len = usize::try_from(len)
+            .ok()
+            .filter(|len| *len <= self.inner.largest_append)?;
+        let bytes = self.bytes_at(physical, len)?;
+        let record = RecordView::parse(&bytes).ok()?;
+        let is_whole = record.total_len() == bytes.len() && record.physical_offset() == physical;
+        (is_whole && record.crc_matches()).then(|| Run::owned(bytes, physical))
+    }
+
+    /// Published bytes of the log, by a plain read; fewer when the file ends before.
+    fn bytes_at(&self, physical: i64, len: usize) -> Option<Vec<u8>> {
+        let file = self.inner.log.file_of(physical)?;
+        let at = usize::try_from(physical - file.base()).ok()?;
+        let len = len.min(file.published().checked_sub(at)?);
+        let mut bytes = vec![0; len];
+        let read = self
+            .inner
+            .env
+            .read_at(file.file()?, file.path(), &mut bytes, at as u64);
+        match read {
+            Ok(read) if read == len => Some(bytes),
+            Ok(_) => None,
+            Err(error) => {
+                tracing::error!(path = %file.path().display(), at, %error, "the log cannot be read");
+                None
+            }
+        }
+    }
+
+    /// When the message at an offset was stored.
+    #[must_use]
+    pub fn store_time_of(&self, queue: &Queue, offset: i64) -> Option<i64> {
+        if offset < queue.min_offset() || offset >= queue.max_offset() {
+            return None;
+        }
+        self.time_of(queue.entry(offset)?)
+    }
+
+    fn time_of(&self, entry: Entry) -> Option<i64> {
+        if entry.is_blank() || entry.physical < self.min_physical() {
+            return None;
+        }
+        store_timestamp_of(&self.bytes_at(entry.physical, HEADER_BYTES)?)
+    }
+
+    /// The offset that belongs to a time, between the first offset and the one after the last (Apache:
+    /// `ConsumeQueue.binarySearchInQueueByTime`). Messages that are gone count as older than any time.
+    #[must_use]
+    pub fn offset_by_time(&self, queue: &Queue, timestamp: i64, boundary: Boundary) -> i64 {
+        let (min, max) = (queue.min_offset(), queue.max_offset());
+        // The first offset whose message is too late to count as lying before the boundary.
+        let is_before =
+            |offset: i64| match queue.entry(offset).and_then(|entry| self.time_of(entry)) {
+                None => true,
+                Some(time) => match boundary {
+                    Boundary::Lower => time < timestamp,
+                    Boundary::Upper => time <= timestamp,
+                },
+            };
+        let (mut low, mut high) = (min, max);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if is_before(middle) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        match boundary {
+            Boundary::Lower => low,
+            Boundary::Upper => (low - 1).clamp(min, max),
+        }
+    }
+
+    /// Whether the pages of the message at an offset are in memory, as the kernel knows it.
+    #[must_use]
+    pub fn is_in_memory(&self, queue: &Queue, offset: i64) -> bool {
+        if offset < queue.min_offset() || offset >= queue.max_offset() {
+            return false;
+        }
+        let Some(entry) = queue.entry(offset).filter(|entry| !entry.is_blank()) else {
+            return false;
+        };
+        let Some(file) = self.inner.log.file_of(entry.physical) else {
+            return false;
+        };
+        let from = usize::try_from(entry.physical - file.base()).unwrap_or(0);
+        file.is_resident(from, usize::try_from(entry.size).unwrap_or(0))
+    }
+}

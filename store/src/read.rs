@@ -1,0 +1,496 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Reading messages of a queue in order (Apache: `DefaultMessageStore.getMessage`). What is returned are slices of the
+//! log, not copies, except where a page may have to come from the disk.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use aerobee_message::record::starts_record;
+use smallvec::SmallVec;
+
+use crate::{
+    consume_queue::{Entry, Queue},
+    layout::ENTRY_BYTES,
+    mapped_file::MappedFile,
+    store::Store,
+};
+
+/// How much a read may return.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadLimits {
+    /// Messages; the configured limits hold besides.
+    pub max_messages: u32,
+    /// Bytes; the first message is returned whatever its size.
+    pub max_bytes: usize,
+}
+
+/// Whether a read may wait for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Answers [`ReadStatus::Cold`] rather than touch a page that may not be in memory.
+    HotOnly,
+    /// Reads whatever is asked for.
+    Any,
+}
+
+/// How a read ended. [`ReadStatus::name`] is Java's word (`GetMessageStatus`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadStatus {
+    /// Messages are returned.
+    Found,
+    /// The filter accepted none of those looked at.
+    NoMatchedMessage,
+    /// The log no longer has the messages.
+    MessageWasRemoving,
+    /// There is no such queue.
+    NoMatchedLogicQueue,
+    /// The queue was never written to.
+    NoMessageInQueue,
+    /// The entries cannot be read.
+    OffsetFoundNull,
+    /// The offset is that of the next message to come.
+    OffsetOverflowOne,
+    /// The offset lies further on.
+    OffsetOverflowBadly,
+    /// The offset lies before the first message.
+    OffsetTooSmall,
+    /// The messages may have to come from the disk; only with [`Access::HotOnly`].
+    Cold,
+}
+
+impl ReadStatus {
+    /// Java's name of the status.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            ReadStatus::Found => "FOUND",
+            ReadStatus::NoMatchedMessage => "NO_MATCHED_MESSAGE",
+            ReadStatus::MessageWasRemoving => "MESSAGE_WAS_REMOVING",
+            ReadStatus::NoMatchedLogicQueue => "NO_MATCHED_LOGIC_QUEUE",
+            ReadStatus::NoMessageInQueue => "NO_MESSAGE_IN_QUEUE",
+            ReadStatus::OffsetFoundNull => "OFFSET_FOUND_NULL",
+            ReadStatus::OffsetOverflowOne => "OFFSET_OVERFLOW_ONE",
+            ReadStatus::OffsetOverflowBadly => "OFFSET_OVERFLOW_BADLY",
+            ReadStatus::OffsetTooSmall => "OFFSET_TOO_SMALL",
+            ReadStatus::Cold => "COLD",
+        }
+    }
+}
+
+/// Records that stand one behind the other. A run of the mapping keeps its file alive.
+#[derive(Debug, Clone)]
+pub struct Run {
+    bytes: Bytes,
+    physical: i64,
+}
+
+#[derive(Debug, Clone)]
+enum Bytes {
+    Mapped {
+        file: Arc<MappedFile>,
+        from: usize,
+        len: usize,
+    },
+    Owned(Arc<Vec<u8>>),
+}
+
+impl Run {
+    pub(crate) fn mapped(file: Arc<MappedFile>, from: usize, len: usize) -> Run {
+        let physical = file.base() + from as i64;
+        Run {
+            bytes: Bytes::Mapped { file, from, len },
+            physical,
+        }
+    }
+
+    pub(crate) fn owned(bytes: Vec<u8>, physical: i64) -> Run {
+        Run {
+            bytes: Bytes::Owned(Arc::new(bytes)),
+            physical,
+        }
+    }
+
+    /// The bytes.
+    #[must_use]
+    #[inline]
+    pub fn as_slice(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Mapped { file, from, len } => file.slice(*from, *len).unwrap_or_default(),
+            Bytes::Owned(bytes) => bytes,
+        }
+    }
+
+    /// Position of the first byte in the log.
+    #[must_use]
+    pub fn physical(&self) -> i64 {
+        self.physical
+    }
+
+    fn len(&self) -> usize {
+        match &self.bytes {
+            Bytes::Mapped { len, .. } => *len,
+            Bytes::Owned(bytes) => bytes.len(),
+        }
+    }
+}
+
+impl AsRef<[u8]> for Run {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+/// What a read returns.
+#[derive(Debug, Clone)]
+pub struct Read {
+    /// How it ended.
+    pub status: ReadStatus,
+    /// Offset to go on from.
+    pub next: i64,
+    /// First offset of the queue.
+    pub min: i64,
+    /// Offset after the last message that may be seen.
+    pub max: i64,
+    /// The records, adjacent ones in one run.
+    pub runs: SmallVec<[Run; 4]>,
+    /// Bytes in all runs.
+    pub bytes: usize,
+    /// Messages in all runs.
+    pub messages: u32,
+    /// The messages lie so far back that a slave should serve the next ones.
+    pub suggest_slave: bool,
+}
+
+impl Read {
+    /// A read of nothing.
+    #[must_use]
+    pub fn none(status: ReadStatus) -> Read {
+        Read {
+            status,
+            next: 0,
+            min: 0,
+            max: 0,
+            runs: SmallVec::new(),
+            bytes: 0,
+            messages: 0,
+            suggest_slave: false,
+        }
+    }
+}
+
+/// Entries looked at in one read, at least; more when more messages are wanted. As in Java, whose
+/// `maxFilterMessageSize` is 16,000 bytes of entries.
+const SCAN_ENTRIES: i64 = 800;
+/// Entries this near the end of a queue count as being in memory.
+const HOT_ENTRIES: i64 = 64 << 10;
+/// Bytes asked about at once when it is not known whether pages are in memory.
+const RESIDENCY_BYTES: usize = 256 << 10;
+
+/// What became of one entry.
+enum Taken {
+    Yes,
+    /// Its record is gone from the log.
+    Removed,
+    /// Its record is damaged.
+    Bad,
+    /// A limit is reached.
+    Full,
+    Cold,
+}
+
+/// The state of one read.
+struct Reader<'a> {
+    store: &'a Store,
+    queue_id: i32,
+    limits: ReadLimits,
+    access: Access,
+    end: i64,
+    /// The file of the last record, and how far it is known to be in memory.
+    file: Option<Arc<MappedFile>>,
+    resident_until: i64,
+    read: Read,
+}
+
+impl Store {
+    /// Reads messages of a queue from an offset on. `accept` sees the tags code of each entry; those it refuses are
+    /// passed over.
+    #[must_use]
+    pub fn read(
+        &self,
+        queue: &Queue,
+        from: i64,
+        limits: ReadLimits,
+        access: Access,
+        mut accept: impl FnMut(i64) -> bool,
+    ) -> Read {
+        let (max, min) = (queue.max_offset(), queue.min_offset());
+        let mut read = Read {
+            next: from,
+            min,
+            max,
+            ..Read::none(ReadStatus::NoMatchedMessage)
+        };
+        if let Some((status, next)) = outside(from, min, max) {
+            read.status = status;
+            read.next = next;
+            return read;
+        }
+        let end = self.inner.marks.confirmed();
+        let mut reader = Reader {
+            store: self,
+            queue_id: queue.id(),
+            limits,
+            access,
+            end,
+            file: None,
+            resident_until: end - i64::try_from(self.inner.config.hot_bytes).unwrap_or(i64::MAX),
+            read,
+        };
+        reader.scan(queue, &mut accept);
+        reader.read
+    }
+}
+
+/// The status of an offset at which there is nothing to read, and the offset to go on from.
+fn outside(from: i64, min: i64, max: i64) -> Option<(ReadStatus, i64)> {
+    if max == 0 {
+        Some((ReadStatus::NoMessageInQueue, 0))
+    } else if from < min {
+        Some((ReadStatus::OffsetTooSmall, min))
+    } else if from == max {
+        Some((ReadStatus::OffsetOverflowOne, from))
+    } else if from > max {
+        Some((ReadStatus::OffsetOverflowBadly, max))
+    } else {
+        None
+    }
+}
+
+impl Reader<'_> {
+    fn scan(&mut self, queue: &Queue, accept: &mut impl FnMut(i64) -> bool) {
+        let until = self
+            .read
+            .max
+            .min(self.read.next + SCAN_ENTRIES.max(i64::from(self.limits.max_messages)));
+        let mut removed = false;
+        while self.read.next < until {
+            let at = self.read.next;
+            let Some(file) = queue.file_of(at) else {
+                let entries_per_file =
+                    (queue.files.file_bytes() / ENTRY_BYTES as u64).cast_signed();
+                self.read.next = at - at.rem_euclid(entries_per_file) + entries_per_file;
+                return self.finish(ReadStatus::OffsetFoundNull);
+            };
+            let in_file =
+                usize::try_from(at * ENTRY_BYTES as i64 - file.base()).unwrap_or(usize::MAX);
+            let in_chunk = (until - at).min(
+                (file.end() - file.base()) / ENTRY_BYTES as i64 - (in_file / ENTRY_BYTES) as i64,
+            );
+            let chunk = usize::try_from(in_chunk).unwrap_or(0) * ENTRY_BYTES;
+            if self.access == Access::HotOnly
+                && self.read.max - at > HOT_ENTRIES
+                && !file.is_resident(in_file, chunk)
+            {
+                return self.finish(ReadStatus::Cold);
+            }
+            let Some(entries) = file
+                .slice(in_file, chunk)
+                .filter(|entries| !entries.is_empty())
+            else {
+                self.read.next = at + in_chunk.max(1);
+                return self.finish(ReadStatus::OffsetFoundNull);
+            };
+            for bytes in entries.chunks_exact(ENTRY_BYTES) {
+                let Some(entry) = bytes.first_chunk().map(Entry::of_bytes) else {
+                    return;
+                };
+                if accept(entry.tags_code) {
+                    match self.take(entry) {
+                        Taken::Yes => {}
+                        Taken::Removed => removed = true,
+                        Taken::Bad => self.note_bad(queue, entry),
+                        Taken::Full => return self.finish(ReadStatus::Found),
+                        Taken::Cold => return self.finish(ReadStatus::Cold),
+                    }
+                }
+                self.read.next += 1;
+                if self.read.messages >= self.limits.max_messages && self.read.messages > 0 {
+                    return self.finish(ReadStatus::Found);
+                }
+            }
+        }
+        self.finish(if removed {
+            ReadStatus::MessageWasRemoving
+        } else {
+            ReadStatus::NoMatchedMessage
+        });
+    }
+
+    /// Sets the status; what was found before counts for more.
+    fn finish(&mut self, status: ReadStatus) {
+        self.read.status = if self.read.messages > 0 {
+            ReadStatus::Found
+        } else {
+            status
+        };
+    }
+
+    #[inline]
+    fn take(&mut self, entry: Entry) -> Taken {
+        let Ok(size) = usize::try_from(entry.size) else {
+            return Taken::Bad;
+        };
+        if entry.is_blank() || entry.physical < self.store.inner.marks.min() {
+            return Taken::Removed;
+        }
+        if self.is_full(entry, size) {
+            return Taken::Full;
+        }
+        if self
+            .file
+            .as_ref()
+            .is_none_or(|file| entry.physical < file.base() || entry.physical >= file.end())
+        {
+            self.file = self.store.inner.log.file_of(entry.physical);
+        }
+        let Some(file) = &self.file else {
+            return Taken::Removed;
+        };
+        let Ok(from) = usize::try_from(entry.physical - file.base()) else {
+            return Taken::Bad;
+        };
+        let is_hot = entry.physical >= self.resident_until
+            || is_resident(file, from, size, &mut self.resident_until, self.end);
+        if !is_hot {
+            if self.access == Access::HotOnly {
+                return Taken::Cold;
+            }
+            let file = Arc::clone(file);
+            return self.take_from_disk(&file, from, entry, size);
+        }
+        let Some(bytes) = file.slice(from, size) else {
+            return Taken::Bad;
+        };
+        if !starts_record(bytes, entry.size, self.queue_id, entry.physical) {
+            return Taken::Bad;
+        }
+        let file = Arc::clone(file);
+        match self.read.runs.last_mut() {
+            Some(Run {
+                bytes:
+                    Bytes::Mapped {
+                        file: last,
+                        from,
+                        len,
+                    },
+                ..
+            }) if Arc::ptr_eq(last, &file)
+                && last.base() + (*from + *len) as i64 == entry.physical =>
+            {
+                *len += size;
+            }
+            _ => self.read.runs.push(Run::mapped(file, from, size)),
+        }
+        self.count(entry, size)
+    }
+
+    /// Reads a record without the mapping: a bad sector is an error there, through the mapping a signal.
+    #[cold]
+    fn take_from_disk(
+        &mut self,
+        file: &MappedFile,
+        from: usize,
+        entry: Entry,
+        size: usize,
+    ) -> Taken {
+        let Some(descriptor) = file.file() else {
+            return Taken::Bad;
+        };
+        if from + size > file.published() {
+            return Taken::Bad;
+        }
+        let mut bytes = vec![0; size];
+        match self
+            .store
+            .inner
+            .env
+            .read_at(descriptor, file.path(), &mut bytes, from as u64)
+        {
+            Ok(read)
+                if read == size
+                    && starts_record(&bytes, entry.size, self.queue_id, entry.physical) => {}
+            Ok(_) => return Taken::Bad,
+            Err(error) => {
+                tracing::error!(path = %file.path().display(), at = from, %error, "the log cannot be read");
+                return Taken::Bad;
+            }
+        }
+        if self.read.messages == 0 {
+            // Whoever reads old messages goes on reading.
+            file.will_need(from, 1 << 20);
+        }
+        match self.read.runs.last_mut() {
+            Some(run) if run.physical + run.len() as i64 == entry.physical => {
+                match &mut run.bytes {
+                    Bytes::Owned(owned) => Arc::make_mut(owned).extend_from_slice(&bytes),
+                    Bytes::Mapped { .. } => self.read.runs.push(Run::owned(bytes, entry.physical)),
+                }
+            }
+            _ => self.read.runs.push(Run::owned(bytes, entry.physical)),
+        }
+        self.count(entry, size)
+    }
+
+    fn count(&mut self, entry: Entry, size: usize) -> Taken {
+        self.read.bytes += size;
+        self.read.messages += 1;
+        self.read.suggest_slave = self.end - entry.physical > self.store.inner.memory_distance;
+        Taken::Yes
+    }
+
+    /// Whether one more record would be too much (Apache: `isTheBatchFull`).
+    fn is_full(&self, entry: Entry, size: usize) -> bool {
+        let read = &self.read;
+        if read.messages == 0 {
+            return false;
+        }
+        if read.messages >= self.limits.max_messages || read.bytes + size > self.limits.max_bytes {
+            return true;
+        }
+        let transfer = &self.store.inner.config.transfer;
+        let (messages, bytes) = if self.end - entry.physical > self.store.inner.memory_distance {
+            (transfer.disk_messages, transfer.disk_bytes)
+        } else {
+            (transfer.memory_messages, transfer.memory_bytes)
+        };
+        read.messages >= messages || read.bytes + size > bytes
+    }
+
+    /// A damaged record is passed over, counted, and named in the log of the process.
+    #[cold]
+    fn note_bad(&self, queue: &Queue, entry: Entry) {
+        self.store
+            .inner
+            .marks
+            .bad_frames
+            .fetch_add(1, Ordering::Relaxed);
+        tracing::error!(
+            topic = %queue.topic(),
+            queue = queue.id(),
+            offset = self.read.next,
+            position = entry.physical,
+            "a record is damaged and is passed over"
+        );
+    }
+}
+
+/// Whether a record is in memory; asks about what follows too, and remembers that in `resident_until`'s stead only by
+/// its own range, as positions before it stay unknown.
+fn is_resident(
+    file: &MappedFile,
+    from: usize,
+    size: usize,
+    _hot_from: &mut i64,
+    _end: i64,
+) -> bool {
+    file.is_resident(from, size.min(RESIDENCY_BYTES.max(size)))
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Reading the log record by record with plain reads, so that a bad sector is an error and not the end of the process.
+
+use std::{fs::File, io, ops::Range, path::PathBuf};
+
+use aerobee_message::record::{AT_PHYSICAL_OFFSET, BLANK_BYTES, RecordError, RecordView};
+
+use crate::{env::Env, error::OpenError, files::Files};
+
+/// Bytes read at once.
+const WINDOW_BYTES: usize = 1 << 20;
+/// No record of any configuration is longer.
+const LONGEST_RECORD_BYTES: usize = 128 << 20;
+
+/// What is at a position of the log.
+#[derive(Debug)]
+pub(crate) enum Frame<'a> {
+    Record(RecordView<'a>),
+    /// The rest of the file is blank.
+    Blank,
+    /// No record, for this reason.
+    Bad(String),
+    /// No file holds the position.
+    NoFile,
+}
+
+/// One file, seen through a moving window.
+#[derive(Debug)]
+struct Window {
+    base: i64,
+    path: PathBuf,
+    file: File,
+    bytes: Vec<u8>,
+    at: u64,
+}
+
+/// Reads frames.
+#[derive(Debug)]
+pub(crate) struct Scanner<'a> {
+    env: &'a Env,
+    files: &'a Files,
+    window: Option<Window>,
+}
+
+impl<'a> Scanner<'a> {
+    pub(crate) fn new(env: &'a Env, files: &'a Files) -> Scanner<'a> {
+        Scanner {
+            env,
+            files,
+            window: None,
+        }
+    }
+
+    /// Path and position in its file of a position in the log.
+    pub(crate) fn locate(&self, position: i64) -> (PathBuf, u64) {
+        let base = self.files.base_for(position);
+        (self.files.path(base), (position - base).cast_unsigned())
+    }
+
+    /// Bytes of the file that holds `position`, from there on: `len` of them, fewer at the end of the file. `None`
+    /// when there is no such file.
+    fn bytes(&mut self, position: i64, len: usize) -> Result<Option<&[u8]>, OpenError> {
+        let base = self.files.base_for(position);
+        if self
+            .window
+            .as_ref()
+            .is_none_or(|window| window.base != base)
+        {
+            if !self.files.bases().contains(&base) {
+                return Ok(None);
+            }
+            let path = self.files.path(base);
+            let file = self.env.open(&path).map_err(OpenError::io("open", &path))?;
+            self.window = Some(Window {
+                base,
+                path,
+                file,
+                bytes: Vec::new(),
+                at: 0,
+            });
+        }
+        let Some(window) = &mut self.window else {
+            return Ok(None);
+        };
+        let at = (position - base).cast_unsigned();
+        let rest = usize::try_from(self.files.file_bytes() - at).unwrap_or(usize::MAX);
+        let len = len.min(rest);
+        let held = window.at..window.at + window.bytes.len() as u64;
+        if at < held.start || at + len as u64 > held.end {
+            window.bytes.resize(len.max(WINDOW_BYTES).min(rest), 0);
+            window.at = at;
+            let read = self
+                .env
+                .read_at(&window.file, &window.path, &mut window.bytes, at);
+            let read = read.map_err(OpenError::io("read", &window.path))?;
+            window.bytes.truncate(read);
+        }
+        let from = usize::try_from(at - window.at).unwrap_or(usize::MAX);
+        let until = from.saturating_add(len).min(window.bytes.len());
+        Ok(Some(window.bytes.get(from..until).unwrap_or_default()))
+    }
+
+    /// The frame at a position, checked in full: lengths, its own position, the CRC of its body.
+    pub(crate) fn frame(&mut self, position: i64) -> Result<Frame<'_>, OpenError> {
+        let rest =
+            self.files.file_bytes().cast_signed() - (position - self.files.base_for(position));
+        let Some(head) = self.bytes(position, BLANK_BYTES)? else {
+            return Ok(Frame::NoFile);
+        };
+        let len = match RecordView::parse(head) {
+            Err(RecordError::Blank(len)) if i64::from(len) == rest => return Ok(Frame::Blank),
+            Err(RecordError::Truncated) if head.len() == BLANK_BYTES => {
+                i32::from_be_bytes([head[0], head[1], head[2], head[3]])
+            }
+            Err(error) => return Ok(Frame::Bad(error.to_string())),
+            Ok(_) => return Ok(Frame::Bad("a record shorter than its header".to_owned())),
+        };
+        let Some(len) = usize::try_from(len)
+            .ok()
+            .filter(|len| *len as i64 <= rest && *len <= LONGEST_RECORD_BYTES)
+        else {
+            return Ok(Frame::Bad(RecordError::Length(len).to_string()));
+        };
+        let Some(bytes) = self.bytes(position, len)? else {
+            return Ok(Frame::NoFile);
+        };
+        Ok(match RecordView::parse(bytes) {
+            Err(error) => Frame::Bad(error.to_string()),
+            Ok(record) if record.physical_offset() != position => Frame::Bad(format!(
+                "a record that belongs at position {}",
+                record.physical_offset()
+            )),
+            Ok(record) if !record.crc_matches() => {
+                Frame::Bad("the CRC of the body does not match".to_owned())
+            }
+            Ok(record) => Frame::Record(record),
+        })
+    }
+
+    /// Whether the record at a position has this length and queue; reads its header only.
+    pub(crate) fn starts_record(
+        &mut self,
+        position: i64,
+        len: i32,
+        queue_id: i32,
+    ) -> Result<bool, OpenError> {
+        let Some(head) = self.bytes(position, AT_PHYSICAL_OFFSET + 8)? else {
+            return Ok(false);
+        };
+        Ok(aerobee_message::record::starts_record(
+            head, len, queue_id, position,
+        ))
+    }
+
+    /// The range behind `position` in its file that holds anything but zeros, its end rounded to what was read.
+    pub(crate) fn data_behind(&mut self, position: i64) -> Result<Option<Range<i64>>, OpenError> {
+        let base = self.files.base_for(position);
+        let path = self.files.path(base);
+        let file = match self.env.open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(OpenError::io("open", path)(error)),
+        };
+        let mut found: Option<Range<i64>> = None;
+        let mut at = (position - base).cast_unsigned();
+        let mut buffer = vec![0; WINDOW_BYTES];
+        while at < self.files.file_bytes() {
+            let Some(data) = self
+                .env
+                .next_data(&file, &path, at)
+                .map_err(OpenError::io("read", &path))?
+            else {
+                break;
+            };
+            let read = self
+                .env
+                .read_at(&file, &path, &mut buffer, data)
+                .map_err(OpenError::io("read", &path))?;
+            if read == 0 {
+                break;
+            }
+            let first = buffer[..read].iter().position(|byte| *byte != 0);
+            let last = buffer[..read].iter().rposition(|byte| *byte != 0);
+            if let (Some(first), Some(last)) = (first, last) {
+                let start = base + data.cast_signed();
+                let range = start + first as i64..start + last as i64 + 1;
+                found = Some(found.map_or(range.clone(), |found| found.start..range.end));
+            }
+            at = data + read as u64;
+        }
+        Ok(found)
+    }
+
+    /// The first position in a range at which a whole record stands that belongs there.
+    pub(crate) fn next_record(&mut self, range: Range<i64>) -> Result<Option<i64>, OpenError> {
+        let mut at = range.start;
+        while at < range.end {
+            let want = usize::try_from(range.end - at)
+                .unwrap_or(usize::MAX)
+                .min(WINDOW_BYTES);
+            let Some(bytes) = self.bytes(at, want)? else {
+                return Ok(None);
+            };
+            let candidates: Vec<i64> = memchr_magic(bytes)
+                .map(|found| at + found as i64 - 4)
+                .collect();
+            let step = bytes.len().saturating_sub(7).max(1) as i64;
+            for candidate in candidates
+                .into_iter()
+                .filter(|candidate| *candidate >= range.start)
+            {
+                if matches!(self.frame(candidate)?, Frame::Record(_)) {
+                    return Ok(Some(candidate));
+                }
+            }
+            at += step;
+        }
+        Ok(None)
+    }
+}
+
+/// Positions of what may be the magic of a record.
+fn memchr_magic(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    bytes
+        .windows(4)
+        .enumerate()
+        .filter(|(_, four)| matches!(four, [0xDA, 0xA3, 0x20, 0xA7 | 0xAB]))
+        .map(|(at, _)| at)
+}

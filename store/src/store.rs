@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The store as a whole: its parts, its queues, its end.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt, io,
+    sync::{Arc, Weak, atomic::AtomicBool},
+    thread::JoinHandle,
+};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::{
+    checkpoint::CheckpointFile,
+    cold::{Job, Readers, ReadersBusy},
+    commit_log::CommitLog,
+    config::{Config, FlushMode},
+    consume_queue::{Found, Queue},
+    env::{Clock, Env},
+    error::{AppendError, CloseError, OpenError, ReadOnlyReason},
+    files::{Descriptors, Files},
+    flush::{Flushed, Waiters},
+    layout::{self, ENTRY_BYTES},
+    lock_file::LockFile,
+    recovery,
+    signal::Signal,
+    watermark::Watermarks,
+};
+
+/// Queues by topic and id.
+pub(crate) type QueueTable = HashMap<Arc<str>, BTreeMap<i32, Arc<Queue>>>;
+
+/// What the threads of a store share.
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) env: Env,
+    pub(crate) marks: Arc<Watermarks>,
+    pub(crate) log: CommitLog,
+    pub(crate) queues: RwLock<QueueTable>,
+    pub(crate) waiters: Waiters,
+    pub(crate) checkpoint: Mutex<CheckpointFile>,
+    pub(crate) flush_signal: Signal,
+    pub(crate) keep_signal: Signal,
+    pub(crate) prepare_signal: Signal,
+    /// Whether the keeper waits for somebody to wake it.
+    pub(crate) keeper_sleeps: AtomicBool,
+    /// Held by the one who makes the next file of the log.
+    pub(crate) preparing: Mutex<Option<std::time::Duration>>,
+    /// Longest record or batch that fits into a file of the log.
+    pub(crate) largest_append: usize,
+    /// Distance from the end of the log behind which messages count as being on disk.
+    pub(crate) memory_distance: i64,
+    pub(crate) readers: Readers,
+}
+
+/// An open store directory.
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Some while the store is open.
+    lock: Mutex<Option<LockFile>>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("dir", &self.inner.config.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Locks the directory, recovers what is there and starts the background threads.
+    ///
+    /// # Errors
+    /// Why not, with path, cause and remedy. Damaged data is never removed to get on.
+    pub fn open(config: Config, env: Env) -> Result<Arc<Store>, OpenError> {
+        check(&config)?;
+        env.create_dir_all(&config.dir)
+            .map_err(OpenError::io("create", &config.dir))?;
+        let lock = LockFile::take(&env, &config.dir)?;
+        let recovered = recovery::recover(&config, &env)?;
+        let memory_distance = i64::try_from(env.memory_bytes() / 100 * 40).unwrap_or(i64::MAX);
+        let largest_append = usize::try_from(config.commit_log_file_bytes).unwrap_or(usize::MAX)
+            - aerobee_message::record::BLANK_BYTES;
+        let inner = Arc::new(Inner {
+            marks: Arc::clone(&recovered.log.marks),
+            log: recovered.log,
+            queues: RwLock::new(recovered.queues),
+            waiters: Waiters::new(config.flush_waiters),
+            checkpoint: Mutex::new(recovered.checkpoint),
+            flush_signal: Signal::default(),
+            keep_signal: Signal::default(),
+            prepare_signal: Signal::default(),
+            keeper_sleeps: AtomicBool::new(false),
+            preparing: Mutex::new(None),
+            largest_append,
+            memory_distance,
+            readers: Readers::new(config.cold_queue),
+            config,
+            env,
+        });
+        inner
+            .keep_now()
+            .map_err(OpenError::io("flush", &inner.config.dir))?;
+        inner.write_abort_file()?;
+        let store = Arc::new_cyclic(|me: &Weak<Store>| {
+            let mut threads = Vec::new();
+            for _ in 0..inner.config.cold_readers.max(1) {
+                let (inner, me) = (Arc::clone(&inner), Weak::clone(me));
+                threads.push(std::thread::spawn(move || inner.readers.run(&me)));
+            }
+            for run in [Inner::run_flusher, Inner::run_keeper, Inner::run_preparer] {
+                let inner = Arc::clone(&inner);
+                threads.push(std::thread::spawn(move || run(&inner)));
+            }
+            Store {
+                inner,
+                threads: Mutex::new(threads),
+                lock: Mutex::new(Some(lock)),
+            }
+        });
+        Ok(store)
+    }
+
+    /// Takes no more messages, makes everything durable and releases the directory. Only when all of that succeeds does
+    /// the next start count as one after a clean end. Calling it again does nothing.
+    ///
+    /// # Errors
+    /// What failed; the store is closed all the same.
+    pub fn close(&self) -> Result<(), CloseError> {
+        let mut lock = self.lock.lock();
+        let Some(held) = lock.take() else {
+            return Ok(());
+        };
+        {
+            // Under the lock of the log, so that no append is half done.
+            let _appender = self.inner.log.peek();
+            self.inner.marks.close();
+        }
+        self.stop_threads();
+        let result = self.inner.finish();
+        drop(held);
+        result
+    }
+
+    fn stop_threads(&self) {
+        for signal in [
+            &self.inner.flush_signal,
+            &self.inner.keep_signal,
+            &self.inner.prepare_signal,
+        ] {
+            signal.stop();
+        }
+        self.inner.readers.stop();
+        for thread in self.threads.lock().drain(..) {
+            // A reader's job may be what drops the last handle: a thread does not wait for itself.
+            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+                tracing::error!("a thread of the store has panicked");
+            }
+        }
+    }
+
+    /// The queue, if it exists. Never makes one.
+    #[must_use]
+    pub fn queue(&self, topic: &str, id: i32) -> Option<Arc<Queue>> {
+        self.inner.queues.read().get(topic)?.get(&id).cloned()
+    }
+
+    /// The queue, made if need be: its directory and first file, with blocks for the first messages.
+    ///
+    /// # Errors
+    /// Why it cannot be made.
+    pub fn create_queue(&self, topic: &str, id: i32) -> Result<Arc<Queue>, AppendError> {
+        if let Some(queue) = self.queue(topic, id) {
+            return Ok(queue);
+        }
+        self.inner.marks.appendable()?;
+        let mut queues = self.inner.queues.write();
+        let queue = self.inner.queue_in(&mut queues, topic, id)?;
+        drop(queues);
+        queue.ensure_room(1)?;
+        Ok(queue)
+    }
+
+    /// All queues, in no order.
+    #[must_use]
+    pub fn queues(&self) -> Vec<Arc<Queue>> {
+        self.inner
+            .queues
+            .read()
+            .values()
+            .flat_map(BTreeMap::values)
+            .cloned()
+            .collect()
+    }
+
+    /// Removes the queues of a topic. Its messages stay in the log until that is cleaned.
+    ///
+    /// # Errors
+    /// The directory could not be removed; the queues are gone all the same.
+    pub fn delete_topic(&self, topic: &str) -> io::Result<()> {
+        if !layout::is_directory_name(topic) {
+            return Ok(());
+        }
+        let mut queues = self.inner.queues.write();
+        let removed = queues.remove(topic).unwrap_or_default();
+        {
+            let _appender = self.inner.log.peek();
+            removed.values().for_each(|queue| queue.retire());
+        }
+        let parent = self.inner.config.dir.join(layout::CONSUME_QUEUE);
+        let dir = parent.join(topic);
+        if self.inner.env.exists(&dir) {
+            self.inner.env.remove_dir_all(&dir)?;
+            self.inner.env.sync_dir(&parent)?;
+        }
+        Ok(())
+    }
+
+    /// Runs a job on a thread that may wait for the disk.
+    ///
+    /// # Errors
+    /// Too many wait already, or the store is closed; the job is dropped.
+    pub fn read_later(&self, job: Job) -> Result<(), ReadersBusy> {
+        self.inner.readers.push(job)
+    }
+
+    /// Calls `done` once the log is durable up to `end`, the sync failed, or the time is up: on the flusher's thread,
+    /// or on this one when it is known at once. It must not block.
+    pub fn when_flushed(&self, end: i64, done: Box<dyn FnOnce(Flushed) + Send>) {
+        self.inner.when_flushed(end, done);
+    }
+
+    /// Position of the first byte kept.
+    #[must_use]
+    pub fn min_physical(&self) -> i64 {
+        self.inner.marks.min()
+    }
+
+    /// Position behind the last record.
+    #[must_use]
+    pub fn max_physical(&self) -> i64 {
+        self.inner.marks.end()
+    }
+
+    /// Everything before this is durable.
+    #[must_use]
+    pub fn flushed(&self) -> i64 {
+        self.inner.marks.flushed()
+    }
+
+    /// Readers see what is before this.
+    #[must_use]
+    pub fn confirmed(&self) -> i64 {
+        self.inner.marks.confirmed()
+    }
+
+    /// When an append counts as done.
+    #[must_use]
+    pub fn flush_mode(&self) -> FlushMode {
+        self.inner.config.flush_mode
+    }
+
+    /// Whether messages are taken.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn writable(&self) -> Result<(), ReadOnlyReason> {
+        self.inner.marks.writable()
+    }
+
+    /// The clock that gives store times.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        self.inner.env.clock()
+    }
+
+    /// How long the lock of the log has been held by the append that has it; 0 when none has.
+    #[must_use]
+    pub fn lock_held_millis(&self) -> i64 {
+        self.inner.log.held_millis()
+    }
+
+    /// Records that were met damaged while reading, since the start.
+    #[must_use]
+    pub fn bad_frames(&self) -> u64 {
+        self.inner
+            .marks
+            .bad_frames
+            .load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+impl Drop for Store {
+    /// Without [`Store::close`] the end counts as unclean: threads stop, nothing is flushed.
+    fn drop(&mut self) {
+        self.inner.marks.close();
+        self.stop_threads();
+    }
+}
+
+impl Inner {
+    fn queue_in(
+        &self,
+        queues: &mut QueueTable,
+        topic: &str,
+        id: i32,
+    ) -> Result<Arc<Queue>, AppendError> {
+        if let Some(queue) = queues.get(topic).and_then(|ids| ids.get(&id)) {
+            return Ok(Arc::clone(queue));
+        }
+        let queue = make_queue(&self.config, &self.env, &self.marks, topic, id)?;
+        queues
+            .entry(Arc::clone(queue.topic()))
+            .or_default()
+            .insert(id, Arc::clone(&queue));
+        Ok(queue)
+    }
+}
+
+/// A new queue with its directory.
+pub(crate) fn make_queue(
+    config: &Config,
+    env: &Env,
+    marks: &Arc<Watermarks>,
+    topic: &str,
+    id: i32,
+) -> Result<Arc<Queue>, AppendError> {
+    if !layout::is_directory_name(topic) || id < 0 {
+        return Err(AppendError::Name {
+            topic: topic.to_owned(),
+            id,
+        });
+    }
+    let dir = layout::queue_dir(&config.dir, topic, id);
+    env.create_dir_all(&dir)?;
+    let file_bytes = u64::from(config.queue_file_entries) * ENTRY_BYTES as u64;
+    let files = Files::new(dir, file_bytes, Descriptors::Drop, Vec::new());
+    Ok(Queue::new(
+        topic.into(),
+        id,
+        env.clone(),
+        Arc::clone(marks),
+        files,
+        &Found::default(),
+        true,
+    ))
+}
+
+fn check(config: &Config) -> Result<(), OpenError> {
+    let log = config.commit_log_file_bytes;
+    // Blank records keep lengths in four bytes, which Java reads as signed.
+    if !(4096..=i32::MAX as u64).contains(&log) {
+        let rule = "a log file has between 4,096 and 2,147,483,647 bytes";
+        return Err(OpenError::Setting {
+            setting: "mappedFileSizeCommitLog",
+            value: log,
+            rule,
+        });
+    }
+    let entries = u64::from(config.queue_file_entries);
+    if !(1..=50_000_000).contains(&entries) {
+        let rule = "a consume queue file has between 1 and 50,000,000 entries of 20 bytes";
+        return Err(OpenError::Setting {
+            setting: "mappedFileSizeConsumeQueue",
+            value: entries,
+            rule,
+        });
+    }
+    Ok(())
+}
