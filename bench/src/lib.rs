@@ -1,1 +1,74 @@
-//! (skeleton)
+// SPDX-License-Identifier: Apache-2.0
+//! Load against a RocketMQ server, and what it costs there: `aerobee bench …`.
+//!
+//! The generator has to be much cheaper than what it measures: one thread, non-blocking sockets
+//! behind one [`poller`], request frames made beforehand and patched ([`template`]), answers found
+//! by a scan ([`answer`]) and matched by their opaque ([`inflight`]). The loads are [`send`],
+//! [`pull`] and [`deliver`]; [`echo`] is the server that does nothing and so bounds what any server
+//! can reach; [`compare`] runs all of them against several servers in turns.
+
+mod answer;
+mod args;
+mod compare;
+mod connection;
+mod control;
+mod deliver;
+mod echo;
+mod error;
+mod inflight;
+mod latency;
+mod poller;
+mod process;
+mod pull;
+mod report;
+mod run;
+mod schedule;
+mod send;
+mod template;
+
+pub use args::{Args, Command};
+pub use compare::CompareArgs;
+pub use deliver::DeliverArgs;
+pub use echo::{EchoArgs, EchoServer};
+pub use error::Error;
+pub use latency::Latencies;
+pub use pull::PullArgs;
+pub use report::{Errors, Figures, ServerFigures};
+pub use send::SendArgs;
+
+use std::{io::Write as _, process::ExitCode};
+
+/// Runs the sub-command and prints what it found to standard output. The exit code is not zero when
+/// a request failed.
+///
+/// # Errors
+/// See [`Error`]: a server that cannot be reached, refuses the topic, closes a connection.
+pub fn run(args: Args) -> Result<ExitCode, Error> {
+    let text = match args.command {
+        Command::Send(send) => figures(&send.run()?, args.json),
+        Command::Pull(pull) => figures(&pull.run()?, args.json),
+        Command::Deliver(deliver) => figures(&deliver.run()?, args.json),
+        Command::Echo(echo) => return echo.run().map(|()| ExitCode::SUCCESS),
+        Command::Compare(compare) => (compare.run(args.json)?, ExitCode::SUCCESS),
+    };
+    let (text, code) = text;
+    writeln!(std::io::stdout().lock(), "{text}").map_err(Error::Output)?;
+    Ok(code)
+}
+
+fn figures(figures: &Figures, json: bool) -> (String, ExitCode) {
+    let text = if json {
+        figures.to_json().to_string()
+    } else {
+        figures.to_string()
+    };
+    let clean = figures.errors.is_empty() && figures.messages > 0;
+    (
+        text,
+        if clean {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        },
+    )
+}

@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `bench compare`: the same loads against several servers, in turns, and a table of the medians.
+
+mod servers;
+mod table;
+
+use std::{
+    env,
+    io::Write as _,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use aerobee_remoting::Encoding;
+use serde_json::{Value, json};
+
+use crate::{
+    Error, Figures,
+    args::{self, HeaderEncoding, ServerArgs, Target},
+    deliver::DeliverLoad,
+    process,
+    pull::PullLoad,
+    run::Times,
+    send::SendLoad,
+};
+use servers::{Kind, Programs, Running};
+
+/// Options of `bench compare`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct CompareArgs {
+    /// Servers, started one after the other in each round.
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "echo,aerobee,apache"
+    )]
+    servers: Vec<Kind>,
+    /// Loads, of those that the table has; all by default.
+    #[arg(long, value_delimiter = ',', value_name = "LOAD")]
+    loads: Vec<String>,
+    /// Rounds; the table has the medians, and each round begins with another server.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Folder with the jars of Apache's servers; without it Apache is left out.
+    #[arg(long, value_name = "DIR")]
+    apache: Option<PathBuf>,
+    /// Heap of Apache's broker.
+    #[arg(long, default_value = "4g")]
+    apache_heap: String,
+    /// The server program; this one by default.
+    #[arg(long, value_name = "PROGRAM")]
+    aerobee: Option<PathBuf>,
+    /// Seconds of load before the first row, for compilers at run time to settle.
+    #[arg(long, default_value = "20", value_parser = args::seconds, value_name = "SECONDS")]
+    settle: Duration,
+    /// Seconds of each load before it is measured.
+    #[arg(long, default_value = "3", value_parser = args::seconds, value_name = "SECONDS")]
+    warmup: Duration,
+    /// Seconds of each load that are measured.
+    #[arg(long, default_value = "10", value_parser = args::seconds, value_name = "SECONDS")]
+    duration: Duration,
+    /// Seconds without load, to measure what an idle server uses.
+    #[arg(long, default_value = "10", value_parser = args::seconds, value_name = "SECONDS")]
+    idle: Duration,
+    /// Messages of 128 B, and a third as many of 1 KiB, to pull.
+    #[arg(long, default_value_t = 900_000)]
+    preload: u64,
+    /// Folder for the servers' data; the system's for temporary files by default.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+/// A row of the table.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    name: &'static str,
+    load: Load,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Load {
+    Send {
+        size: usize,
+        connections: u32,
+        window: u32,
+    },
+    Pull {
+        size: usize,
+    },
+    Deliver,
+}
+
+const ROWS: [Row; 7] = [
+    send("128 B, 4 × 64", 128, 4, 64),
+    send("1 KiB, 4 × 64", 1024, 4, 64),
+    send("128 B, 64 × 1", 128, 64, 1),
+    send("128 B, 1 × 1", 128, 1, 1),
+    Row {
+        name: "pull 128 B by 32",
+        load: Load::Pull { size: 128 },
+    },
+    Row {
+        name: "pull 1 KiB by 32",
+        load: Load::Pull { size: 1024 },
+    },
+    Row {
+        name: "deliver 128 B",
+        load: Load::Deliver,
+    },
+];
+
+const fn send(name: &'static str, size: usize, connections: u32, window: u32) -> Row {
+    Row {
+        name,
+        load: Load::Send {
+            size,
+            connections,
+            window,
+        },
+    }
+}
+
+/// Between a waiting pull and the send that it waits for.
+const GAP: Duration = Duration::from_millis(2);
+
+/// What one server showed in one round.
+#[derive(Debug)]
+struct Sample {
+    server: Kind,
+    start: Duration,
+    idle_cpu: Duration,
+    idle_bytes: u64,
+    loaded_bytes: u64,
+    rows: Vec<(&'static str, Figures)>,
+}
+
+impl CompareArgs {
+    /// Runs everything and gives the text to print.
+    pub(crate) fn run(&self, as_json: bool) -> Result<String, Error> {
+        let own = env::current_exe().map_err(Error::system("find this program"))?;
+        let programs = Programs {
+            aerobee: self.aerobee.clone().unwrap_or_else(|| own.clone()),
+            own,
+            apache: self.apache.clone(),
+            apache_heap: self.apache_heap.clone(),
+            folder: self.data.clone().unwrap_or_else(env::temp_dir),
+        };
+        let mut servers = self.servers.clone();
+        servers.retain(|kind| *kind != Kind::Apache || programs.apache.is_some());
+        let mut samples = Vec::new();
+        for round in 0..self.rounds {
+            for kind in &servers {
+                progress(format_args!(
+                    "round {} of {}: {}",
+                    round + 1,
+                    self.rounds,
+                    kind.name()
+                ));
+                samples.push(self.sample(*kind, &programs)?);
+            }
+            let first = 1.min(servers.len());
+            servers.rotate_left(first);
+        }
+        Ok(if as_json {
+            json!({"samples": samples.iter().map(Sample::to_json).collect::<Vec<_>>()}).to_string()
+        } else {
+            table::markdown(&self.rows(), &self.servers, &samples)
+        })
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let wanted =
+            |row: &Row| self.loads.is_empty() || self.loads.iter().any(|name| name == row.name);
+        ROWS.into_iter().filter(wanted).collect()
+    }
+
+    fn sample(&self, kind: Kind, programs: &Programs) -> Result<Sample, Error> {
+        let running = Running::start(kind, programs)?;
+        let pids = running.pids();
+        let (idle_cpu, idle_bytes) = self.idle(&pids)?;
+        let mut sample = Sample {
+            server: kind,
+            start: running.started_in,
+            idle_cpu,
+            idle_bytes,
+            loaded_bytes: 0,
+            rows: Vec::new(),
+        };
+        self.settle(&running)?;
+        for row in self.rows() {
+            if kind == Kind::Echo && matches!(row.load, Load::Pull { .. }) {
+                continue;
+            }
+            let context = |source| Error::Load {
+                load: row.name,
+                server: kind.name(),
+                source: Box::new(source),
+            };
+            let figures = self.measure(row, &running, &pids).map_err(context)?;
+            if !figures.errors.is_empty() {
+                return Err(Error::Unclean {
+                    load: row.name,
+                    server: kind.name(),
+                    errors: figures.errors.to_string(),
+                });
+            }
+            progress(format_args!("{figures}"));
+            sample.rows.push((row.name, figures));
+        }
+        sample.loaded_bytes = process::anonymous_bytes(&pids)?;
+        Ok(sample)
+    }
+
+    /// CPU time and memory of a server that nobody asks anything.
+    fn idle(&self, pids: &[u32]) -> Result<(Duration, u64), Error> {
+        // What the start leaves to do in the background is not idleness yet.
+        thread::sleep(self.idle.min(Duration::from_secs(2)));
+        let before = process::cpu_time(pids)?;
+        let start = Instant::now();
+        thread::sleep(self.idle);
+        let used = process::cpu_time(pids)?.saturating_sub(before);
+        let per_second = used.as_secs_f64() / start.elapsed().as_secs_f64().max(1e-9);
+        Ok((
+            Duration::from_secs_f64(per_second),
+            process::anonymous_bytes(pids)?,
+        ))
+    }
+
+    fn settle(&self, running: &Running) -> Result<(), Error> {
+        if self.settle.is_zero() {
+            return Ok(());
+        }
+        let target = prepare(running, "bench-settle", 8)?;
+        let times = Times {
+            warmup: Duration::ZERO,
+            duration: self.settle,
+            count: None,
+        };
+        sends(&target, 128, 4, 64).measure(times, &[]).map(drop)
+    }
+
+    fn measure(&self, row: Row, running: &Running, pids: &[u32]) -> Result<Figures, Error> {
+        let times = Times {
+            warmup: self.warmup,
+            duration: self.duration,
+            count: None,
+        };
+        match row.load {
+            Load::Send {
+                size,
+                connections,
+                window,
+            } => {
+                let target = prepare(running, "bench-send", 8)?;
+                sends(&target, size, connections, window).measure(times, pids)
+            }
+            Load::Pull { size } => {
+                let target = prepare(running, &format!("bench-pull-{size}"), 16)?;
+                let load = PullLoad {
+                    target: &target,
+                    encoding: Encoding::Json,
+                    batch: 32,
+                    connections: 4,
+                    window: 4,
+                };
+                let messages = if size > 128 {
+                    self.preload / 3
+                } else {
+                    self.preload
+                };
+                load.preload(messages, size)?;
+                load.measure(times, pids)
+            }
+            Load::Deliver => {
+                let target = prepare(running, "bench-deliver", 1)?;
+                let load = DeliverLoad {
+                    target: &target,
+                    encoding: Encoding::Json,
+                    size: 128,
+                    gap: GAP,
+                };
+                match running.kind {
+                    // What a delivery is compared with: a round trip of a send, as far apart.
+                    Kind::Echo => {
+                        let mut figures = Figures::new("round trips to echo".to_owned());
+                        figures.latencies = load.echo(&running.broker.to_string())?;
+                        Ok(figures)
+                    }
+                    Kind::Aerobee | Kind::Apache => load.measure(times, pids),
+                }
+            }
+        }
+    }
+}
+
+fn sends(target: &Target, size: usize, connections: u32, window: u32) -> SendLoad<'_> {
+    SendLoad {
+        target,
+        encoding: Encoding::Json,
+        size,
+        connections,
+        window,
+        rate: None,
+        threads: 1,
+    }
+}
+
+fn prepare(running: &Running, topic: &str, queues: u32) -> Result<Target, Error> {
+    let server = ServerArgs {
+        namesrv: running
+            .namesrv
+            .map_or_else(String::new, |address| address.to_string()),
+        broker: match running.namesrv {
+            Some(_) => None,
+            None => Some(running.broker.to_string()),
+        },
+        pid: Vec::new(),
+        encoding: HeaderEncoding::Json,
+    };
+    server.prepare(topic, queues)
+}
+
+impl Sample {
+    fn to_json(&self) -> Value {
+        let rows: serde_json::Map<_, _> = self
+            .rows
+            .iter()
+            .map(|(name, figures)| ((*name).to_owned(), figures.to_json()))
+            .collect();
+        json!({
+            "server": self.server.name(),
+            "start_seconds": self.start.as_secs_f64(),
+            "idle_cpu_share": self.idle_cpu.as_secs_f64(),
+            "idle_anonymous_bytes": self.idle_bytes,
+            "loaded_anonymous_bytes": self.loaded_bytes,
+            "loads": rows,
+        })
+    }
+}
+
+/// Says what is going on, beside the result.
+fn progress(text: std::fmt::Arguments<'_>) {
+    // Nobody may be there to read it.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a client or a tool asks before the load: routes, topics, offsets, heartbeats. Blocking.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream, ToSocketAddrs as _},
+    thread,
+    time::{Duration, Instant},
+};
+
+use aerobee_remoting::{
+    Decoder, Encoding, Fields, Output, RequestCode, ResponseCode,
+    body::{
+        cluster::ClusterInfo,
+        heartbeat::{ConsumerData, HeartbeatData, ProducerData, SubscriptionData},
+        route::{BrokerData, MASTER_ID, TopicRoute},
+    },
+    fastjson,
+    frame::{Cut, cut},
+    header::{
+        Empty, Header, WriteFields,
+        offset::{GetMaxOffset, GetMinOffset, OffsetReply},
+        route::GetRoute,
+        topic::UpdateTopic,
+    },
+};
+
+use crate::{
+    Error,
+    template::{PRODUCER_GROUP, now_millis},
+};
+
+/// How long to wait for an answer, and for a route to appear.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Read and write.
+const PERM: i32 = 6;
+
+/// Resolves `host:port`.
+pub(crate) fn resolve(address: &str) -> Result<SocketAddr, Error> {
+    let connect = |source| Error::Connect {
+        address: address.to_owned(),
+        source,
+    };
+    let mut found = address.to_socket_addrs().map_err(connect)?;
+    found
+        .next()
+        .ok_or_else(|| connect(std::io::ErrorKind::AddrNotAvailable.into()))
+}
+
+/// A connection that asks one thing at a time.
+#[derive(Debug)]
+pub(crate) struct Control {
+    stream: TcpStream,
+    peer: SocketAddr,
+    opaque: i32,
+}
+
+/// An answer, owned.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) code: ResponseCode,
+    pub(crate) remark: String,
+    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Control {
+    /// Connects to `host:port`.
+    pub(crate) fn connect(address: &str) -> Result<Self, Error> {
+        let peer = resolve(address)?;
+        let connect = || {
+            let stream = TcpStream::connect_timeout(&peer, PATIENCE)?;
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            Ok(stream)
+        };
+        let stream = connect().map_err(|source| Error::Connect {
+            address: address.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            stream,
+            peer,
+            opaque: 0,
+        })
+    }
+
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The connection, for a load to go on with.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
+    /// Asks and waits; requests and notices of the server are passed over.
+    pub(crate) fn ask<H: WriteFields + ?Sized>(
+        &mut self,
+        code: RequestCode,
+        header: &H,
+        body: &[u8],
+    ) -> Result<Answered, Error> {
+        self.opaque += 1;
+        let mut output = Output::default();
+        output.request(Encoding::Json, code, self.opaque, false, header, body);
+        self.exchange(output.bytes(), self.opaque)
+    }
+
+    /// Writes `frame` and waits for the answer to `opaque`.
+    pub(crate) fn exchange(&mut self, frame: &[u8], opaque: i32) -> Result<Answered, Error> {
+        let peer = self.peer;
+        let broken = move |source| Error::Broken {
+            address: peer.to_string(),
+            source,
+        };
+        self.stream.write_all(frame).map_err(broken)?;
+        let mut decoder = Decoder::default();
+        let mut input = Vec::new();
+        loop {
+            match cut(&input)? {
+                Cut::Need(bytes) => {
+                    let have = input.len();
+                    input.resize(bytes, 0);
+                    self.stream.read_exact(&mut input[have..]).map_err(broken)?;
+                }
+                Cut::Frame(frame, _) => {
+                    let command = decoder.decode(frame)?;
+                    if command.is_response() && command.opaque == opaque {
+                        return Ok(Answered {
+                            code: ResponseCode(command.code),
+                            remark: command.remark.to_owned(),
+                            fields: command.fields.to_owned_pairs(),
+                            body: command.body.to_vec(),
+                        });
+                    }
+                    input.clear();
+                }
+            }
+        }
+    }
+
+    /// A broker that is a master, and its name.
+    pub(crate) fn any_master(&mut self) -> Result<(String, String), Error> {
+        const REQUEST: &str = "the list of brokers";
+        let answer = self
+            .ask(RequestCode::GET_BROKER_CLUSTER_INFO, &Empty, &[])?
+            .accept(REQUEST)?;
+        let cluster: ClusterInfo = read_body(&answer.body, REQUEST)?;
+        cluster
+            .broker_addr_table
+            .values()
+            .find_map(master)
+            .ok_or_else(|| Error::NoBroker {
+                namesrv: self.peer.to_string(),
+            })
+    }
+
+    /// Creates or changes a topic with as many queues for reading as for writing.
+    pub(crate) fn create_topic(&mut self, topic: &str, queues: u32) -> Result<(), Error> {
+        let queues = i32::try_from(queues).unwrap_or(i32::MAX);
+        let header = UpdateTopic {
+            topic,
+            default_topic: Some("TBW102"),
+            read_queue_nums: queues,
+            write_queue_nums: queues,
+            perm: PERM,
+            topic_filter_type: "SINGLE_TAG",
+            topic_sys_flag: Some(0),
+            order: false,
+            attributes: None,
+            force: None,
+        };
+        self.ask(RequestCode::UPDATE_AND_CREATE_TOPIC, &header, &[])?
+            .accept("the creation of the topic")?;
+        Ok(())
+    }
+
+    /// Asks for the route of `topic` until it names the broker at `address`; gives its address and
+    /// name.
+    pub(crate) fn await_route(
+        &mut self,
+        topic: &str,
+        address: &str,
+    ) -> Result<(String, String), Error> {
+        const REQUEST: &str = "the route of the topic";
+        let header = GetRoute {
+            topic,
+            accept_standard_json_only: Some(true),
+            zone_mode: None,
+            zone_name: None,
+        };
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.ask(RequestCode::GET_ROUTEINFO_BY_TOPIC, &header, &[])?;
+            if answer.code != ResponseCode::TOPIC_NOT_EXIST {
+                let answer = answer.accept(REQUEST)?;
+                let route: TopicRoute = read_body(&answer.body, REQUEST)?;
+                let mut masters = route.broker_datas.iter().filter_map(master);
+                if let Some(found) = masters.find(|(known, _)| known == address) {
+                    return Ok(found);
+                }
+            }
+            if Instant::now() > deadline {
+                return Err(Error::NoRoute {
+                    namesrv: self.peer.to_string(),
+                    topic: topic.to_owned(),
+                });
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// First offset of a queue, and the one after its last.
+    pub(crate) fn offsets(&mut self, topic: &str, queue: u32) -> Result<(i64, i64), Error> {
+        let queue_id = queue as i32;
+        let min = GetMinOffset { topic, queue_id };
+        let min = self.ask(RequestCode::GET_MIN_OFFSET, &min, &[])?;
+        let max = GetMaxOffset {
+            topic,
+            queue_id,
+            committed: None,
+        };
+        let max = self.ask(RequestCode::GET_MAX_OFFSET, &max, &[])?;
+        let min: OffsetReply = min.accept("the first offset")?.header("the first offset")?;
+        let max: OffsetReply = max.accept("the last offset")?.header("the last offset")?;
+        Ok((min.offset, max.offset))
+    }
+
+    /// Says that this connection consumes `topic` in `group`.
+    pub(crate) fn heartbeat(&mut self, group: &str, topic: &str) -> Result<(), Error> {
+        self.ask(
+            RequestCode::HEART_BEAT,
+            &Empty,
+            &heartbeat_body(group, topic, self.stream.local_addr().ok()),
+        )?
+        .accept("the heartbeat")?;
+        Ok(())
+    }
+}
+
+impl Answered {
+    /// This answer, when it is a success.
+    pub(crate) fn accept(self, request: &'static str) -> Result<Self, Error> {
+        if self.code == ResponseCode::SUCCESS {
+            return Ok(self);
+        }
+        Err(Error::Refused {
+            request,
+            code: self.code.0,
+            remark: self.remark,
+        })
+    }
+
+    fn header<'a, H: Header<'a>>(&'a self, request: &'static str) -> Result<H, Error> {
+        H::read(&Fields::owned(&self.fields)).map_err(|source| Error::Field { request, source })
+    }
+}
+
+/// Body of a heartbeat of a consumer in `group`, which pulls by itself.
+pub(crate) fn heartbeat_body(group: &str, topic: &str, local: Option<SocketAddr>) -> Vec<u8> {
+    let client = local.map_or_else(String::new, |address| address.to_string());
+    fastjson::to_vec(&HeartbeatData {
+        client_id: format!("{client}@bench-{}", std::process::id()),
+        consumer_data_set: vec![ConsumerData {
+            group_name: group.to_owned(),
+            subscription_data_set: vec![SubscriptionData {
+                sub_string: "*".to_owned(),
+                sub_version: now_millis(),
+                topic: topic.to_owned(),
+                ..SubscriptionData::default()
+            }],
+            ..ConsumerData::default()
+        }],
+        producer_data_set: vec![ProducerData {
+            group_name: PRODUCER_GROUP.to_owned(),
+        }],
+        ..HeartbeatData::default()
+    })
+}
+
+fn master(broker: &BrokerData) -> Option<(String, String)> {
+    let address = broker.broker_addrs.get(&MASTER_ID)?;
+    Some((address.clone(), broker.broker_name.clone()))
+}
+
+fn read_body<T: serde::de::DeserializeOwned>(
+    body: &[u8],
+    request: &'static str,
+) -> Result<T, Error> {
+    fastjson::from_slice(body).map_err(|source| Error::Body { request, source })
+}
