@@ -6,16 +6,23 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     sync::Arc,
+    time::Duration,
 };
 
 use aerobee_daemon::{Config as Loaded, config, config_enum, config_parts, flags::user_home};
 use aerobee_message::properties::{Properties, keys};
+use aerobee_store::{FlushMode, TransferLimits};
 use arc_swap::{ArcSwap, Guard};
 
 use crate::{
     error::StartError,
     topics::{PERM_READ, PERM_WRITE},
 };
+
+/// What a record may have beside its body. Apache: `MessageExtEncoder`.
+const RECORD_EXTRA_BYTES: usize = 64 << 10;
+/// Bytes of an entry of a consume queue; Apache rounds the size of a file up to whole entries.
+const QUEUE_ENTRY_BYTES: u64 = 20;
 
 config_enum! {
     /// Role of a broker. Only masters without a slave to wait for exist yet.
@@ -170,6 +177,37 @@ config_parts! {
 
 /// The configuration of a broker, unknown keys included.
 pub type Config = Loaded<Keys>;
+
+impl StoreKeys {
+    /// Settings of the store.
+    pub(crate) fn to_store(&self) -> aerobee_store::Config {
+        let count = |value: i32| value.unsigned_abs();
+        let millis = |value: i64| Duration::from_millis(value.unsigned_abs());
+        let queue_entries = self
+            .mapped_file_size_consume_queue
+            .unsigned_abs()
+            .div_ceil(QUEUE_ENTRY_BYTES);
+        aerobee_store::Config {
+            commit_log_file_bytes: self.mapped_file_size_commit_log.unsigned_abs(),
+            queue_file_entries: u32::try_from(queue_entries).unwrap_or(u32::MAX),
+            flush_mode: match self.flush_disk_type {
+                FlushDiskType::AsyncFlush => FlushMode::Async,
+                FlushDiskType::SyncFlush => FlushMode::Sync,
+            },
+            flush_interval: millis(self.flush_interval_commit_log),
+            queue_flush_interval: millis(self.flush_interval_consume_queue),
+            sync_flush_timeout: millis(self.sync_flush_timeout),
+            max_record_bytes: count(self.max_message_size) as usize + RECORD_EXTRA_BYTES,
+            transfer: TransferLimits {
+                memory_messages: count(self.max_transfer_count_on_message_in_memory),
+                memory_bytes: count(self.max_transfer_bytes_on_message_in_memory) as usize,
+                disk_messages: count(self.max_transfer_count_on_message_in_disk),
+                disk_bytes: count(self.max_transfer_bytes_on_message_in_disk) as usize,
+            },
+            ..aerobee_store::Config::new(&self.store_path_root_dir)
+        }
+    }
+}
 
 impl ServerKeys {
     /// Where to listen on `port`.

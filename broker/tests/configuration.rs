@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The configuration and what a broker tells of itself: codes 25, 26, 28.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::collections::HashMap;

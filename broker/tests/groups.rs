@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Subscription groups as operators see them: codes 200, 201, 207, 352.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use serde_json::json;

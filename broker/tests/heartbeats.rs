@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Clients come, are known, and go: codes 34, 35, 38, 40, 46, 203, 204.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use serde_json::{Value, json};

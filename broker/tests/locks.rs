@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Queue locks: codes 41 and 42.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use serde_json::{Value, json};

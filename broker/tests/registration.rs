@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What name servers hear of a broker: codes 103 and 104.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::time::{Duration, Instant};

@@ -160,6 +160,16 @@ impl Client {
         }
     }
 
+    /// Sends a request that is not answered.
+    pub(crate) async fn tell(&mut self, code: i32, fields: Value, body: &[u8]) {
+        self.opaque += 1;
+        let header = json!({
+            "code": code, "extFields": fields, "flag": 2, "language": "JAVA",
+            "opaque": self.opaque, "version": 513,
+        });
+        write(&mut self.stream, &header, body).await;
+    }
+
     /// As [`Client::ask`], with a JSON body.
     pub(crate) async fn ask_json(&mut self, code: i32, body: &Value) -> Message {
         self.ask(code, json!({}), body.to_string().as_bytes()).await
