@@ -1,1 +1,127 @@
-//! (skeleton)
+// SPDX-License-Identifier: Apache-2.0
+//! The name server: brokers register their topics, clients ask where topics are.
+//!
+//! Everything but key-values and configuration is in memory and comes back with the next
+//! registration of each broker. [`routes`] has the tables and their rules, `liveness` decides who is
+//! gone, `processor` answers requests. Name servers do not talk to each other.
+
+pub mod config;
+pub mod error;
+pub mod kv;
+mod liveness;
+mod processor;
+pub mod routes;
+pub mod run;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use aerobee_daemon::StartError as ProcessError;
+use aerobee_remoting::{Limits, Server};
+use tokio::task::JoinHandle;
+
+use crate::{
+    config::Settings,
+    kv::Kv,
+    liveness::{Clock, Liveness},
+    processor::{Brokers, ConfigAdmin, KvAdmin, Processors, RouteQueries, Topics},
+    routes::Routes,
+};
+pub use crate::{
+    config::{Config, Keys},
+    error::StartError,
+    run::{Args, run},
+};
+
+/// Longest wait for requests that are under way when the name server stops.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// A running name server.
+#[derive(Debug)]
+pub struct Namesrv {
+    server: Server,
+    watch: JoinHandle<()>,
+}
+
+impl Namesrv {
+    /// Reads the key-values and listens.
+    ///
+    /// # Errors
+    /// The file of key-values makes no sense, or the port cannot be bound; the error names the fix.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        refuse_unsupported(&config)?;
+        let address = config.server.bind()?;
+        let limits = limits(&config);
+        let path = PathBuf::from(&config.namesrv.kv_config_path);
+        let kv = tokio::task::spawn_blocking(move || Kv::open(path))
+            .await
+            .map_err(|_| StartError::Interrupted)??;
+        let (processors, liveness) = assemble(Settings::new(config), Arc::new(kv));
+        let server = Server::bind(address, Arc::new(processors), limits)
+            .map_err(|error| ProcessError::listen("name server", address, "listenPort", error))?;
+        Ok(Self {
+            server,
+            watch: tokio::spawn(liveness.watch()),
+        })
+    }
+
+    /// Where the name server listens, with its real port.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Answers what is under way and ends.
+    pub async fn stop(self) {
+        self.watch.abort();
+        self.server.close(DRAIN).await;
+    }
+}
+
+fn refuse_unsupported(config: &Config) -> Result<(), StartError> {
+    if config.namesrv.enable_controller_in_namesrv {
+        return Err(StartError::Unsupported {
+            key: "enableControllerInNamesrv",
+            instead: "there is no controller here yet; run Apache's beside this name server",
+        });
+    }
+    if config.namesrv.cluster_test {
+        tracing::warn!("clusterTest does nothing here: unknown topics stay unknown");
+    }
+    Ok(())
+}
+
+fn limits(config: &Config) -> Limits {
+    let idle = config.server.server_channel_max_idle_time_seconds;
+    Limits {
+        idle: Duration::from_secs(u64::from(idle.unsigned_abs())),
+        ..Limits::default()
+    }
+}
+
+fn assemble(settings: Settings, kv: Arc<Kv>) -> (Processors, Arc<Liveness>) {
+    let clock = Clock::start();
+    let routes = Arc::new(Routes::default());
+    let liveness = Arc::new(Liveness::new(Arc::clone(&routes), settings.clone(), clock));
+    let processors = Processors {
+        route: RouteQueries {
+            routes: Arc::clone(&routes),
+            kv: Arc::clone(&kv),
+            settings: settings.clone(),
+            clock,
+        },
+        brokers: Arc::new(Brokers {
+            routes: Arc::clone(&routes),
+            kv: Arc::clone(&kv),
+            liveness: Arc::clone(&liveness),
+            settings: settings.clone(),
+            clock,
+        }),
+        topics: Topics {
+            routes,
+            settings: settings.clone(),
+        },
+        kv: KvAdmin { kv },
+        config: Arc::new(ConfigAdmin::new(settings)),
+        liveness: Arc::clone(&liveness),
+    };
+    (processors, liveness)
+}
