@@ -52,12 +52,12 @@ impl Service for Processors {
             RequestCode::GET_BROKER_CLUSTER_INFO => self.brokers.cluster_info(reply),
             RequestCode::WIPE_WRITE_PERM_OF_BROKER => {
                 run(command, reply, |call| {
-                    self.brokers.wipe_write_permission(call)
+                    self.brokers.wipe_write_permission(call);
                 });
             }
             RequestCode::ADD_WRITE_PERM_OF_BROKER => {
                 run(command, reply, |call| {
-                    self.brokers.add_write_permission(call)
+                    self.brokers.add_write_permission(call);
                 });
             }
             code => self.handle_admin(code, command, reply),

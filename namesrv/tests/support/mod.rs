@@ -2,6 +2,7 @@
 //! A name server on a free port, and a client that writes its frames by hand.
 
 #![allow(dead_code, reason = "each test program uses its part")]
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
