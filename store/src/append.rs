@@ -51,7 +51,7 @@ impl Store {
     pub fn append(&self, queue: &Queue, record: &Record<'_>) -> Result<Appended, AppendError> {
         let mut place = None;
         self.append_all(queue, std::slice::from_ref(record), |appended| {
-            place = Some(appended)
+            place = Some(appended);
         })?;
         place.ok_or(AppendError::OtherQueue)
     }

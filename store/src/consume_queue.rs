@@ -427,6 +427,19 @@ impl Queue {
         Ok(new_files)
     }
 
+    /// Removes files that were made ahead and hold nothing; for the end, when nobody appends any more.
+    pub(crate) fn remove_unused_files(&self) -> io::Result<()> {
+        let mut tail = self.tail.lock();
+        let first = self.files.first();
+        while let Some(unused) = tail
+            .writers
+            .pop_back_if(|writer| writer.position() == 0 && Some(writer.file().base()) != first)
+        {
+            self.env.remove_file(unused.file().path())?;
+        }
+        Ok(())
+    }
+
     /// No more appends; for deletion, under the lock of the log.
     pub(crate) fn retire(&self) {
         let mut tail = self.tail.lock();

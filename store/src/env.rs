@@ -226,7 +226,7 @@ impl Env {
             Err(rustix::io::Errno::OPNOTSUPP) => {}
             other => return Ok(other?),
         }
-        const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
         let mut at = 0;
         while at < len {
             let part = (len - at).min(ZEROS.len() as u64);

@@ -156,6 +156,15 @@ impl Inner {
         }
         self.keep().map_err(|_| CloseError::SyncFailed)?;
         self.remove_unused_file()?;
+        for queue in self.queues.read().values().flat_map(|ids| ids.values()) {
+            queue
+                .remove_unused_files()
+                .map_err(|source| CloseError::Io {
+                    what: "remove an unused file of",
+                    path: queue.files.dir().to_owned(),
+                    source,
+                })?;
+        }
         let path = self.config.dir.join(layout::ABORT);
         let io = |what, path: &PathBuf, source| CloseError::Io {
             what,

@@ -204,9 +204,12 @@ struct Reader<'a> {
     limits: ReadLimits,
     access: Access,
     end: i64,
-    /// The file of the last record, and how far it is known to be in memory.
+    /// The file of the last record.
     file: Option<Arc<MappedFile>>,
-    resident_until: i64,
+    /// Positions from here on count as being in memory.
+    hot_from: i64,
+    /// Positions of which the kernel has said so.
+    resident: std::ops::Range<i64>,
     read: Read,
 }
 
@@ -242,7 +245,8 @@ impl Store {
             access,
             end,
             file: None,
-            resident_until: end - i64::try_from(self.inner.config.hot_bytes).unwrap_or(i64::MAX),
+            resident: 0..0,
+            hot_from: end - i64::try_from(self.inner.config.hot_bytes).unwrap_or(i64::MAX),
             read,
         };
         reader.scan(queue, &mut accept);
@@ -352,19 +356,16 @@ impl Reader<'_> {
         {
             self.file = self.store.inner.log.file_of(entry.physical);
         }
-        let Some(file) = &self.file else {
+        let Some(file) = self.file.clone() else {
             return Taken::Removed;
         };
         let Ok(from) = usize::try_from(entry.physical - file.base()) else {
             return Taken::Bad;
         };
-        let is_hot = entry.physical >= self.resident_until
-            || is_resident(file, from, size, &mut self.resident_until, self.end);
-        if !is_hot {
+        if !self.is_hot(&file, from, size, entry.physical) {
             if self.access == Access::HotOnly {
                 return Taken::Cold;
             }
-            let file = Arc::clone(file);
             return self.take_from_disk(&file, from, entry, size);
         }
         let Some(bytes) = file.slice(from, size) else {
@@ -373,7 +374,6 @@ impl Reader<'_> {
         if !starts_record(bytes, entry.size, self.queue_id, entry.physical) {
             return Taken::Bad;
         }
-        let file = Arc::clone(file);
         match self.read.runs.last_mut() {
             Some(Run {
                 bytes:
@@ -391,6 +391,25 @@ impl Reader<'_> {
             _ => self.read.runs.push(Run::mapped(file, from, size)),
         }
         self.count(entry, size)
+    }
+
+    /// Whether a record can be touched without waiting. Asking the kernel costs more than reading a record, so it is
+    /// asked about a longer stretch first.
+    fn is_hot(&mut self, file: &MappedFile, from: usize, size: usize, physical: i64) -> bool {
+        let end = physical + size as i64;
+        if physical >= self.hot_from
+            || (self.resident.start <= physical && end <= self.resident.end)
+        {
+            return true;
+        }
+        let stretch = RESIDENCY_BYTES
+            .max(size)
+            .min(file.published().saturating_sub(from));
+        if file.is_resident(from, stretch) {
+            self.resident = physical..physical + stretch as i64;
+            return true;
+        }
+        file.is_resident(from, size)
     }
 
     /// Reads a record without the mapping: a bad sector is an error there, through the mapping a signal.
@@ -481,16 +500,4 @@ impl Reader<'_> {
             "a record is damaged and is passed over"
         );
     }
-}
-
-/// Whether a record is in memory; asks about what follows too, and remembers that in `resident_until`'s stead only by
-/// its own range, as positions before it stay unknown.
-fn is_resident(
-    file: &MappedFile,
-    from: usize,
-    size: usize,
-    _hot_from: &mut i64,
-    _end: i64,
-) -> bool {
-    file.is_resident(from, size.min(RESIDENCY_BYTES.max(size)))
 }

@@ -182,7 +182,6 @@ impl Recovery<'_> {
         let dir = layout::queue_dir(&self.config.dir, topic, id);
         let file_bytes = u64::from(self.config.queue_file_entries) * ENTRY_BYTES as u64;
         let bases = files::list(self.env, &dir, file_bytes)?;
-        let per_file = i64::from(self.config.queue_file_entries);
         let first = bases.first().map_or(0, |base| base / ENTRY_BYTES as i64);
         let files = Files::new(dir.clone(), file_bytes, Descriptors::Drop, Vec::new());
         let mut found = Found {
@@ -195,7 +194,6 @@ impl Recovery<'_> {
         for base in bases.iter().rev() {
             let entries = read_entries(self.env, &files, *base)?;
             let start = base / ENTRY_BYTES as i64;
-            let whole = entries.valid.len() as i64 == per_file;
             let mut valid = entries.valid;
             while let Some(last) = valid.last().filter(|last| !last.is_blank()) {
                 if last.end() <= self.log_end()
@@ -206,7 +204,7 @@ impl Recovery<'_> {
                 valid.pop();
                 has_stale_tail = true;
             }
-            has_stale_tail |= entries.has_more || (has_stale_tail && !whole);
+            has_stale_tail |= entries.has_more;
             if !valid.is_empty() || *base == bases[0] {
                 found.next = start + valid.len() as i64;
                 found.max_physical = valid
@@ -215,7 +213,8 @@ impl Recovery<'_> {
                     .map_or(0, |last| last.end());
                 break;
             }
-            has_stale_tail |= !bases.is_empty();
+            // An empty file behind the end, made ahead, goes too.
+            has_stale_tail = true;
         }
         let slots = if has_stale_tail {
             cut_files(self.env, &files, &bases, found.next).map_err(OpenError::io("cut", &dir))?
@@ -311,7 +310,7 @@ impl Recovery<'_> {
                     break;
                 }
                 Frame::Blank => {
-                    scanned.end = log.base_for(scanned.end) + log.file_bytes().cast_signed()
+                    scanned.end = log.base_for(scanned.end) + log.file_bytes().cast_signed();
                 }
                 Frame::Record(record) => {
                     if dispatch::is_queued(&record) {

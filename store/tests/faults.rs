@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A file system that fails, and waiting for one that works.
+
+mod support;
+
+use std::{
+    io,
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+
+use aerobee_store::{
+    AppendError, Config, Flushed, OpenError, Operation, ReadOnlyReason, ReadStatus, Store,
+};
+use support::*;
+
+fn eio() -> io::Error {
+    io::Error::from_raw_os_error(5)
+}
+
+fn enospc() -> io::Error {
+    io::Error::from_raw_os_error(28)
+}
+
+#[test]
+fn in_sync_mode_nothing_is_seen_before_it_is_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plan, env) = faulty();
+    let store = Store::open(sync_config(dir.path()), env).unwrap();
+    let queue = store.create_queue("T", 0).unwrap();
+    let (reached, go) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (in_sync, may_sync) = (Arc::clone(&reached), Arc::clone(&go));
+    let first = Arc::new(AtomicUsize::new(0));
+    plan.set(move |operation, path| {
+        if operation == Operation::Sync
+            && is_in(path, "commitlog")
+            && first.fetch_add(1, Ordering::SeqCst) == 0
+        {
+            in_sync.wait();
+            may_sync.wait();
+        }
+        Ok(())
+    });
+    let one = append(&store, &queue, b"one").unwrap();
+    let (sender, receiver) = mpsc::channel();
+    store.when_flushed(
+        one.end,
+        Box::new(move |outcome| sender.send(outcome).unwrap()),
+    );
+    reached.wait();
+    // The sync is under way: nothing is promised yet.
+    let two = append(&store, &queue, b"two").unwrap();
+    assert_eq!(
+        (queue.max_offset(), store.confirmed(), store.flushed()),
+        (0, 0, 0)
+    );
+    assert_eq!(read(&store, &queue, 0).status, ReadStatus::NoMessageInQueue);
+    assert!(store.record_at(one.physical).is_none());
+    assert!(receiver.try_recv().is_err());
+    go.wait();
+    assert_eq!(receiver.recv().unwrap(), Flushed::Durable);
+    assert!(queue.max_offset() >= 1);
+    assert_eq!(wait_flushed(&store, two.end), Flushed::Durable);
+    assert_eq!(queue.max_offset(), 2);
+    assert_eq!(bodies(&store, &queue), [b"one".to_vec(), b"two".to_vec()]);
+    // What is durable is known at once.
+    assert_eq!(wait_flushed(&store, one.end), Flushed::Durable);
+}
+
+#[test]
+fn waiters_share_syncs() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plan, env) = faulty();
+    let config = Config {
+        commit_log_file_bytes: 1 << 20,
+        ..sync_config(dir.path())
+    };
+    let store = Store::open(config, env).unwrap();
+    let queue = store.create_queue("T", 0).unwrap();
+    let syncs = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&syncs);
+    plan.set(move |operation, path| {
+        if operation == Operation::Sync && is_in(path, "commitlog") {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(())
+    });
+    let (sender, receiver) = mpsc::channel();
+    for number in 0..1000 {
+        let sender = sender.clone();
+        let appended = append(&store, &queue, &body(number)).unwrap();
+        store.when_flushed(
+            appended.end,
+            Box::new(move |outcome| sender.send((number, outcome)).unwrap()),
+        );
+    }
+    drop(sender);
+    let all: Vec<_> = receiver.iter().collect();
+    assert_eq!(all.len(), 1000);
+    assert!(all.iter().all(|(_, outcome)| *outcome == Flushed::Durable));
+    assert!(syncs.load(Ordering::SeqCst) < 1000);
+}
+
+#[test]
+fn a_failed_sync_is_final() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plan, env) = faulty();
+    let store = Store::open(sync_config(dir.path()), env).unwrap();
+    let queue = store.create_queue("T", 0).unwrap();
+    let good = append(&store, &queue, b"good").unwrap();
+    assert_eq!(wait_flushed(&store, good.end), Flushed::Durable);
+    plan.set(|operation, path| {
+        if operation == Operation::Sync && is_in(path, "commitlog") {
+            Err(eio())
+        } else {
+            Ok(())
+        }
+    });
+    let bad = append(&store, &queue, b"bad").unwrap();
+    assert_eq!(wait_flushed(&store, bad.end), Flushed::Failed);
+    // The disk pretends to be well again; that is not believed.
+    plan.clear();
+    assert_eq!(wait_flushed(&store, bad.end), Flushed::Failed);
+    assert_eq!(store.writable(), Err(ReadOnlyReason::SyncFailed));
+    assert!(matches!(
+        append(&store, &queue, b"x"),
+        Err(AppendError::ReadOnly(ReadOnlyReason::SyncFailed))
+    ));
+    assert_eq!(bodies(&store, &queue), [b"good".to_vec()]);
+    assert!(store.close().is_err());
+    assert!(dir.path().join("abort").exists());
+}
+
+#[test]
+fn in_async_mode_a_failed_sync_is_noticed_too() {
+    for file in ["commitlog", "consumequeue"] {
+        let dir = tempfile::tempdir().unwrap();
+        let (plan, env) = faulty();
+        let config = Config {
+            flush_interval: Duration::from_millis(1),
+            queue_flush_interval: Duration::from_millis(1),
+            ..config(dir.path())
+        };
+        let store = Store::open(config, env).unwrap();
+        let queue = store.create_queue("T", 0).unwrap();
+        plan.set(move |operation, path| {
+            if operation == Operation::Sync && is_in(path, file) {
+                Err(eio())
+            } else {
+                Ok(())
+            }
+        });
+        append(&store, &queue, b"x").unwrap();
+        eventually("the failed sync is noticed", || {
+            store.writable() == Err(ReadOnlyReason::SyncFailed)
+        });
+    }
+}
+
+#[test]
+fn waiting_has_an_end_and_a_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plan, env) = faulty();
+    let config = Config {
+        sync_flush_timeout: Duration::from_millis(20),
+        flush_waiters: 1,
+        ..sync_config(dir.path())
+    };
+    let store = Store::open(config, env).unwrap();
+    let queue = store.create_queue("T", 0).unwrap();
+    let (reached, go) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (in_sync, may_sync) = (Arc::clone(&reached), Arc::clone(&go));
+    let first = Arc::new(AtomicUsize::new(0));
+    plan.set(move |operation, path| {
+        if operation == Operation::Sync
+            && is_in(path, "commitlog")
+            && first.fetch_add(1, Ordering::SeqCst) == 0
+        {
+            in_sync.wait();
+            may_sync.wait();
+        }
+        Ok(())
+    });
+    let one = append(&store, &queue, b"one").unwrap();
+    let (sender, receiver) = mpsc::channel();
+    let of_first = sender.clone();
+    store.when_flushed(
+        one.end,
+        Box::new(move |outcome| of_first.send(outcome).unwrap()),
+    );
+    store.when_flushed(
+        one.end,
+        Box::new(move |outcome| sender.send(outcome).unwrap()),
+    );
+    reached.wait();
+    // One is told because there is no room, one because its time is up, while the sync still hangs.
+    assert_eq!(receiver.recv().unwrap(), Flushed::TimedOut);
+    assert_eq!(receiver.recv().unwrap(), Flushed::TimedOut);
+    go.wait();
+}
+
+#[test]
+fn a_full_disk_refuses_messages_until_there_is_space() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plan, env) = faulty();
+    let store = Store::open(config(dir.path()), env).unwrap();
+    let queue = store.create_queue("T", 0).unwrap();
+    plan.set(|operation, path| {
+        if operation == Operation::Allocate && is_in(path, "preparing") {
+            Err(enospc())
+        } else {
+            Ok(())
+        }
+    });
+    let mut stored = 0;
+    let refused = loop {
+        match append(&store, &queue, &body(stored)) {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        matches!(refused, AppendError::ReadOnly(ReadOnlyReason::DiskFull)),
+        "{refused}"
+    );
+    assert_eq!(store.writable(), Err(ReadOnlyReason::DiskFull));
+    assert_eq!(bodies(&store, &queue), numbered(0..stored));
+    plan.clear();
+    eventually("there is space again", || store.writable().is_ok());
+    fill(&store, &queue, stored..stored + 50);
+    assert_eq!(bodies(&store, &queue), numbered(0..stored + 50));
+    store.close().unwrap();
+}
+
+#[test]
+fn a_full_disk_under_the_queues_leaves_no_half_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plan, env) = faulty();
+    let store = Store::open(config(dir.path()), env).unwrap();
+    let queue = store.create_queue("T", 0).unwrap();
+    plan.set(|operation, path| {
+        if operation == Operation::Allocate && is_in(path, "consumequeue") {
+            Err(enospc())
+        } else {
+            Ok(())
+        }
+    });
+    assert!(store.create_queue("T", 1).is_err());
+    let mut stored = 0;
+    while append(&store, &queue, &body(stored)).is_ok() {
+        stored += 1;
+    }
+    let end = store.max_physical();
+    assert!(append(&store, &queue, b"no").is_err());
+    assert_eq!(
+        (store.max_physical(), queue.max_offset()),
+        (end, i64::from(stored))
+    );
+    plan.clear();
+    fill(&store, &queue, stored..stored + 50);
+    assert_eq!(bodies(&store, &queue), numbered(0..stored + 50));
+}
+
+#[test]
+fn a_start_that_fails_says_where() {
+    for operation in [
+        Operation::Create,
+        Operation::Lock,
+        Operation::Allocate,
+        Operation::Map,
+        Operation::Sync,
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (plan, env) = faulty();
+        plan.set(move |now, _| if now == operation { Err(eio()) } else { Ok(()) });
+        let error = Store::open(config(dir.path()), env.clone()).unwrap_err();
+        assert!(
+            matches!(error, OpenError::Io { .. }),
+            "{operation:?}: {error}"
+        );
+        assert!(
+            error.to_string().contains(dir.path().to_str().unwrap()),
+            "{operation:?}: {error}"
+        );
+        // Nothing is left that keeps the next start from working.
+        plan.clear();
+        Store::open(config(dir.path()), env)
+            .unwrap()
+            .close()
+            .unwrap();
+    }
+}
