@@ -13,6 +13,7 @@ use std::{
 };
 
 use aerobee_remoting::Encoding;
+use clap::builder::PossibleValuesParser;
 use serde_json::{Value, json};
 
 use crate::{
@@ -37,8 +38,13 @@ pub struct CompareArgs {
         default_value = "echo,aerobee,apache"
     )]
     servers: Vec<Kind>,
-    /// Loads, of those that the table has; all by default.
-    #[arg(long, value_delimiter = ',', value_name = "LOAD")]
+    /// Loads; all by default.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "LOAD",
+        value_parser = PossibleValuesParser::new(ROWS.map(|row| row.key))
+    )]
     loads: Vec<String>,
     /// Rounds; the table has the medians, and each round begins with another server.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -61,7 +67,7 @@ pub struct CompareArgs {
     /// Seconds of each load that are measured.
     #[arg(long, default_value = "10", value_parser = args::seconds, value_name = "SECONDS")]
     duration: Duration,
-    /// Seconds without load, to measure what an idle server uses.
+    /// Seconds without load, after as many to come to rest, to measure what an idle server uses.
     #[arg(long, default_value = "10", value_parser = args::seconds, value_name = "SECONDS")]
     idle: Duration,
     /// Messages of 128 B, and a third as many of 1 KiB, to pull.
@@ -75,6 +81,9 @@ pub struct CompareArgs {
 /// A row of the table.
 #[derive(Debug, Clone, Copy)]
 struct Row {
+    /// On the command line.
+    key: &'static str,
+    /// In the table.
     name: &'static str,
     load: Load,
 }
@@ -93,26 +102,36 @@ enum Load {
 }
 
 const ROWS: [Row; 7] = [
-    send("128 B, 4 × 64", 128, 4, 64),
-    send("1 KiB, 4 × 64", 1024, 4, 64),
-    send("128 B, 64 × 1", 128, 64, 1),
-    send("128 B, 1 × 1", 128, 1, 1),
+    send("send-128-4x64", "128 B, 4 × 64", 128, 4, 64),
+    send("send-1024-4x64", "1 KiB, 4 × 64", 1024, 4, 64),
+    send("send-128-64x1", "128 B, 64 × 1", 128, 64, 1),
+    send("send-128-1x1", "128 B, 1 × 1", 128, 1, 1),
     Row {
+        key: "pull-128",
         name: "pull 128 B by 32",
         load: Load::Pull { size: 128 },
     },
     Row {
+        key: "pull-1024",
         name: "pull 1 KiB by 32",
         load: Load::Pull { size: 1024 },
     },
     Row {
+        key: "deliver-128",
         name: "deliver 128 B",
         load: Load::Deliver,
     },
 ];
 
-const fn send(name: &'static str, size: usize, connections: u32, window: u32) -> Row {
+const fn send(
+    key: &'static str,
+    name: &'static str,
+    size: usize,
+    connections: u32,
+    window: u32,
+) -> Row {
     Row {
+        key,
         name,
         load: Load::Send {
             size,
@@ -137,8 +156,8 @@ struct Sample {
 }
 
 impl CompareArgs {
-    /// Runs everything and gives the text to print.
-    pub(crate) fn run(&self, as_json: bool) -> Result<String, Error> {
+    /// Runs everything and gives the text to print, and whether no request has failed.
+    pub(crate) fn run(&self, as_json: bool) -> Result<(String, bool), Error> {
         let own = env::current_exe().map_err(Error::system("find this program"))?;
         let programs = Programs {
             aerobee: self.aerobee.clone().unwrap_or_else(|| own.clone()),
@@ -148,7 +167,10 @@ impl CompareArgs {
             folder: self.data.clone().unwrap_or_else(env::temp_dir),
         };
         let mut servers = self.servers.clone();
-        servers.retain(|kind| *kind != Kind::Apache || programs.apache.is_some());
+        if programs.apache.is_none() {
+            progress(format_args!("without Apache: no --apache DIR is given"));
+            servers.retain(|kind| *kind != Kind::Apache);
+        }
         let mut samples = Vec::new();
         for round in 0..self.rounds {
             for kind in &servers {
@@ -163,16 +185,18 @@ impl CompareArgs {
             let first = 1.min(servers.len());
             servers.rotate_left(first);
         }
-        Ok(if as_json {
+        let text = if as_json {
             json!({"samples": samples.iter().map(Sample::to_json).collect::<Vec<_>>()}).to_string()
         } else {
             table::markdown(&self.rows(), &self.servers, &samples)
-        })
+        };
+        let mut all = samples.iter().flat_map(|sample| &sample.rows);
+        Ok((text, all.all(|(_, figures)| figures.errors.is_empty())))
     }
 
     fn rows(&self) -> Vec<Row> {
         let wanted =
-            |row: &Row| self.loads.is_empty() || self.loads.iter().any(|name| name == row.name);
+            |row: &Row| self.loads.is_empty() || self.loads.iter().any(|key| key == row.key);
         ROWS.into_iter().filter(wanted).collect()
     }
 
@@ -199,13 +223,6 @@ impl CompareArgs {
                 source: Box::new(source),
             };
             let figures = self.measure(row, &running, &pids).map_err(context)?;
-            if !figures.errors.is_empty() {
-                return Err(Error::Unclean {
-                    load: row.name,
-                    server: kind.name(),
-                    errors: figures.errors.to_string(),
-                });
-            }
             progress(format_args!("{figures}"));
             sample.rows.push((row.name, figures));
         }
@@ -216,7 +233,7 @@ impl CompareArgs {
     /// CPU time and memory of a server that nobody asks anything.
     fn idle(&self, pids: &[u32]) -> Result<(Duration, u64), Error> {
         // What the start leaves to do in the background is not idleness yet.
-        thread::sleep(self.idle.min(Duration::from_secs(2)));
+        thread::sleep(self.idle);
         let before = process::cpu_time(pids)?;
         let start = Instant::now();
         thread::sleep(self.idle);

@@ -129,25 +129,40 @@ impl DeliverLoad<'_> {
         SendTemplate::new(&shape, 0)
     }
 
-    /// Round trips of the same sends, as far apart, to an echo server.
+    /// Round trips of the same sends, as far apart and waited for in the same way, to an echo server.
     pub(crate) fn echo(&self, address: &str) -> Result<Latencies, Error> {
+        let poller = Poller::new()?;
+        let stream = Control::connect(address)?.into_stream();
+        let mut lane = Lane::new(Connection::new(stream, &poller, 0)?);
         let template = self.template()?;
-        let mut control = Control::connect(address)?;
+        let mut scanner = Scanner::default();
         let mut latencies = Latencies::default();
-        let mut flights = InFlight::new(1);
+        let mut events = Vec::new();
         for round in 0..2 * ECHO_ROUNDS {
-            std::thread::sleep(self.gap);
-            let Some(opaque) = flights.begin(()) else {
-                continue;
-            };
-            let mut frame = Vec::new();
+            poller.wait(Some(self.gap), &mut events)?;
             let started = Instant::now();
-            template.append(&mut frame, opaque, &Born::now(), round);
-            control.exchange(&frame, opaque)?.accept("the echo")?;
-            if round >= ECHO_ROUNDS {
-                latencies.record(started.elapsed());
+            if let Some(opaque) = lane.flights.begin(started) {
+                let output = &mut lane.connection.output;
+                template.append(output, opaque, &Born::now(), round);
+                lane.connection.flush(&poller)?;
             }
-            flights.end(opaque);
+            while lane.is_waiting() {
+                poller.wait(Some(run::DRAIN), &mut events)?;
+                if events.is_empty() && started.elapsed() > run::DRAIN {
+                    return Err(Error::Broken {
+                        address: address.to_owned(),
+                        source: std::io::ErrorKind::TimedOut.into(),
+                    });
+                }
+                lane.connection.fill()?;
+                let arrived = Instant::now();
+                while let Some(frame) = lane.connection.next_frame()? {
+                    let answer = scanner.scan(frame)?;
+                    if lane.flights.end(answer.opaque).is_some() && round >= ECHO_ROUNDS {
+                        latencies.record(arrived - started);
+                    }
+                }
+            }
         }
         Ok(latencies)
     }

@@ -135,16 +135,6 @@ pub enum Error {
         /// Why.
         source: Box<Error>,
     },
-    /// A load of the comparison had failed requests, so its figures would not be comparable.
-    #[error("{load} against {server} had failed requests: {errors}")]
-    Unclean {
-        /// The row.
-        load: &'static str,
-        /// The server.
-        server: &'static str,
-        /// What failed.
-        errors: String,
-    },
     /// Standard output could not be written.
     #[error("cannot print: {0}")]
     Output(#[source] io::Error),

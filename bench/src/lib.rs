@@ -44,31 +44,27 @@ use std::{io::Write as _, process::ExitCode};
 /// # Errors
 /// See [`Error`]: a server that cannot be reached, refuses the topic, closes a connection.
 pub fn run(args: Args) -> Result<ExitCode, Error> {
-    let text = match args.command {
+    let (text, clean) = match args.command {
         Command::Send(send) => figures(&send.run()?, args.json),
         Command::Pull(pull) => figures(&pull.run()?, args.json),
         Command::Deliver(deliver) => figures(&deliver.run()?, args.json),
         Command::Echo(echo) => return echo.run().map(|()| ExitCode::SUCCESS),
-        Command::Compare(compare) => (compare.run(args.json)?, ExitCode::SUCCESS),
+        Command::Compare(compare) => compare.run(args.json)?,
     };
-    let (text, code) = text;
     writeln!(std::io::stdout().lock(), "{text}").map_err(Error::Output)?;
-    Ok(code)
+    Ok(if clean {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
-fn figures(figures: &Figures, json: bool) -> (String, ExitCode) {
+/// The text to print, and whether all went well.
+fn figures(figures: &Figures, json: bool) -> (String, bool) {
     let text = if json {
         figures.to_json().to_string()
     } else {
         figures.to_string()
     };
-    let clean = figures.errors.is_empty() && figures.messages > 0;
-    (
-        text,
-        if clean {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        },
-    )
+    (text, figures.errors.is_empty() && figures.messages > 0)
 }

@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     net::Ipv4Addr,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -87,7 +87,7 @@ impl Memory {
                 .reply
                 .fail(ResponseCode::SYSTEM_BUSY, "busy on purpose");
         }
-        let mut queues = self.queues.lock().unwrap();
+        let mut queues = self.queues();
         let key = (request.topic.to_owned(), request.queue_id);
         let queue = queues.entry(key).or_default();
         let queue_offset = queue.messages;
@@ -109,7 +109,7 @@ impl Memory {
     fn pull(&self, call: Call<'_, PullMessage<'_>>) {
         let request = &call.request;
         assert_eq!(request.sys_flag & SUBSCRIPTION, SUBSCRIPTION);
-        let mut queues = self.queues.lock().unwrap();
+        let mut queues = self.queues();
         let key = (request.topic.to_owned(), request.queue_id);
         let queue = queues.entry(key).or_default();
         let offset = request.queue_offset;
@@ -136,8 +136,12 @@ impl Memory {
         reply.respond(ResponseCode::SUCCESS, "", &header, &[&body]);
     }
 
+    fn queues(&self) -> MutexGuard<'_, HashMap<(String, i32), Queue>> {
+        self.queues.lock().expect("no test panics with the lock")
+    }
+
     fn messages(&self, topic: &str, queue: i32) -> i64 {
-        let queues = self.queues.lock().unwrap();
+        let queues = self.queues();
         queues
             .get(&(topic.to_owned(), queue))
             .map_or(0, |queue| queue.messages)

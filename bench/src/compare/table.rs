@@ -27,10 +27,11 @@ fn write(
 ) -> Result<(), fmt::Error> {
     writeln!(
         out,
-        "| load | server | messages/s | CPU-s per million | × Apache | × echo | p50 | p99 |\n\
-         |---|---|--:|--:|--:|--:|--:|--:|"
+        "| load | server | messages/s | CPU-s per million | × Apache | × echo | p50 | × echo | p99 |\n\
+         |---|---|--:|--:|--:|--:|--:|--:|--:|"
     )?;
     for row in rows {
+        let p50 = |kind| quantile(&figures(samples, kind, row), 0.5);
         let cost = |kind| median(&figures(samples, kind, row), Figures::cpu_per_million);
         for &kind in servers {
             let of_kind = figures(samples, kind, row);
@@ -41,21 +42,21 @@ fn write(
                 (figures.messages > 0).then(|| figures.rate())
             });
             let own = cost(kind);
-            let times = |other: Kind| {
-                let other = cost(other)?;
-                Some(own? / other).filter(|times| times.is_finite())
+            let ratio = |own: Option<f64>, other: Option<f64>| {
+                Some(own? / other?).filter(|times| times.is_finite())
             };
             writeln!(
                 out,
-                "| {} | {} | {} | {} | {} | {} | {} | {} |",
+                "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
                 row.name,
                 kind.name(),
                 Cell(rate, 0),
                 Cell(own, 2),
-                Cell(times(Kind::Apache), 2),
-                Cell(times(Kind::Echo), 2),
-                quantile(&of_kind, 0.5),
-                quantile(&of_kind, 0.99),
+                Cell(ratio(own, cost(Kind::Apache)), 3),
+                Cell(ratio(own, cost(Kind::Echo)), 2),
+                Time(p50(kind)),
+                Cell(ratio(p50(kind), p50(Kind::Echo)), 2),
+                Time(quantile(&of_kind, 0.99)),
             )?;
         }
     }
@@ -80,6 +81,14 @@ fn write(
             Cell(median_of(|sample| sample.loaded_bytes as f64 / 1e6), 1),
         )?;
     }
+    for sample in samples {
+        for (name, figures) in &sample.rows {
+            if !figures.errors.is_empty() {
+                let server = sample.server.name();
+                writeln!(out, "\nFailed at {server}, {name}: {}", figures.errors)?;
+            }
+        }
+    }
     Ok(())
 }
 
@@ -93,13 +102,23 @@ fn figures<'s>(samples: &'s [Sample], kind: Kind, row: &Row) -> Vec<&'s Figures>
         .collect()
 }
 
-fn quantile(figures: &[&Figures], quantile: f64) -> String {
+/// Median of a quantile, in seconds.
+fn quantile(figures: &[&Figures], quantile: f64) -> Option<f64> {
     let of = |latencies: &Latencies| {
         (latencies.count() > 0).then(|| latencies.quantile(quantile).as_secs_f64())
     };
-    match median(figures, |figures| of(&figures.latencies)) {
-        Some(seconds) => Short(Duration::from_secs_f64(seconds)).to_string(),
-        None => "–".to_owned(),
+    median(figures, |figures| of(&figures.latencies))
+}
+
+/// Seconds in the unit that suits them, or a dash.
+struct Time(Option<f64>);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(seconds) => Short(Duration::from_secs_f64(seconds)).fmt(f),
+            None => f.write_str("–"),
+        }
     }
 }
 
@@ -162,7 +181,8 @@ mod tests {
         ];
         let servers = [Kind::Echo, Kind::Aerobee, Kind::Apache];
         let text = markdown(&ROWS[..1], &servers, &samples);
-        let line = "| 128 B, 4 × 64 | aerobee | 100000 | 2.00 | 0.10 | 2.00 | 400 µs | 400 µs |";
+        let line =
+            "| 128 B, 4 × 64 | aerobee | 100000 | 2.00 | 0.100 | 2.00 | 400 µs | 1.00 | 400 µs |";
         assert!(text.contains(line), "{text}");
         assert!(text.contains("| aerobee | 0.050 s | 0.00 % of a core | 10.0 MB | 20.0 MB |"));
     }
@@ -171,5 +191,14 @@ mod tests {
     fn what_was_not_measured_is_a_dash() {
         let text = markdown(&ROWS[..1], &[Kind::Aerobee], &[sample(Kind::Aerobee, 5)]);
         assert!(text.contains("| – | – |"), "{text}");
+    }
+
+    #[test]
+    fn failures_are_said() {
+        let mut sample = sample(Kind::Apache, 5);
+        sample.rows[0].1.errors.code(2, "busy");
+        let text = markdown(&ROWS[..1], &[Kind::Apache], &[sample]);
+        let line = "Failed at Apache, 128 B, 4 × 64: 1 × code 2 (busy)";
+        assert!(text.contains(line), "{text}");
     }
 }
