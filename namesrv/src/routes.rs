@@ -29,10 +29,10 @@ pub const PERM_WRITE: i32 = 2;
 /// Permission bit of topics: clients may read.
 pub const PERM_READ: i32 = 4;
 
-/// Most broker addresses.
+/// Most broker addresses, broker names and clusters, each.
 pub const BROKERS_MAX: usize = 65_536;
 /// Most topics.
-pub const TOPICS_MAX: usize = 4 << 20;
+pub const TOPICS_MAX: usize = 1 << 20;
 
 /// A broker that has not said how long it may be silent is gone after so long, in milliseconds.
 const DEFAULT_TIMEOUT_MS: i64 = 120_000;

@@ -65,7 +65,7 @@ impl Tables {
         now_ms: i64,
     ) -> Result<Registered, RegisterError> {
         let key = BrokerKey::new(header.cluster_name, header.broker_addr);
-        self.check_room(&key, &registration.topics)?;
+        self.check_room(header, &key, &registration.topics)?;
         let topics = registration.topics;
         let min_before = self.min_broker_id(header.broker_name).unwrap_or(MASTER_ID);
         let mut first = self.introduce(header);
@@ -101,8 +101,18 @@ impl Tables {
         Ok(registered)
     }
 
-    fn check_room(&self, key: &BrokerKey, topics: &TopicConfigTable) -> Result<(), RegisterError> {
-        if self.live.len() >= BROKERS_MAX && !self.live.contains_key(key) {
+    fn check_room(
+        &self,
+        header: &RegisterBroker<'_>,
+        key: &BrokerKey,
+        topics: &TopicConfigTable,
+    ) -> Result<(), RegisterError> {
+        // One address can go by many names, and in many clusters, so each table has its bound.
+        let full = self.live.len() >= BROKERS_MAX && !self.live.contains_key(key)
+            || self.brokers.len() >= BROKERS_MAX && !self.brokers.contains_key(header.broker_name)
+            || self.clusters.len() >= BROKERS_MAX
+                && !self.clusters.contains_key(header.cluster_name);
+        if full {
             return Err(RegisterError::TooManyBrokers);
         }
         // Counting what is new costs a look-up a topic: only when it matters.
@@ -265,6 +275,9 @@ impl Tables {
         }
         if changed {
             for (topic, mapping) in mappings {
+                if self.mappings.len() >= TOPICS_MAX && !self.mappings.contains_key(&topic) {
+                    continue;
+                }
                 let owner = mapping.bname.clone().unwrap_or_default();
                 self.mappings
                     .entry(topic)

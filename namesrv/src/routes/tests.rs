@@ -591,3 +591,20 @@ fn a_zone_keeps_its_own_brokers_and_those_without_master() {
         .collect();
     assert_eq!(filtered, ["a", "c"]);
 }
+
+#[test]
+fn one_address_cannot_fill_the_tables_with_names() {
+    let mut tables = Tables::default();
+    let names: Vec<String> = (0..=BROKERS_MAX)
+        .map(|number| format!("b{number}"))
+        .collect();
+    let mut put = |name: &str| {
+        let mut broker = header(0, "a:1");
+        broker.broker_name = name;
+        tables.register(&broker, topics(1, &[]), 1, Rules::default(), 0)
+    };
+    let (last, most) = names.split_last().unwrap();
+    assert!(most.iter().all(|name| put(name).is_ok()));
+    assert_eq!(put(last), Err(RegisterError::TooManyBrokers));
+    assert!(put(&names[0]).is_ok(), "known names go on");
+}
