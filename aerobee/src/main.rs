@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse_from(with_role_of_name(std::env::args_os().collect()));
     let role = cli.role.unwrap_or(Role::Standalone(cli.standalone));
     match run(role) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // If even stderr is gone, the exit code still tells.
             let _ = writeln!(std::io::stderr(), "aerobee: {error}");
@@ -84,7 +84,7 @@ enum Error {
     Threads(std::io::Error),
 }
 
-fn run(role: Role) -> Result<(), Error> {
+fn run(role: Role) -> Result<ExitCode, Error> {
     if let Role::Bench(args) = role {
         return Ok(aerobee_bench::run(args)?);
     }
@@ -98,11 +98,12 @@ fn run(role: Role) -> Result<(), Error> {
         .map_err(Error::Threads)?;
     runtime.block_on(async move {
         match role {
-            Role::Standalone(args) => standalone::run(args, shutdown).await,
-            Role::Namesrv(args) => Ok(aerobee_namesrv::run(args, shutdown).await?),
-            Role::Broker(args) => Ok(aerobee_broker::run(args, shutdown).await?),
-            Role::Bench(_) => Ok(()),
+            Role::Standalone(args) => standalone::run(args, shutdown).await?,
+            Role::Namesrv(args) => aerobee_namesrv::run(args, shutdown).await?,
+            Role::Broker(args) => aerobee_broker::run(args, shutdown).await?,
+            Role::Bench(_) => {}
         }
+        Ok(ExitCode::SUCCESS)
     })
 }
 

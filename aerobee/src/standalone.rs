@@ -37,7 +37,6 @@ pub(crate) struct Args {
     #[arg(short = 'c', long = "configFile", value_name = "FILE")]
     config_file: Option<PathBuf>,
 
-    #[expect(missing_docs, reason = "a doc comment would replace the help text")]
     #[command(flatten)]
     pub(crate) log: LogFlags,
 }

@@ -92,11 +92,6 @@ impl HeldPulls {
         })
     }
 
-    /// Number of held pulls.
-    pub(crate) fn len(&self) -> usize {
-        self.total.load(Ordering::Relaxed)
-    }
-
     /// Holds a pull until a message for it arrives or its time is over.
     pub(crate) fn hold(self: &Arc<Self>, slot: &Arc<QueueSlot>, pull: HeldPull) {
         if let Some(refused) = self.enlist(slot, pull) {

@@ -105,17 +105,20 @@ final class Pulling {
         MessageQueue queue = only(reader, topic);
         // A queue that still holds its first message answers 0 to a group it does not know.
         context.equal("unknown group", 0L, reader.fetchConsumeOffset(queue, true));
-        reader.updateConsumeOffset(queue, 7);
-        reader.getOffsetStore().persist(queue);
         awaitOffset(context, reader, queue, 7);
         DefaultMQPullConsumer another = pull(context);
         context.equal("seen by another consumer", 7L, another.getOffsetStore().readOffset(queue, ReadOffsetType.READ_FROM_STORE));
     }
 
-    /** The SDK sends the offset one-way, so it may arrive after a question sent later on another thread. */
+    /**
+     * The SDK sends the offset one-way, so it may arrive after a question sent later on another thread; and a broker
+     * drops it while it has not yet seen the group's first heartbeat. The SDK therefore repeats it all the time.
+     */
     private static void awaitOffset(Context context, DefaultMQPullConsumer reader, MessageQueue queue, long wanted) throws Exception {
         long seen = -1;
         for (int i = 0; i < 200 && seen != wanted; i++) {
+            reader.updateConsumeOffset(queue, wanted);
+            reader.getOffsetStore().persist(queue);
             seen = reader.getOffsetStore().readOffset(queue, ReadOffsetType.READ_FROM_STORE);
             TimeUnit.MILLISECONDS.sleep(20);
         }
