@@ -151,6 +151,10 @@ mod tests {
         assert!(matches!(parsed.role, Some(Role::Broker(_))));
         let parsed = Cli::parse_from(with_role_of_name(args("bin/mqnamesrv")));
         assert!(matches!(parsed.role, Some(Role::Namesrv(_))));
-        assert!(Cli::parse_from(with_role_of_name(args("aerobee"))).role.is_none());
+        assert!(
+            Cli::parse_from(with_role_of_name(args("aerobee")))
+                .role
+                .is_none()
+        );
     }
 }

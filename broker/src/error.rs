@@ -25,7 +25,9 @@ pub enum StartError {
         reason: &'static str,
     },
     /// An address to listen on or to advertise is none.
-    #[error("{key} = {value:?} is not an IP address: brokerIP1 is where clients reach this broker, bindAddress is where it listens")]
+    #[error(
+        "{key} = {value:?} is not an IP address: brokerIP1 is where clients reach this broker, bindAddress is where it listens"
+    )]
     NotAnIp {
         /// The key.
         key: &'static str,

@@ -32,11 +32,6 @@ use aerobee_store::{Env, Store};
 use parking_lot::Mutex;
 use tokio::task::{JoinSet, spawn_blocking};
 
-pub use crate::{
-    config::{Config, Keys},
-    error::{StartError, StopError},
-    run::{Args, run},
-};
 use crate::{
     clients::Clients,
     config::{BrokerRole, Identity, Switches},
@@ -45,9 +40,7 @@ use crate::{
     offsets::Offsets,
     processor::{
         Listener, Port, Processors,
-        admin::{
-            client::ClientAdmin, config::ConfigAdmin, group::GroupAdmin, topic::TopicAdmin,
-        },
+        admin::{client::ClientAdmin, config::ConfigAdmin, group::GroupAdmin, topic::TopicAdmin},
         consumer::Consumer,
         flushed::Flushing,
         heartbeat::{Fingerprints, Heartbeat},
@@ -60,6 +53,11 @@ use crate::{
     registration::{Registration, Settings},
     runtime::Runtime,
     topics::Topics,
+};
+pub use crate::{
+    config::{Config, Keys},
+    error::{StartError, StopError},
+    run::{Args, run},
 };
 
 /// Longest wait for requests that are under way when the broker stops.
@@ -111,7 +109,10 @@ impl Broker {
             .map_err(ProcessError::from)?;
         let ports = bind(&config)?;
         let parts = Parts::open(config, ports.port()).await?;
-        let puller = Puller::new(Arc::clone(&parts.store), Arc::clone(parts.runtime.fetched()));
+        let puller = Puller::new(
+            Arc::clone(&parts.store),
+            Arc::clone(parts.runtime.fetched()),
+        );
         let held = HeldPulls::new(Arc::clone(&puller));
         let processors = Arc::new(parts.processors(puller, &held));
         let limits = parts.limits();
@@ -216,7 +217,12 @@ impl Parts {
             .map_err(|_| StartError::Interrupted)??;
         let directory = Path::new(&config.store.store_path_root_dir).join("config");
         std::fs::create_dir_all(&directory).map_err(|error| {
-            ProcessError::directory("configuration directory", &directory, "storePathRootDir", error)
+            ProcessError::directory(
+                "configuration directory",
+                &directory,
+                "storePathRootDir",
+                error,
+            )
         })?;
         let system = system::topics(&config.broker, &identity);
         let topics = Topics::open(&directory.join("topics.json"), &store, system)?;
@@ -231,7 +237,10 @@ impl Parts {
             config.broker.notify_consumer_ids_changed_enable,
             config.broker.real_time_notify_consumer_change,
         );
-        let runtime = Runtime::new(Arc::clone(&store), PathBuf::from(&config.store.store_path_root_dir));
+        let runtime = Runtime::new(
+            Arc::clone(&store),
+            PathBuf::from(&config.store.store_path_root_dir),
+        );
         let config_file = config
             .broker
             .broker_config_path

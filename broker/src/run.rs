@@ -68,8 +68,7 @@ pub fn load(path: Option<&Path>) -> Result<Config, StartError> {
     let Some(path) = path else {
         return Ok(Config::default());
     };
-    let (mut config, report) =
-        Config::load(Keys::default(), path).map_err(ProcessError::from)?;
+    let (mut config, report) = Config::load(Keys::default(), path).map_err(ProcessError::from)?;
     report.log();
     config.broker.broker_config_path = path.to_str().map(str::to_owned);
     Ok(config)

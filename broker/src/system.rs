@@ -23,18 +23,30 @@ pub(crate) fn topics(keys: &BrokerKeys, identity: &Identity) -> Vec<TopicConfig>
     let mut topics = vec![
         topic(names::SELF_TEST, 1, READ_WRITE),
         topic(names::BENCHMARK, BENCHMARK_QUEUES, READ_WRITE),
-        topic(&identity.cluster, CLUSTER_QUEUES, template(keys.cluster_topic_enable)),
+        topic(
+            &identity.cluster,
+            CLUSTER_QUEUES,
+            template(keys.cluster_topic_enable),
+        ),
         topic(&identity.broker_name, 1, template(keys.broker_topic_enable)),
         topic(names::OFFSET_MOVED_EVENT, 1, READ_WRITE),
         topic(names::SCHEDULE, DELAY_LEVELS, READ_WRITE),
-        topic(&format!("{}_{}", identity.cluster, names::REPLY_SUFFIX), 1, READ_WRITE),
+        topic(
+            &format!("{}_{}", identity.cluster, names::REPLY_SUFFIX),
+            1,
+            READ_WRITE,
+        ),
         topic(
             &format!("{}{}", names::REVIVE_LOG_PREFIX, identity.cluster),
             keys.revive_queue_num,
             READ_WRITE,
         ),
         topic(
-            &format!("{}{}", names::SYNC_BROKER_MEMBER_PREFIX, identity.broker_name),
+            &format!(
+                "{}{}",
+                names::SYNC_BROKER_MEMBER_PREFIX,
+                identity.broker_name
+            ),
             1,
             PERM_INHERIT,
         ),

@@ -228,7 +228,7 @@ impl Topics {
         store: &Arc<Store>,
         system: Vec<TopicConfig>,
     ) -> Result<Arc<Self>, StartError> {
-        let file: File = persist::load(path, |bytes| fastjson::from_slice(bytes))?.unwrap_or_default();
+        let file: File = persist::load(path, fastjson::from_slice)?.unwrap_or_default();
         let topics = DashMap::new();
         for (name, mut config) in file.topic_config_table {
             config.topic_name.clone_from(&name);
@@ -278,7 +278,7 @@ impl Topics {
 
     /// Version of the table.
     pub fn data_version(&self) -> DataVersion {
-        self.table.version.lock().clone()
+        *self.table.version.lock()
     }
 
     /// Creates or changes a topic. It is in the file when [`Topics::durable`] says so.
@@ -381,11 +381,16 @@ impl Topics {
 
 impl Table {
     fn to_json(&self) -> Vec<u8> {
-        let data_version = self.version.lock().clone();
+        let data_version = *self.version.lock();
         let topic_config_table = self
             .topics
             .iter()
-            .map(|topic| (topic.name().to_string(), TopicConfig::clone(&topic.config())))
+            .map(|topic| {
+                (
+                    topic.name().to_string(),
+                    TopicConfig::clone(&topic.config()),
+                )
+            })
             .collect();
         fastjson::to_pretty(&File {
             data_version,

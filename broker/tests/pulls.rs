@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Pulls: codes 11 and 361, their checks, and what is held until a message comes.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sends: codes 10, 310 and 320, their checks in Apache's order, and what is stored.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

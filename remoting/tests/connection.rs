@@ -205,7 +205,7 @@ async fn answers_come_in_the_encoding_of_the_request_with_opaque_and_fields() {
 #[tokio::test]
 async fn many_frames_in_one_write_are_answered_in_order() {
     let (server, _) = serve(Limits::default());
-    let mut raw = Raw::connect(&server).await;
+    let raw = Raw::connect(&server).await;
     let mut bytes = Vec::new();
     for opaque in 0..2000 {
         bytes.extend(frame(Encoding::Json, ECHO, opaque, false, &[b'x'; 300]));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Ten thousand connections that say nothing.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 use std::{
     io::{BufRead as _, BufReader},

@@ -96,7 +96,8 @@ impl HeldPulls {
     pub(crate) fn hold(self: &Arc<Self>, slot: &Arc<QueueSlot>, pull: HeldPull) {
         if let Some(refused) = self.enlist(slot, pull) {
             // Too many wait already: this one hears at once that there is nothing.
-            self.puller.answer_held(slot, refused, &mut Corked::default());
+            self.puller
+                .answer_held(slot, refused, &mut Corked::default());
             return;
         }
         self.serve_if_behind(slot);
@@ -152,7 +153,11 @@ impl HeldPulls {
             tokio::spawn(async move {
                 let mut rest = rest.into_iter();
                 while rest.len() > 0 {
-                    held_pulls.serve(&slot, rest.by_ref().take(SERVED_INLINE), &mut Corked::default());
+                    held_pulls.serve(
+                        &slot,
+                        rest.by_ref().take(SERVED_INLINE),
+                        &mut Corked::default(),
+                    );
                     tokio::task::yield_now().await;
                 }
             });
@@ -184,7 +189,12 @@ impl HeldPulls {
             // call, which a producer's thread is in; one more message serves them anyway.
             fence(Ordering::SeqCst);
             let end = slot.max_offset();
-            let behind = slot.waiters().held.lock().iter().any(|pull| pull.offset != end);
+            let behind = slot
+                .waiters()
+                .held
+                .lock()
+                .iter()
+                .any(|pull| pull.offset != end);
             if behind {
                 let (held_pulls, slot) = (Arc::clone(self), Arc::clone(slot));
                 tokio::spawn(async move { held_pulls.arrived(&slot, &mut Corked::default()) });
@@ -222,9 +232,8 @@ impl HeldPulls {
     }
 
     fn answer_overdue(&self, slot: &Arc<QueueSlot>, now: Instant, corked: &mut Corked) {
-        let over = |pull: &mut HeldPull| {
-            pull.deadline <= now || pull.reply.connection().is_closed()
-        };
+        let over =
+            |pull: &mut HeldPull| pull.deadline <= now || pull.reply.connection().is_closed();
         let overdue: Vec<HeldPull> = {
             let waiters = slot.waiters();
             let mut held = waiters.held.lock();

@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use aerobee_remoting::{Command, Connection, Corked, Header, Reply, RequestCode, Service, call::Call};
+use aerobee_remoting::{
+    Command, Connection, Corked, Header, Reply, RequestCode, Service, call::Call,
+};
 use smallvec::SmallVec;
 
 use crate::{
@@ -38,7 +40,10 @@ impl Turn {
     /// Resolves a topic.
     #[inline]
     pub(crate) fn topic(&mut self, topics: &Topics, name: &str) -> Option<&Arc<Topic>> {
-        let known = self.topic.as_ref().is_some_and(|topic| &**topic.name() == name);
+        let known = self
+            .topic
+            .as_ref()
+            .is_some_and(|topic| &**topic.name() == name);
         if !known {
             self.topic = topics.find(name);
         }

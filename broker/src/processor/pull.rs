@@ -80,7 +80,7 @@ impl Pull {
         let Call { request, reply, .. } = call;
         match self.check(turn, &request) {
             Ok(allowed) => self.pull(&request, allowed, reply),
-            Err(refusal) => refuse(refusal, reply),
+            Err(refusal) => refuse(&refusal, reply),
         }
     }
 
@@ -224,15 +224,23 @@ impl Pull {
             group_sys_flag: group.sys_flag(),
             deadline: Instant::now() + suspend_time(request, &self.switches),
         };
-        let read = self
-            .puller
-            .read(&slot, request.queue_offset, max_messages, &filter, Access::HotOnly);
+        let read = self.puller.read(
+            &slot,
+            request.queue_offset,
+            max_messages,
+            &filter,
+            Access::HotOnly,
+        );
         match read.status {
             ReadStatus::Cold => self.puller.read_later(&slot, held(reply)),
-            status if is_waitable(status, request.queue_offset) && request.sys_flag & SUSPEND != 0 => {
+            status
+                if is_waitable(status, request.queue_offset) && request.sys_flag & SUSPEND != 0 =>
+            {
                 self.held.hold(&slot, held(reply));
             }
-            _ => self.puller.answer(&read, request.queue_offset, &topic, group.sys_flag(), reply),
+            _ => self
+                .puller
+                .answer(&read, request.queue_offset, &topic, group.sys_flag(), reply),
         }
     }
 }
@@ -257,7 +265,7 @@ fn suspend_time(request: &PullMessage<'_>, switches: &Switches) -> Duration {
 }
 
 #[cold]
-fn refuse(refusal: Refusal, reply: Reply<'_>) {
+fn refuse(refusal: &Refusal, reply: Reply<'_>) {
     let header = PullReply {
         forbidden_type: refusal.forbidden,
         ..PullReply::default()
@@ -363,7 +371,13 @@ impl Puller {
         mut pull: HeldPull,
         corked: &mut Corked,
     ) -> Pulled {
-        let read = self.read(slot, pull.offset, pull.max_messages, &pull.filter, Access::HotOnly);
+        let read = self.read(
+            slot,
+            pull.offset,
+            pull.max_messages,
+            &pull.filter,
+            Access::HotOnly,
+        );
         match read.status {
             ReadStatus::Cold => {
                 self.read_later(slot, pull);
@@ -392,7 +406,13 @@ impl Puller {
         if pull.reply.connection().is_closed() {
             return pull.reply.discard();
         }
-        let read = self.read(slot, pull.offset, pull.max_messages, &pull.filter, Access::HotOnly);
+        let read = self.read(
+            slot,
+            pull.offset,
+            pull.max_messages,
+            &pull.filter,
+            Access::HotOnly,
+        );
         if read.status == ReadStatus::Cold {
             return self.read_later(slot, pull);
         }
@@ -405,8 +425,20 @@ impl Puller {
         let (puller, slot_of_job) = (Arc::clone(self), Arc::clone(slot));
         let refused = self.store.read_later(Box::new(move |_| {
             let slot = slot_of_job;
-            let read = puller.read(&slot, pull.offset, pull.max_messages, &pull.filter, Access::Any);
-            puller.answer(&read, pull.offset, &pull.topic, pull.group_sys_flag, pull.reply);
+            let read = puller.read(
+                &slot,
+                pull.offset,
+                pull.max_messages,
+                &pull.filter,
+                Access::Any,
+            );
+            puller.answer(
+                &read,
+                pull.offset,
+                &pull.topic,
+                pull.group_sys_flag,
+                pull.reply,
+            );
         }));
         if refused.is_err() {
             // The dropped job has answered SYSTEM_ERROR: clients pull again after a pause.

@@ -127,9 +127,8 @@ impl Send {
         let request = incoming.request;
         self.check_broker()?;
         let Some(topic) = turn.topic(&self.topics, request.topic) else {
-            names::validate_topic(request.topic).or_else(|error| {
-                refusal(ResponseCode::INVALID_PARAMETER, error.to_string())
-            })?;
+            names::validate_topic(request.topic)
+                .or_else(|error| refusal(ResponseCode::INVALID_PARAMETER, error.to_string()))?;
             self.check_sendable(request.topic, names::is_not_sendable(request.topic))?;
             return Ok(Checked::NotYet);
         };
@@ -137,7 +136,10 @@ impl Send {
         if !self.switches.writable() && topic.config().order {
             return refusal(
                 ResponseCode::NO_PERMISSION,
-                format!("the broker[{}] sending message is forbidden", self.identity.address),
+                format!(
+                    "the broker[{}] sending message is forbidden",
+                    self.identity.address
+                ),
             );
         }
         self.check_sendable(request.topic, topic.is_closed_to_clients())?;
@@ -146,7 +148,8 @@ impl Send {
         if request.batch && (is_retry || request.topic.len() > names::TOPIC_MAX_BYTES) {
             return refusal(
                 ResponseCode::MESSAGE_ILLEGAL,
-                "batch request does not support retry topics or topics longer than 127 bytes".to_owned(),
+                "batch request does not support retry topics or topics longer than 127 bytes"
+                    .to_owned(),
             );
         }
         if is_retry && self.is_dead_letter(incoming)? {
@@ -160,14 +163,18 @@ impl Send {
         if held > self.switches.page_cache_busy_millis() {
             return refusal(
                 ResponseCode::SYSTEM_BUSY,
-                format!("[PC_SYNCHRONIZED]broker busy, start flow control for a while; the log has been locked for {held} ms"),
+                format!(
+                    "[PC_SYNCHRONIZED]broker busy, start flow control for a while; the log has been locked for {held} ms"
+                ),
             );
         }
         let starts_at = self.switches.accepts_sends_from();
         if starts_at > 0 && self.store.clock().millis() < starts_at {
             return refusal(
                 ResponseCode::SYSTEM_ERROR,
-                format!("broker unable to service, until {starts_at} (startAcceptSendRequestTimeStamp)"),
+                format!(
+                    "broker unable to service, until {starts_at} (startAcceptSendRequestTimeStamp)"
+                ),
             );
         }
         Ok(())
@@ -283,7 +290,9 @@ impl Send {
                 return refusal(ResponseCode::SYSTEM_ERROR, error.to_string());
             }
             // Others find the new topic only when the name servers know it.
-            self.registration.announce(vec![(*topic.config()).clone()]).await;
+            self.registration
+                .announce(vec![(*topic.config()).clone()])
+                .await;
         }
         Ok(())
     }
@@ -503,7 +512,10 @@ impl Send {
             return fail(&error, reply);
         }
         let (Some(first), Some(last)) = (appended.first(), appended.last()) else {
-            return reply.fail(ResponseCode::MESSAGE_ILLEGAL, "the message is illegal: the batch is empty");
+            return reply.fail(
+                ResponseCode::MESSAGE_ILLEGAL,
+                "the message is illegal: the batch is empty",
+            );
         };
         let made_key;
         let transaction_id = match outer.unique_key {
@@ -537,7 +549,11 @@ impl Send {
                     let comma = if ids.is_empty() { "" } else { "," };
                     let mut buffer = id::Buffer::new();
                     // Writing into a string cannot fail.
-                    let _ = write!(ids, "{comma}{}", buffer.format(self.identity.address, one.physical));
+                    let _ = write!(
+                        ids,
+                        "{comma}{}",
+                        buffer.format(self.identity.address, one.physical)
+                    );
                 }
                 &ids
             }

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A broker on port 0 with a store of its own, and a client that speaks frames.
-#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test uses a part of it, and fails by panicking"
+)]
 
 use std::{collections::VecDeque, net::SocketAddr, path::Path, time::Duration};
 

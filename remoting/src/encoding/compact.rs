@@ -164,7 +164,9 @@ mod tests {
         frame.header.to_vec()
     }
 
-    fn decode(header: &[u8]) -> Result<(i32, i32, Vec<(String, String)>), DecodeError> {
+    type Decoded = (i32, i32, Vec<(String, String)>);
+
+    fn decode(header: &[u8]) -> Result<Decoded, DecodeError> {
         let frame = Frame {
             encoding: Encoding::Compact,
             header,

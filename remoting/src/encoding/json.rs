@@ -72,7 +72,7 @@ impl<'a> Cursor<'a> {
 
     /// Moves to the first quote or backslash; where it stands.
     #[inline(always)]
-    fn to_stop(&mut self) -> usize {
+    fn seek_stop(&mut self) -> usize {
         // Eight bytes at a time: most strings are too short for the set-up of a vector search.
         while let Some((word, after)) = self.rest.split_first_chunk::<8>() {
             let found = stops_in(u64::from_le_bytes(*word));
@@ -103,7 +103,7 @@ impl<'a> Cursor<'a> {
             self.rest = after;
             return Ok(Span::in_text(start, start + 1));
         }
-        let end = self.to_stop();
+        let end = self.seek_stop();
         if self.byte() != b'"' || self.token() != b':' {
             return Err(Unusual);
         }
@@ -114,7 +114,7 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     fn string(&mut self, unescaped: &mut Vec<u8>) -> Result<Span, Unusual> {
         let start = self.at();
-        let end = self.to_stop();
+        let end = self.seek_stop();
         if self.byte() == b'"' {
             return Ok(Span::in_text(start, end));
         }
@@ -141,7 +141,7 @@ impl<'a> Cursor<'a> {
                 _ => self.escape(unescaped)?,
             }
             from = self.at();
-            stop = self.to_stop();
+            stop = self.seek_stop();
             match self.byte() {
                 b'\\' => {}
                 b'"' => {
@@ -579,7 +579,7 @@ mod tests {
         assert_eq!(field(text, "x"), None);
         assert_eq!(field(text, "f").as_deref(), Some("1.5e3"));
         with(text, |command| {
-            assert_eq!(command.unwrap().language, Language::Cpp)
+            assert_eq!(command.unwrap().language, Language::Cpp);
         });
     }
 
