@@ -45,7 +45,7 @@ pub struct CompareArgs {
         value_name = "LOAD",
         value_parser = PossibleValuesParser::new(ROWS.map(|row| row.key))
     )]
-    loads: Vec<String>,
+    load: Vec<String>,
     /// Rounds; the table has the medians, and each round begins with another server.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
@@ -195,8 +195,7 @@ impl CompareArgs {
     }
 
     fn rows(&self) -> Vec<Row> {
-        let wanted =
-            |row: &Row| self.loads.is_empty() || self.loads.iter().any(|key| key == row.key);
+        let wanted = |row: &Row| self.load.is_empty() || self.load.iter().any(|key| key == row.key);
         ROWS.into_iter().filter(wanted).collect()
     }
 
