@@ -12,8 +12,8 @@
 //! | 40 | position of the last record whose queue entry is flushed |
 //! | 512, 1024 | our slots, written in turn |
 //!
-//! A slot: magic 8, version 4, sequence 8, durable end of the log 8, end of what queues durably know 8, a copy of the
-//! six longs 48, CRC-32 of all that 4. The slot counts only if its copy agrees with the longs: otherwise a broker of
+//! A slot: magic 8, version 4, sequence 8, durable end of the log 8, end of what queues durably know 8, end of the log
+//! when a topic was last deleted 8, a copy of the six longs 48, CRC-32 of all that 4. The slot counts only if its copy agrees with the longs: otherwise a broker of
 //! Apache's has written the file since. A new slot is made durable before the longs change, so that at any moment one
 //! slot agrees with them.
 
@@ -30,7 +30,7 @@ const LONGS: usize = 6;
 const SLOTS_AT: [usize; 2] = [512, 1024];
 const MAGIC: &[u8; 8] = b"aerobee1";
 const VERSION: u32 = 1;
-const SLOT_BYTES: usize = 8 + 4 + 8 + 8 + 8 + 8 * LONGS + 4;
+const SLOT_BYTES: usize = 8 + 4 + 8 + 8 + 8 + 8 + 8 * LONGS + 4;
 
 const _: () =
     assert!(SLOTS_AT[0] + SLOT_BYTES <= SLOTS_AT[1] && SLOTS_AT[1] + SLOT_BYTES <= FILE_BYTES);
@@ -42,6 +42,8 @@ pub(crate) struct State {
     pub(crate) flushed: i64,
     /// Queue entries are durable for the log up to here.
     pub(crate) dispatched: i64,
+    /// A topic was deleted when the log was this long: queues may know nothing of the records before.
+    pub(crate) forgotten: i64,
     pub(crate) last_start: i64,
     pub(crate) last_timestamp: i64,
 }
@@ -51,6 +53,7 @@ struct Slot {
     sequence: u64,
     flushed: i64,
     dispatched: i64,
+    forgotten: i64,
     longs: [i64; LONGS],
 }
 
@@ -62,6 +65,7 @@ impl Slot {
         bytes.extend_from_slice(&self.sequence.to_be_bytes());
         bytes.extend_from_slice(&self.flushed.to_be_bytes());
         bytes.extend_from_slice(&self.dispatched.to_be_bytes());
+        bytes.extend_from_slice(&self.forgotten.to_be_bytes());
         for long in self.longs {
             bytes.extend_from_slice(&long.to_be_bytes());
         }
@@ -82,7 +86,8 @@ impl Slot {
             sequence: long(content, 4).cast_unsigned(),
             flushed: long(content, 12),
             dispatched: long(content, 20),
-            longs: std::array::from_fn(|index| long(content, 28 + 8 * index)),
+            forgotten: long(content, 28),
+            longs: std::array::from_fn(|index| long(content, 36 + 8 * index)),
         };
         (0 <= slot.dispatched && slot.dispatched <= slot.flushed).then_some(slot)
     }
@@ -149,6 +154,7 @@ impl CheckpointFile {
         self.slot.map(|slot| State {
             flushed: slot.flushed,
             dispatched: slot.dispatched,
+            forgotten: slot.forgotten,
             last_start: slot.longs[5],
             last_timestamp: slot.longs[0],
         })
@@ -170,6 +176,7 @@ impl CheckpointFile {
             sequence: self.sequence,
             flushed: state.flushed,
             dispatched: state.dispatched,
+            forgotten: state.forgotten,
             longs,
         };
         let at = SLOTS_AT[usize::from(!self.sequence.is_multiple_of(2))];
@@ -194,6 +201,7 @@ mod tests {
     const STATE: State = State {
         flushed: 500,
         dispatched: 400,
+        forgotten: 3,
         last_start: 390,
         last_timestamp: 17,
     };

@@ -127,7 +127,8 @@ impl Inner {
         }
     }
 
-    fn serve_waiters(&self) {
+    /// Tells those who wait for what is flushed by now.
+    pub(crate) fn serve_waiters(&self) {
         let flushed = self.marks.flushed();
         self.waiters
             .finish(Flushed::Durable, |waiter| waiter.end <= flushed);

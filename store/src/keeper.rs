@@ -58,7 +58,9 @@ impl Inner {
 
     /// Makes the queue entries durable of everything appended so far, then notes in the checkpoint how far that is.
     /// The log comes first: a queue must not know what the log may lose.
-    fn keep(&self) -> io::Result<()> {
+    pub(crate) fn keep(&self) -> io::Result<()> {
+        // One at a time: the checkpoint must not pass over queues that another call is still flushing.
+        let mut checkpoint = self.checkpoint.lock();
         let (dirty, end, start, timestamp) = {
             let mut appender = self.log.peek();
             appender.round += 1;
@@ -70,6 +72,7 @@ impl Inner {
             )
         };
         self.log.sync_until(end)?;
+        self.serve_waiters();
         let mut new_dirs = BTreeSet::new();
         for queue in &dirty {
             match queue.flush() {
@@ -88,10 +91,11 @@ impl Inner {
         let state = State {
             flushed: end,
             dispatched: end,
+            forgotten: self.marks.forgotten(),
             last_start: start,
             last_timestamp: timestamp,
         };
-        let written = self.checkpoint.lock().write(&self.env, &state);
+        let written = checkpoint.write(&self.env, &state);
         if let Err(error) = &written {
             self.marks
                 .sync_failed(&self.config.dir.join(layout::CHECKPOINT), error);

@@ -206,9 +206,12 @@ impl Store {
         let mut queues = self.inner.queues.write();
         let removed = queues.remove(topic).unwrap_or_default();
         {
-            let _appender = self.inner.log.peek();
+            let appender = self.inner.log.peek();
             removed.values().for_each(|queue| queue.retire());
+            self.inner.marks.set_forgotten(appender.end());
         }
+        // First the note that queues know less than the log, so that the next start does not bring the topic back.
+        self.inner.keep()?;
         let parent = self.inner.config.dir.join(layout::CONSUME_QUEUE);
         let dir = parent.join(topic);
         if self.inner.env.exists(&dir) {

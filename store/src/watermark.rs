@@ -16,6 +16,8 @@ pub(crate) struct Watermarks {
     min: AtomicI64,
     end: AtomicI64,
     flushed: AtomicI64,
+    /// End of the log when a topic was last deleted.
+    forgotten: AtomicI64,
     closed: AtomicBool,
     sync_failed: AtomicBool,
     disk_full: AtomicBool,
@@ -30,6 +32,7 @@ impl Watermarks {
             min: min.into(),
             end: end.into(),
             flushed: end.into(),
+            forgotten: 0.into(),
             closed: false.into(),
             sync_failed: false.into(),
             disk_full: false.into(),
@@ -42,6 +45,14 @@ impl Watermarks {
         self.min.store(min, Ordering::Release);
         self.end.store(end, Ordering::Release);
         self.flushed.store(end, Ordering::Release);
+    }
+
+    pub(crate) fn forgotten(&self) -> i64 {
+        self.forgotten.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_forgotten(&self, end: i64) {
+        self.forgotten.fetch_max(end, Ordering::AcqRel);
     }
 
     pub(crate) fn mode(&self) -> FlushMode {

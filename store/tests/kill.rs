@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A process that appends under load is killed again and again: what it acknowledged is there, in order, once.
 
+#![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
+
 mod support;
 
 use std::{

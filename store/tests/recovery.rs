@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Directories of every condition: closed, killed, torn, damaged, foreign.
 
+#![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
+
 mod support;
 
 use std::{fs, path::Path};

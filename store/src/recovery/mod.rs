@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From a directory as it was left, by us or by Apache's broker, cleanly or not, to a log and queues that agree.
+//!
+//! Decisions rest on positions, not on times. Nothing is removed that may hold a message: a tail that is not a record
+//! is copied to `quarantine/` if it contains one, and damage before the durable end keeps the store from opening.
+
+mod queues;
+mod tail;
+
+use std::{collections::HashMap, io, path::Path, sync::Arc};
+
+use crate::{
+    checkpoint::CheckpointFile,
+    commit_log::CommitLog,
+    config::Config,
+    consume_queue::Queue,
+    dispatch::{self, Dispatched},
+    env::Env,
+    error::{AppendError, OpenError},
+    files::{self, Descriptors, Files, Slot},
+    layout, prepare,
+    scan::{Frame, Scanner},
+    store::{QueueTable, make_queue},
+    watermark::Watermarks,
+};
+
+/// What a store starts with.
+pub(crate) struct Recovered {
+    pub(crate) log: CommitLog,
+    pub(crate) queues: QueueTable,
+    pub(crate) checkpoint: CheckpointFile,
+}
+
+/// How far the bytes of a log are known to have been durable.
+#[derive(Debug, Clone, Copy)]
+enum Durable {
+    /// Our own checkpoint says so.
+    Own(i64),
+    /// A broker of Apache's wrote last: what its queues refer to was in the log.
+    Foreign(i64),
+}
+
+/// Where a scan ended.
+struct Scanned {
+    end: i64,
+    /// Why the bytes there are no record; `None` when there is no file.
+    reason: Option<String>,
+    last: (i64, i64),
+    records: u64,
+    dirty: Vec<Arc<Queue>>,
+}
+
+struct Recovery<'a> {
+    config: &'a Config,
+    env: &'a Env,
+    marks: Arc<Watermarks>,
+    log: Files,
+    queues: QueueTable,
+}
+
+/// Recovers a locked directory.
+pub(crate) fn recover(config: &Config, env: &Env) -> Result<Recovered, OpenError> {
+    refuse_rocksdb(env, &config.dir)?;
+    let clean_before = !env.exists(&config.dir.join(layout::ABORT));
+    remove_preparing(env, &config.dir)?;
+    let checkpoint = CheckpointFile::open(env, &config.dir)?;
+    let dir = config.dir.join(layout::COMMIT_LOG);
+    let bases = files::list(env, &dir, config.commit_log_file_bytes)?;
+    let file_bytes = usize::try_from(config.commit_log_file_bytes).unwrap_or(usize::MAX);
+    let slots = bases
+        .iter()
+        .map(|base| Slot::unmapped(*base, file_bytes))
+        .collect();
+    let log = Files::new(dir, config.commit_log_file_bytes, Descriptors::Keep, slots);
+    let first = log.first().unwrap_or(0);
+    let marks = Arc::new(Watermarks::new(config.flush_mode, first, i64::MAX));
+    let mut recovery = Recovery {
+        config,
+        env,
+        marks,
+        log,
+        queues: HashMap::new(),
+    };
+    recovery.load_queues()?;
+
+    let known = recovery.queues.values().flat_map(|ids| ids.values());
+    let known = known
+        .map(|queue| queue.tail().max_physical)
+        .max()
+        .unwrap_or(0);
+    let own = checkpoint.own().filter(|own| own.dispatched >= first);
+    recovery
+        .marks
+        .set_forgotten(own.map_or(0, |own| own.forgotten));
+    let (start, durable, last) = match own {
+        // Queues that know less than the checkpoint says were removed: all of the log is dispatched again.
+        Some(own) if known < own.dispatched && own.forgotten < own.dispatched => {
+            (first, Durable::Own(own.flushed), (0, 0))
+        }
+        Some(own) => (
+            own.dispatched,
+            Durable::Own(own.flushed),
+            (own.last_start, own.last_timestamp),
+        ),
+        None => (
+            recovery.foreign_start(&checkpoint, clean_before, known)?,
+            Durable::Foreign(known),
+            (0, 0),
+        ),
+    };
+    let mut scanned = match recovery.scan(start, last, start == first)? {
+        Some(scanned) => scanned,
+        None => {
+            tracing::warn!("queue entries are missing: all of the log is dispatched again");
+            recovery
+                .scan(first, (0, 0), true)?
+                .ok_or_else(|| OpenError::Io {
+                    what: "recover",
+                    path: config.dir.clone(),
+                    source: io::Error::other("queues have gaps after a full scan"),
+                })?
+        }
+    };
+    let end = scanned.end;
+    recovery.check_tail(&scanned, durable)?;
+    recovery.cut_queues(end)?;
+    recovery.correct_mins();
+    tracing::info!(
+        clean = clean_before,
+        own_checkpoint = own.is_some(),
+        from = start,
+        end,
+        records = scanned.records,
+        queues = recovery
+            .queues
+            .values()
+            .map(std::collections::BTreeMap::len)
+            .sum::<usize>(),
+        "the store is recovered"
+    );
+    let dirty = std::mem::take(&mut scanned.dirty);
+    let log = recovery.open_log(end, scanned.last)?;
+    {
+        // Makes sure that the first flush of the queues happens although nothing was appended.
+        let mut appender = log.peek();
+        let round = appender.round;
+        appender.dirty = dirty;
+        for queue in &appender.dirty {
+            queue.tail().dirty_round = round;
+        }
+    }
+    Ok(Recovered {
+        log,
+        queues: recovery.queues,
+        checkpoint,
+    })
+}
+
+impl Recovery<'_> {
+    fn log_end(&self) -> i64 {
+        self.log.bases().last().map_or(0, |base| {
+            base + self.config.commit_log_file_bytes.cast_signed()
+        })
+    }
+
+    /// Where to start in a directory that a broker of Apache's wrote last; its own rules (`CommitLog.java`,
+    /// `isMappedFileMatchedRecover`), and the first file when they find none.
+    fn foreign_start(
+        &self,
+        checkpoint: &CheckpointFile,
+        clean: bool,
+        known: i64,
+    ) -> Result<i64, OpenError> {
+        let bases = self.log.bases();
+        let mut scanner = Scanner::new(self.env, &self.log);
+        let [physical_time, logical_time, .., dispatched] = checkpoint.longs;
+        for base in bases.iter().rev() {
+            let Frame::Record(record) = scanner.frame(*base)? else {
+                continue;
+            };
+            let matches = if clean {
+                *base <= known
+            } else if dispatched > 0 {
+                *base <= dispatched.min(known)
+            } else {
+                record.store_timestamp() <= physical_time.min(logical_time) - 3000
+            };
+            if matches && record.store_timestamp() != 0 {
+                return Ok(*base);
+            }
+        }
+        Ok(bases.first().copied().unwrap_or(0))
+    }
+
+    /// Reads the log from `start` to its end and dispatches what it finds; `None` when a queue lacks entries that only
+    /// an earlier part of the log has.
+    fn scan(
+        &mut self,
+        start: i64,
+        last: (i64, i64),
+        is_whole: bool,
+    ) -> Result<Option<Scanned>, OpenError> {
+        let mut scanned = Scanned {
+            end: start,
+            reason: None,
+            last,
+            records: 0,
+            dirty: Vec::new(),
+        };
+        let mut dirty: HashMap<*const Queue, Arc<Queue>> = HashMap::new();
+        let log = Files::new(
+            self.log.dir().to_owned(),
+            self.log.file_bytes(),
+            Descriptors::Keep,
+            self.log
+                .bases()
+                .iter()
+                .map(|base| Slot::unmapped(*base, 0))
+                .collect(),
+        );
+        let mut scanner = Scanner::new(self.env, &log);
+        loop {
+            match scanner.frame(scanned.end)? {
+                Frame::NoFile => break,
+                Frame::Bad(reason) => {
+                    scanned.reason = Some(reason);
+                    break;
+                }
+                Frame::Blank => {
+                    scanned.end = log.base_for(scanned.end) + log.file_bytes().cast_signed();
+                }
+                Frame::Record(record) => {
+                    if dispatch::is_queued(&record) {
+                        let queue = self.queue_of(record.topic(), record.queue_id());
+                        let queue = queue.map_err(|error| self.dispatch_error(error))?;
+                        let dispatched = dispatch::dispatch(&queue, &record, is_whole);
+                        match dispatched.map_err(|error| self.dispatch_error(error))? {
+                            Dispatched::Gap => return Ok(None),
+                            Dispatched::Known => {}
+                            Dispatched::Added => {
+                                dirty.entry(Arc::as_ptr(&queue)).or_insert(queue);
+                            }
+                        }
+                    }
+                    scanned.last = (scanned.end, record.store_timestamp());
+                    scanned.end += record.total_len() as i64;
+                    scanned.records += 1;
+                }
+            }
+        }
+        scanned.dirty = dirty.into_values().collect();
+        Ok(Some(scanned))
+    }
+
+    fn dispatch_error(&self, error: AppendError) -> OpenError {
+        let source = match error {
+            AppendError::Io(error) => error,
+            other => io::Error::other(other),
+        };
+        OpenError::Io {
+            what: "rebuild",
+            path: self.config.dir.join(layout::CONSUME_QUEUE),
+            source,
+        }
+    }
+
+    fn queue_of(&mut self, topic: &str, id: i32) -> Result<Arc<Queue>, AppendError> {
+        if let Some(queue) = self.queues.get(topic).and_then(|ids| ids.get(&id)) {
+            return Ok(Arc::clone(queue));
+        }
+        let queue = make_queue(self.config, self.env, &self.marks, topic, id)?;
+        self.queues
+            .entry(Arc::clone(queue.topic()))
+            .or_default()
+            .insert(id, Arc::clone(&queue));
+        Ok(queue)
+    }
+
+    /// The log, ready to append, durable up to its end.
+    fn open_log(&mut self, end: i64, last: (i64, i64)) -> Result<CommitLog, OpenError> {
+        let dir = self.log.dir().to_owned();
+        let bases = self.log.bases();
+        if !bases.contains(&self.log.base_for(end)) {
+            let made = prepare::make_log_file(self.env, self.config, self.log.base_for(end));
+            let made = made.map_err(OpenError::io("create a file of the log in", &dir))?;
+            self.log.push(&Slot::mapped(made));
+        }
+        let first = self.log.first().unwrap_or(0);
+        let synced = self.log.bases();
+        for base in synced.iter().rev().take(2) {
+            let path = self.log.path(*base);
+            let file = self.env.open(&path).map_err(OpenError::io("open", &path))?;
+            // The file may be sparse, as Java makes them: without blocks a full disk would end the process.
+            let len = self.config.commit_log_file_bytes;
+            if *base == self.log.base_for(end) {
+                self.env
+                    .allocate(&file, &path, 0, len)
+                    .map_err(OpenError::io("allocate", &path))?;
+            }
+            self.env
+                .sync_all(&file, &path)
+                .map_err(OpenError::io("sync", &path))?;
+        }
+        let map = self
+            .log
+            .find(self.env, end)
+            .map_err(OpenError::io("map a file of the log in", &dir))?;
+        let writer = map
+            .and_then(|map| map.writer())
+            .ok_or_else(|| OpenError::Io {
+                what: "map a file of the log in",
+                path: dir.clone(),
+                source: io::ErrorKind::NotFound.into(),
+            })?;
+        self.marks.recovered(first, end);
+        let files = std::mem::replace(
+            &mut self.log,
+            Files::new(dir, 1, Descriptors::Keep, Vec::new()),
+        );
+        Ok(CommitLog::new(
+            files,
+            Arc::clone(&self.marks),
+            self.env.clone(),
+            writer,
+            last,
+        ))
+    }
+}
+
+/// Log files that were being made when the process ended.
+fn remove_preparing(env: &Env, root: &Path) -> Result<(), OpenError> {
+    let dir = root.join(layout::PREPARING);
+    for entry in env.list(&dir).map_err(OpenError::io("list", &dir))? {
+        if layout::base_of(&entry.name).is_some() && !entry.is_dir {
+            let path = dir.join(&entry.name);
+            env.remove_file(&path)
+                .map_err(OpenError::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Apache can keep state in `RocksDB`; without it messages or positions would be missing silently.
+fn refuse_rocksdb(env: &Env, root: &Path) -> Result<(), OpenError> {
+    let places = [
+        ("consumequeue/CURRENT", "consume queues"),
+        ("consumequeue_rocksdb", "consume queues"),
+        ("kvStore", "pop state"),
+        ("config/metadata", "topics, groups and offsets"),
+        ("config/rdb", "topics, groups and offsets"),
+        ("config/topics", "topics"),
+    ];
+    for (name, kept) in places {
+        let path = root.join(name);
+        if env.exists(&path) {
+            return Err(OpenError::RocksDb { path, kept });
+        }
+    }
+    let dir = root.join("rocksdbstore");
+    for entry in env.list(&dir).map_err(OpenError::io("list", &dir))? {
+        if entry.name.ends_with(".sst") {
+            return Err(OpenError::RocksDb {
+                path: dir.join(entry.name),
+                kept: "index, timers or transactions",
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Consume queues as they are found: how far their entries count, and what has to be cut from them.
+
+use std::sync::Arc;
+
+use super::Recovery;
+use crate::{
+    consume_queue::{Entry, Found, Queue, cut_files},
+    env::Env,
+    error::OpenError,
+    files::{self, Descriptors, Files, Slot},
+    layout::{self, ENTRY_BYTES},
+    scan::Scanner,
+};
+
+impl Recovery<'_> {
+    pub(super) fn load_queues(&mut self) -> Result<(), OpenError> {
+        let root = self.config.dir.join(layout::CONSUME_QUEUE);
+        for topic in self.env.list(&root).map_err(OpenError::io("list", &root))? {
+            if !topic.is_dir {
+                continue;
+            }
+            let name: Arc<str> = topic.name.as_str().into();
+            let dir = root.join(&topic.name);
+            for entry in self.env.list(&dir).map_err(OpenError::io("list", &dir))? {
+                let id = entry
+                    .name
+                    .parse::<i32>()
+                    .ok()
+                    .filter(|id| *id >= 0 && id.to_string() == entry.name);
+                let Some(id) = id.filter(|_| entry.is_dir) else {
+                    continue;
+                };
+                let queue = self.load_queue(&name, id)?;
+                self.queues
+                    .entry(Arc::clone(&name))
+                    .or_default()
+                    .insert(id, queue);
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens one queue: its entries count up to the first that is none, or that its last record does not confirm.
+    fn load_queue(&self, topic: &Arc<str>, id: i32) -> Result<Arc<Queue>, OpenError> {
+        let dir = layout::queue_dir(&self.config.dir, topic, id);
+        let file_bytes = u64::from(self.config.queue_file_entries) * ENTRY_BYTES as u64;
+        let bases = files::list(self.env, &dir, file_bytes)?;
+        let first = bases.first().map_or(0, |base| base / ENTRY_BYTES as i64);
+        let files = Files::new(dir.clone(), file_bytes, Descriptors::Drop, Vec::new());
+        let mut found = Found {
+            min: first,
+            next: first,
+            max_physical: 0,
+        };
+        let mut has_stale_tail = false;
+        let mut scanner = Scanner::new(self.env, &self.log);
+        for base in bases.iter().rev() {
+            let entries = read_entries(self.env, &files, *base)?;
+            let start = base / ENTRY_BYTES as i64;
+            let mut valid = entries.valid;
+            while let Some(last) = valid.last().filter(|last| !last.is_blank()) {
+                if last.end() <= self.log_end()
+                    && scanner.starts_record(last.physical, last.size, id)?
+                {
+                    break;
+                }
+                valid.pop();
+                has_stale_tail = true;
+            }
+            has_stale_tail |= entries.has_more;
+            if !valid.is_empty() || *base == bases[0] {
+                found.next = start + valid.len() as i64;
+                found.max_physical = valid
+                    .last()
+                    .filter(|last| !last.is_blank())
+                    .map_or(0, |last| last.end());
+                break;
+            }
+            // An empty file behind the end, made ahead, goes too.
+            has_stale_tail = true;
+        }
+        let slots = if has_stale_tail {
+            cut_files(self.env, &files, &bases, found.next).map_err(OpenError::io("cut", &dir))?
+        } else {
+            let published = |base: i64| {
+                (found.next * ENTRY_BYTES as i64 - base).clamp(0, file_bytes.cast_signed())
+            };
+            bases
+                .iter()
+                .map(|base| Slot::unmapped(*base, usize::try_from(published(*base)).unwrap_or(0)))
+                .collect()
+        };
+        files.replace(slots);
+        let marks = Arc::clone(&self.marks);
+        Ok(Queue::new(
+            Arc::clone(topic),
+            id,
+            self.env.clone(),
+            marks,
+            files,
+            &found,
+            false,
+        ))
+    }
+
+    /// Cuts from all queues what lies behind the end of the log.
+    pub(super) fn cut_queues(&self, end: i64) -> Result<(), OpenError> {
+        for queue in self.queues.values().flat_map(|ids| ids.values()) {
+            if queue.tail().max_physical <= end {
+                continue;
+            }
+            let mut next = queue.appended_offset();
+            while next > queue.min_offset()
+                && queue
+                    .entry(next - 1)
+                    .is_some_and(|e| !e.is_blank() && e.end() > end)
+            {
+                next -= 1;
+            }
+            queue
+                .cut(next)
+                .map_err(OpenError::io("cut", queue.files.dir()))?;
+        }
+        Ok(())
+    }
+
+    /// Sets the first readable offset of each queue: the first entry whose record is still in the log.
+    pub(super) fn correct_mins(&self) {
+        let first = self.log.first().unwrap_or(0);
+        for queue in self.queues.values().flat_map(|ids| ids.values()) {
+            let (mut low, mut high) = (queue.min_offset(), queue.appended_offset());
+            let starts_at = queue
+                .files
+                .first()
+                .map_or(0, |base| base / ENTRY_BYTES as i64);
+            low = low.min(starts_at);
+            while low < high {
+                let middle = low + (high - low) / 2;
+                let is_gone = queue
+                    .entry(middle)
+                    .is_none_or(|entry| entry.is_blank() || entry.physical < first);
+                if is_gone {
+                    low = middle + 1;
+                } else {
+                    high = middle;
+                }
+            }
+            queue.set_min(low);
+        }
+    }
+}
+
+struct Entries {
+    valid: Vec<Entry>,
+    /// Something follows that is not zero.
+    has_more: bool,
+}
+
+/// Reads a consume queue file up to the first entry that is none, or that does not continue the one before.
+fn read_entries(env: &Env, files: &Files, base: i64) -> Result<Entries, OpenError> {
+    let path = files.path(base);
+    let file = env.open(&path).map_err(OpenError::io("open", &path))?;
+    let len = usize::try_from(files.file_bytes()).unwrap_or(usize::MAX);
+    let mut valid: Vec<Entry> = Vec::new();
+    let mut buffer = vec![0; (64 << 10) / ENTRY_BYTES * ENTRY_BYTES];
+    let mut at = 0usize;
+    let mut ended = false;
+    while at < len {
+        let position = if ended {
+            match env
+                .next_data(&file, &path, at as u64)
+                .map_err(OpenError::io("read", &path))?
+            {
+                Some(data) => usize::try_from(data).unwrap_or(len),
+                None => break,
+            }
+        } else {
+            at
+        };
+        let want = buffer.len().min(len.saturating_sub(position));
+        let read = env.read_at(&file, &path, &mut buffer[..want], position as u64);
+        let read = read.map_err(OpenError::io("read", &path))?;
+        if read == 0 {
+            break;
+        }
+        let mut rest = &buffer[..read];
+        while !ended && let Some((bytes, after)) = rest.split_first_chunk::<ENTRY_BYTES>() {
+            let entry = Entry::of_bytes(bytes);
+            let continues = valid
+                .last()
+                .is_none_or(|last| last.is_blank() || entry.physical >= last.end());
+            if entry.physical < 0 || entry.size <= 0 || !continues {
+                ended = true;
+            } else {
+                valid.push(entry);
+                rest = after;
+            }
+        }
+        if ended && rest.iter().any(|byte| *byte != 0) {
+            return Ok(Entries {
+                valid,
+                has_more: true,
+            });
+        }
+        at = position + read;
+    }
+    Ok(Entries {
+        valid,
+        has_more: false,
+    })
+}
