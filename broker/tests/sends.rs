@@ -178,7 +178,8 @@ async fn a_queue_below_zero_is_chosen_by_the_broker() {
 
 #[tokio::test]
 async fn refusals_carry_apaches_codes() {
-    let running = Running::start().await;
+    // A message has to fit a file of the log.
+    let running = Running::start_with(&[("mappedFileSizeCommitLog", "16777216")]).await;
     let mut client = running.connect().await;
     client.create_topic("orders", 4).await;
     for (changes, body, code, remark) in [

@@ -62,8 +62,9 @@ struct Refusal {
 /// What the checks came to.
 enum Checked {
     Ready(Target),
-    /// Files have to be created, or name servers told, before the message can be stored.
-    NotYet,
+    /// Files have to be created, or name servers told, before the message can be stored in this
+    /// queue; below zero when it is not chosen yet.
+    NotYet(i32),
 }
 
 /// Where a message goes.
@@ -78,6 +79,8 @@ struct Target {
 /// What a request asks for, with the addresses that its message carries.
 struct Incoming<'a> {
     request: &'a SendMessage<'a>,
+    /// The queue asked for, or chosen once the topic is known; below zero while it is not.
+    queue_id: i32,
     body: &'a [u8],
     version: i32,
     born_host: SocketAddr,
@@ -98,6 +101,7 @@ impl Send {
             reply,
         } = call;
         let incoming = Incoming {
+            queue_id: request.queue_id,
             request: &request,
             body,
             version: command.version,
@@ -107,9 +111,10 @@ impl Send {
             Ok(Checked::Ready(target)) => {
                 self.store(turn, &incoming, &target, reply);
             }
-            Ok(Checked::NotYet) => {
+            Ok(Checked::NotYet(queue_id)) => {
                 let fields = command.fields.to_owned_pairs();
                 let job = Prepared {
+                    queue_id,
                     fields,
                     body: body.to_vec(),
                     version: command.version,
@@ -130,7 +135,7 @@ impl Send {
             names::validate_topic(request.topic)
                 .or_else(|error| refusal(ResponseCode::INVALID_PARAMETER, error.to_string()))?;
             self.check_sendable(request.topic, names::is_not_sendable(request.topic))?;
-            return Ok(Checked::NotYet);
+            return Ok(Checked::NotYet(incoming.queue_id));
         };
         let topic = Arc::clone(topic);
         if !self.switches.writable() && topic.config().order {
@@ -143,7 +148,7 @@ impl Send {
             );
         }
         self.check_sendable(request.topic, topic.is_closed_to_clients())?;
-        let queue_id = choose_queue(&topic, request.queue_id)?;
+        let queue_id = choose_queue(&topic, incoming.queue_id)?;
         let is_retry = request.topic.starts_with(names::RETRY_PREFIX);
         if request.batch && (is_retry || request.topic.len() > names::TOPIC_MAX_BYTES) {
             return refusal(
@@ -214,7 +219,7 @@ impl Send {
     fn dead_letter_target(&self, request: &SendMessage<'_>) -> Result<Checked, Refusal> {
         let group = names::group_of_retry_topic(request.topic);
         let Some(topic) = self.topics.find(&names::dead_letter_topic(group)) else {
-            return Ok(Checked::NotYet);
+            return Ok(Checked::NotYet(0));
         };
         Ok(target(topic, 0, true))
     }
@@ -226,7 +231,8 @@ impl Send {
             Ok(request) => request,
             Err(error) => return job.reply.fail(ResponseCode::SYSTEM_ERROR, error),
         };
-        let incoming = Incoming {
+        let mut incoming = Incoming {
+            queue_id: job.queue_id,
             request: &request,
             body: &job.body,
             version: job.version,
@@ -238,10 +244,13 @@ impl Send {
         let mut turn = Turn::default();
         let target = match self.check(&mut turn, &incoming) {
             Ok(Checked::Ready(target)) => target,
-            Ok(Checked::NotYet) => match self.create_queue(&mut turn, &incoming).await {
-                Ok(target) => target,
-                Err(refusal) => return job.reply.fail(refusal.code, refusal.remark),
-            },
+            Ok(Checked::NotYet(queue_id)) => {
+                incoming.queue_id = queue_id;
+                match self.create_queue(&mut turn, &incoming).await {
+                    Ok(target) => target,
+                    Err(refusal) => return job.reply.fail(refusal.code, refusal.remark),
+                }
+            }
             Err(refusal) => return job.reply.fail(refusal.code, refusal.remark),
         };
         self.store(&mut turn, &incoming, &target, job.reply);
@@ -319,7 +328,7 @@ impl Send {
         let queue_id = if is_dead_letter {
             0
         } else {
-            choose_queue(&topic, request.queue_id)?
+            choose_queue(&topic, incoming.queue_id)?
         };
         let Some(slot) = topic.queue(queue_id) else {
             return illegal_queue(&topic, queue_id);
@@ -589,6 +598,7 @@ impl Send {
 
 /// A send whose topic or queue has to be created, owned.
 struct Prepared {
+    queue_id: i32,
     fields: Vec<(String, String)>,
     body: Vec<u8>,
     version: i32,
@@ -613,7 +623,7 @@ fn target(topic: Arc<Topic>, queue_id: i32, is_dead_letter: bool) -> Checked {
             queue_id,
             is_dead_letter,
         }),
-        _ => Checked::NotYet,
+        _ => Checked::NotYet(queue_id),
     }
 }
 
