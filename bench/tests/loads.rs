@@ -113,6 +113,14 @@ impl Memory {
         let key = (request.topic.to_owned(), request.queue_id);
         let queue = queues.entry(key).or_default();
         let offset = request.queue_offset;
+        if request.sys_flag & SUSPEND == 0 {
+            let batch = i64::from(request.max_msg_nums);
+            assert_eq!(
+                offset % batch,
+                0,
+                "each pull goes on where the last one ended"
+            );
+        }
         if offset < queue.messages {
             let most = request.max_msg_nums.into();
             self.found(call.reply, offset, queue.messages, most);

@@ -125,7 +125,10 @@ impl Running {
         let home = self.folder.path().to_owned();
         let (namesrv, broker) = (self.namesrv.unwrap_or(self.broker), self.broker);
         let conf = home.join("namesrv.conf");
-        write(&conf, &format!("listenPort={}\n", namesrv.port()))?;
+        write(
+            &conf,
+            &format!("bindAddress=127.0.0.1\nlistenPort={}\n", namesrv.port()),
+        )?;
         let mut command = java(programs, &home, "512m");
         command.arg("org.apache.rocketmq.namesrv.NamesrvStartup");
         command.arg("-c").arg(conf);
@@ -265,6 +268,7 @@ fn broker_conf(home: &Path, port: u16) -> String {
          brokerName=broker-a\n\
          brokerId=0\n\
          brokerIP1=127.0.0.1\n\
+         bindAddress=127.0.0.1\n\
          listenPort={port}\n\
          haListenPort={}\n\
          storePathRootDir={home}/store\n\
