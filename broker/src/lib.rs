@@ -66,6 +66,8 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// later.
 const FIRST_REGISTRATION: Duration = Duration::from_secs(2);
 
+/// How to choose another port.
+const CHOOSE_PORT: &str = "listenPort, or --broker-port of the standalone server";
 /// Stands in for an address that the system does not tell.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
@@ -124,7 +126,7 @@ impl Broker {
             let address = bound.address().unwrap_or(NOWHERE);
             bound
                 .serve(listener, limits.clone())
-                .map_err(|error| ProcessError::listen("broker", address, "listenPort", error))
+                .map_err(|error| ProcessError::listen("broker", address, CHOOSE_PORT, error))
         };
         let main = serve(Port::Main, ports.main)?;
         let fast = ports.fast.map(|fast| serve(Port::Fast, fast)).transpose()?;
@@ -287,10 +289,7 @@ impl Parts {
                 identity: Arc::clone(identity),
                 switches: Arc::clone(switches),
                 registration: Arc::clone(registration),
-                flushing: Arc::new(Flushing {
-                    store: Arc::clone(store),
-                    held: Arc::clone(held),
-                }),
+                flushing: Flushing::new(Arc::clone(store), Arc::clone(held)),
             }),
             pull: Pull {
                 topics: Arc::clone(topics),
@@ -425,7 +424,7 @@ fn bind(config: &Config) -> Result<Ports, StartError> {
     let bind = |port| -> Result<Bound, StartError> {
         let address = config.server.bind(port)?;
         let bound = Bound::new(address)
-            .map_err(|error| ProcessError::listen("broker", address, "listenPort", error))?;
+            .map_err(|error| ProcessError::listen("broker", address, CHOOSE_PORT, error))?;
         Ok(bound)
     };
     let port = config.server.listen_port;

@@ -32,6 +32,9 @@ pub use crate::{
     run::{Args, run},
 };
 
+/// How to choose another port.
+const CHOOSE_PORT: &str = "listenPort, or --namesrv-port of the standalone server";
+
 /// Longest wait for requests that are under way when the name server stops.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -57,7 +60,7 @@ impl Namesrv {
             .map_err(|_| StartError::Interrupted)??;
         let (processors, liveness) = assemble(Settings::new(config), Arc::new(kv));
         let server = Server::bind(address, Arc::new(processors), limits)
-            .map_err(|error| ProcessError::listen("name server", address, "listenPort", error))?;
+            .map_err(|error| ProcessError::listen("name server", address, CHOOSE_PORT, error))?;
         Ok(Self {
             server,
             watch: tokio::spawn(liveness.watch()),

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use aerobee_remoting::{Corked, Deferred, ResponseCode, header::send::SendReply};
 use aerobee_store::{Flushed, Store};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
 
 use crate::{longpoll::pull::HeldPulls, topics::QueueSlot};
 
@@ -33,7 +35,7 @@ impl Unflushed {
         }
     }
 
-    fn answer(self, outcome: Flushed) {
+    fn answer(self, outcome: Flushed, corked: &mut Corked) {
         let header = SendReply {
             msg_id: &self.message_id,
             queue_id: self.queue_id,
@@ -55,31 +57,95 @@ impl Unflushed {
                 "the message is stored, but flushing the disk failed; the broker takes no more messages",
             ),
         };
-        self.reply.respond(code, remark, &header, &[]);
+        let reply = corked.attach(self.reply);
+        reply.respond(code, remark, &header, &[]);
     }
+}
+
+/// A message that a flush has, or has not, made durable.
+struct Finished {
+    waiting: Option<Unflushed>,
+    slot: Arc<QueueSlot>,
+    outcome: Flushed,
 }
 
 /// Waits for flushes.
 pub(crate) struct Flushing {
-    pub(crate) store: Arc<Store>,
-    pub(crate) held: Arc<HeldPulls>,
+    store: Arc<Store>,
+    held: Arc<HeldPulls>,
+    /// Filled by the flusher, emptied by one task at a time: what one sync finishes makes one write
+    /// per connection, and the flusher goes on with the next sync meanwhile. Bounded by those whom
+    /// the store lets wait.
+    finished: Mutex<Vec<Finished>>,
+    runtime: Handle,
 }
 
 impl Flushing {
+    /// Needs a running runtime.
+    pub(crate) fn new(store: Arc<Store>, held: Arc<HeldPulls>) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            held,
+            finished: Mutex::default(),
+            runtime: Handle::current(),
+        })
+    }
+
+    pub(crate) fn held(&self) -> &Arc<HeldPulls> {
+        &self.held
+    }
+
     /// Answers `waiting`, if anybody waits, and serves the consumers of `slot` once the log is
     /// durable up to `end`.
-    pub(crate) fn wait(&self, end: i64, waiting: Option<Unflushed>, slot: &Arc<QueueSlot>) {
-        let (held, slot) = (Arc::clone(&self.held), Arc::clone(slot));
+    pub(crate) fn wait(
+        self: &Arc<Self>,
+        end: i64,
+        waiting: Option<Unflushed>,
+        slot: &Arc<QueueSlot>,
+    ) {
+        let (flushing, slot) = (Arc::clone(self), Arc::clone(slot));
         self.store.when_flushed(
             end,
             Box::new(move |outcome| {
-                if let Some(waiting) = waiting {
-                    waiting.answer(outcome);
-                }
-                if slot.waiters().any() {
-                    held.arrived(&slot, &mut Corked::default());
-                }
+                flushing.finish(Finished {
+                    waiting,
+                    slot,
+                    outcome,
+                });
             }),
         );
+    }
+
+    fn finish(self: &Arc<Self>, one: Finished) {
+        let is_first = {
+            let mut finished = self.finished.lock();
+            finished.push(one);
+            finished.len() == 1
+        };
+        if is_first {
+            let flushing = Arc::clone(self);
+            self.runtime.spawn(async move { flushing.answer() });
+        }
+    }
+
+    fn answer(&self) {
+        let finished = std::mem::take(&mut *self.finished.lock());
+        let mut corked = Corked::default();
+        let mut slots: Vec<Arc<QueueSlot>> = Vec::new();
+        for one in finished {
+            if let Some(waiting) = one.waiting {
+                waiting.answer(one.outcome, &mut corked);
+            }
+            if !slots.iter().any(|known| Arc::ptr_eq(known, &one.slot)) {
+                slots.push(one.slot);
+            }
+        }
+        // Producers first.
+        corked.flush();
+        for slot in slots {
+            if slot.waiters().any() {
+                self.held.arrived(&slot, &mut corked);
+            }
+        }
     }
 }

@@ -254,7 +254,7 @@ impl Send {
             Err(refusal) => return job.reply.fail(refusal.code, refusal.remark),
         };
         self.store(&mut turn, &incoming, &target, job.reply);
-        turn.deliver(&self.flushing.held);
+        turn.deliver(self.flushing.held());
     }
 
     async fn create_topics(&self, incoming: &Incoming<'_>) -> Result<(), Refusal> {
