@@ -132,6 +132,7 @@ fn a_failed_sync_is_final() {
     ));
     assert_eq!(bodies(&store, &queue), [b"good".to_vec()]);
     assert!(store.close().is_err());
+    assert_eq!(store.flushed(), good.end);
     assert!(dir.path().join("abort").exists());
 }
 
