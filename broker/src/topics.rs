@@ -14,12 +14,12 @@ use std::{
 };
 
 use aerobee_daemon::persist;
-use aerobee_message::topic as names;
+use aerobee_message::{record::Record, topic as names};
 use aerobee_remoting::{
     body::topic::{DataVersion, TopicConfig},
     fastjson,
 };
-use aerobee_store::{AppendError, Queue, Store};
+use aerobee_store::{AppendError, Appended, Queue, Store};
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use parking_lot::Mutex;
@@ -51,6 +51,12 @@ pub struct QueueSlot {
 }
 
 impl QueueSlot {
+    /// Whether this is the slot of that queue.
+    #[inline]
+    pub(crate) fn is(&self, topic: &Topic, queue_id: i32) -> bool {
+        self.id == queue_id && Arc::ptr_eq(&self.topic, &topic.name)
+    }
+
     /// The store's queue, if anything was ever stored in it.
     #[inline]
     pub fn queue(&self) -> Option<&Arc<Queue>> {
@@ -69,6 +75,25 @@ impl QueueSlot {
         }
         let queue = store.create_queue(&self.topic, self.id)?;
         Ok(self.queue.get_or_init(|| queue))
+    }
+
+    /// Appends one message.
+    pub(crate) fn append(
+        &self,
+        store: &Store,
+        record: &Record<'_>,
+    ) -> Result<Appended, AppendError> {
+        store.append(self.queue().ok_or(AppendError::QueueGone)?, record)
+    }
+
+    /// Appends messages in a row, all or none.
+    pub(crate) fn append_batch(
+        &self,
+        store: &Store,
+        records: &[Record<'_>],
+        out: &mut Vec<Appended>,
+    ) -> Result<(), AppendError> {
+        store.append_batch(self.queue().ok_or(AppendError::QueueGone)?, records, out)
     }
 
     pub(crate) fn waiters(&self) -> &Waiters {

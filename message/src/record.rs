@@ -170,6 +170,26 @@ impl Cursor<'_> {
     }
 }
 
+/// Writes into an encoded record what only the log knows about it.
+///
+/// # Panics
+/// When `record` is shorter than a record.
+#[inline]
+pub fn set_place(record: &mut [u8], place: Place) {
+    let sys_flag = i32::from(record[AT_SYS_FLAG + 3]);
+    let born_host = if sys_flag & sysflag::BORN_HOST_V6 == 0 {
+        HOST_V4_BYTES
+    } else {
+        HOST_V6_BYTES
+    };
+    let mut put = |at: usize, value: i64| {
+        record[at..at + 8].copy_from_slice(&value.to_be_bytes());
+    };
+    put(AT_QUEUE_OFFSET, place.queue_offset);
+    put(AT_PHYSICAL_OFFSET, place.physical_offset);
+    put(AT_BORN_HOST + born_host, place.store_timestamp);
+}
+
 /// CRC-32 of a body as records hold it: without the top bit, 0 for an empty body.
 #[must_use]
 pub fn crc_of(body: &[u8]) -> u32 {
@@ -631,5 +651,41 @@ mod tests {
             RecordView::parse(&out),
             Err(RecordError::Length(_))
         ));
+    }
+
+    #[test]
+    fn a_place_set_later_is_the_same_as_one_known_before() {
+        for born_host in ["1.2.3.4:5", "[2001:db8::1]:5"] {
+            let record = Record {
+                topic: "t",
+                queue_id: 1,
+                flag: 2,
+                sys_flag: 0,
+                born_timestamp: 3,
+                born_host: born_host.parse().unwrap(),
+                store_host: "9.8.7.6:10911".parse().unwrap(),
+                reconsume_times: 0,
+                prepared_transaction_offset: 0,
+                body: b"body",
+                properties: &[b"a\x01b\x02"],
+                tags_code: TagsCode::Hash(0),
+            };
+            let nowhere = Place {
+                queue_offset: 0,
+                physical_offset: 0,
+                store_timestamp: 0,
+            };
+            let place = Place {
+                queue_offset: 7,
+                physical_offset: 1 << 40,
+                store_timestamp: 1_700_000_000_000,
+            };
+            let mut wanted = vec![0; record.encoded_len()];
+            record.encode(&mut wanted, place, record.body_crc());
+            let mut bytes = vec![0; record.encoded_len()];
+            record.encode(&mut bytes, nowhere, record.body_crc());
+            set_place(&mut bytes, place);
+            assert_eq!(bytes, wanted);
+        }
     }
 }

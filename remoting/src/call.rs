@@ -153,6 +153,30 @@ impl<'t> Reply<'t> {
         self.owed = false;
     }
 
+    /// Puts the answer off to the end of the turn, where [`Replies::reply`] takes the ticket.
+    ///
+    /// # Panics
+    /// The reply is deferred, so that no turn will end: [`Reply::replies`] is `None`.
+    pub fn ticket(mut self) -> Ticket {
+        assert!(
+            matches!(self.sink, Sink::Turn { .. }),
+            "a deferred reply has no turn"
+        );
+        Ticket {
+            opaque: self.opaque,
+            encoding: self.encoding,
+            owed: std::mem::take(&mut self.owed),
+        }
+    }
+
+    /// The answers of the turn that this reply belongs to, if it is not over.
+    pub fn replies(&mut self) -> Option<Replies<'_>> {
+        match &mut self.sink {
+            Sink::Turn { out, connection } => Some(Replies { out, connection }),
+            _ => None,
+        }
+    }
+
     /// Makes the reply outlive the turn.
     pub fn defer(mut self) -> Deferred {
         let connection = match std::mem::replace(&mut self.sink, Sink::Gone) {
@@ -193,6 +217,51 @@ impl<'t> Reply<'t> {
                 out.clear(KEEP_BYTES);
             }),
             Sink::Gone => {}
+        }
+    }
+}
+
+/// An answer put off to the end of its turn. Whoever holds it sees to it that it is given.
+#[derive(Debug)]
+#[must_use]
+pub struct Ticket {
+    opaque: i32,
+    encoding: Encoding,
+    owed: bool,
+}
+
+/// The answers of a turn, for those who put theirs off.
+#[derive(Debug)]
+pub struct Replies<'t> {
+    out: &'t mut Output,
+    connection: &'t Arc<Connection>,
+}
+
+impl<'t> Replies<'t> {
+    pub(crate) fn new(out: &'t mut Output, connection: &'t Arc<Connection>) -> Self {
+        Self { out, connection }
+    }
+
+    /// The reply that was put off.
+    #[inline]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a ticket is good for one answer"
+    )]
+    pub fn reply(&mut self, ticket: Ticket) -> Reply<'_> {
+        let Ticket {
+            opaque,
+            encoding,
+            owed,
+        } = ticket;
+        Reply {
+            sink: Sink::Turn {
+                out: self.out,
+                connection: self.connection,
+            },
+            opaque,
+            encoding,
+            owed,
         }
     }
 }

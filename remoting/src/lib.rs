@@ -25,7 +25,7 @@ mod reader;
 pub mod server;
 
 pub use aerobee_remoting_derive::Header;
-pub use call::{Corked, Deferred, Reply};
+pub use call::{Corked, Deferred, Replies, Reply, Ticket};
 pub use client::{Client, Response};
 pub use code::{Language, RequestCode, ResponseCode};
 pub use command::{Command, Decoder, Fields};

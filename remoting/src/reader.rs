@@ -17,7 +17,7 @@ use bytes::BufMut;
 
 use crate::{
     ResponseCode,
-    call::Reply,
+    call::{Replies, Reply},
     command::Decoder,
     connection::{Connection, Ready},
     error::DecodeError,
@@ -177,6 +177,15 @@ fn turn<S: Service>(
             Err(error) => break Err(End::Malformed(error)),
         }
     };
+    let mut replies = Replies::new(output, connection);
+    let finished = catch_unwind(AssertUnwindSafe(|| {
+        service.finish(&mut state, &mut replies);
+    }));
+    if finished.is_err() {
+        // Some requests are left unanswered: their senders learn it from the end of the connection.
+        tracing::error!(peer = %connection.peer(), "the end of a turn panicked");
+        return Err(End::Closed);
+    }
     // Producers get their answers before anything else is done with what they sent.
     connection.write(output.bytes());
     output.clear(OUTPUT_BYTES);

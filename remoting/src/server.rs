@@ -19,7 +19,12 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use crate::{call::Reply, command::Command, connection::Connection, reader};
+use crate::{
+    call::{Replies, Reply},
+    command::Command,
+    connection::Connection,
+    reader,
+};
 
 /// What a server does with the requests that arrive: the name server, the broker, a proxy.
 pub trait Service: Send + Sync + 'static {
@@ -28,6 +33,12 @@ pub trait Service: Send + Sync + 'static {
 
     /// Runs one request. It must not block: what has to wait defers its reply.
     fn handle(&self, turn: &mut Self::Turn, command: &Command<'_>, reply: Reply<'_>);
+
+    /// Called when all requests of the turn have been handled, before their answers are written: the
+    /// place for what is better done for many requests at once.
+    fn finish(&self, turn: &mut Self::Turn, replies: &mut Replies<'_>) {
+        let _ = (turn, replies);
+    }
 
     /// Called when the answers of the turn have been written.
     fn end_turn(&self, turn: &mut Self::Turn) {

@@ -3,13 +3,14 @@
 
 use aerobee_message::{
     properties,
-    record::{MAX_TOPIC_BYTES, Place, Record},
+    record::{MAX_TOPIC_BYTES, Place, Record, TagsCode},
     sysflag,
 };
 use smallvec::SmallVec;
 
 use crate::{
-    consume_queue::{Entry, Queue},
+    commit_log::{Appender, Wakes},
+    consume_queue::{Entry, Queue, Tail},
     error::AppendError,
     store::Store,
 };
@@ -28,16 +29,13 @@ pub struct Appended {
 }
 
 /// What is known of a record before the lock.
-struct Measured {
-    len: usize,
-    body_crc: u32,
+pub(crate) struct Measured {
+    pub(crate) len: usize,
+    pub(crate) body_crc: u32,
 }
 
 enum Outcome {
-    Done {
-        wake_flusher: bool,
-        wake_preparer: bool,
-    },
+    Done(Wakes),
     NoRoom,
     NoFile,
 }
@@ -103,16 +101,8 @@ impl Store {
             self.inner.log.marks.appendable()?;
             queue.ensure_room(records.len() as i64)?;
             match self.try_append(queue, records, &measured, total, &mut done)? {
-                Outcome::Done {
-                    wake_flusher,
-                    wake_preparer,
-                } => {
-                    if wake_flusher {
-                        self.inner.flush_signal.kick();
-                    }
-                    if wake_preparer {
-                        self.inner.prepare_signal.kick();
-                    }
+                Outcome::Done(wakes) => {
+                    self.wake(wakes);
                     return Ok(());
                 }
                 Outcome::NoRoom => {}
@@ -121,9 +111,23 @@ impl Store {
         }
     }
 
+    /// Wakes the threads whose time has come.
+    pub(crate) fn wake(&self, wakes: Wakes) {
+        if wakes.flusher {
+            self.inner.flush_signal.kick();
+        }
+        if wakes.preparer {
+            self.inner.prepare_signal.kick();
+        }
+    }
+
     /// Checks a record against the handle and the limits.
     #[inline]
-    fn measure(&self, queue: &Queue, record: &Record<'_>) -> Result<Measured, AppendError> {
+    pub(crate) fn measure(
+        &self,
+        queue: &Queue,
+        record: &Record<'_>,
+    ) -> Result<Measured, AppendError> {
         if record.queue_id != queue.id() || *record.topic != **queue.topic() {
             return Err(AppendError::OtherQueue);
         }
@@ -176,52 +180,74 @@ impl Store {
         let store_timestamp = locked.timestamp;
         let appender = &mut *locked.appender;
         for (record, measured) in records.iter().zip(measured) {
-            let physical = appender.end();
-            let is_queued = sysflag::is_queued(record.sys_flag);
-            let queue_offset = if is_queued { tail.next } else { 0 };
-            let place = Place {
-                queue_offset,
-                physical_offset: physical,
-                store_timestamp,
+            let entry = NewEntry {
+                len: measured.len,
+                is_queued: sysflag::is_queued(record.sys_flag),
+                tags_code: record.tags_code,
             };
-            let len = record.encode(appender.writer.spare(), place, measured.body_crc);
-            appender.writer.advance(len);
-            appender.last_start = physical;
-            if is_queued {
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    reason = "a record is shorter than a file, that than 2 GiB"
-                )]
-                let size = len as i32;
-                tail.put(Entry {
-                    physical,
-                    size,
-                    tags_code: record.tags_code.at(store_timestamp),
-                });
-            }
-            done(Appended {
-                physical,
-                queue_offset,
+            done(put(
+                appender,
+                &mut tail,
                 store_timestamp,
-                end: physical + len as i64,
-            });
+                entry,
+                |out, place| {
+                    record.encode(out, place, measured.body_crc);
+                },
+            ));
         }
         appender.writer.publish();
         let end = appender.end();
         log.marks.set_end(end);
         appender.mark_dirty(queue, &mut tail.dirty_round);
         queue.publish(&tail);
-        let wake_flusher = end >= appender.wake_flusher_at;
-        if wake_flusher {
-            appender.wake_flusher_at = i64::MAX;
-        }
-        let wake_preparer = end >= appender.wake_preparer_at;
-        if wake_preparer {
-            appender.wake_preparer_at = i64::MAX;
-        }
-        Ok(Outcome::Done {
-            wake_flusher,
-            wake_preparer,
-        })
+        Ok(Outcome::Done(appender.wakes(end)))
+    }
+}
+
+/// What stands in the log and in the queue for one message, but for its bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewEntry {
+    pub(crate) len: usize,
+    pub(crate) is_queued: bool,
+    pub(crate) tags_code: TagsCode,
+}
+
+/// Writes one record and its entry behind the last ones; `write` fills the record's bytes. The caller has seen to the
+/// room for both, and publishes them.
+#[inline]
+pub(crate) fn put(
+    appender: &mut Appender,
+    tail: &mut Tail,
+    store_timestamp: i64,
+    entry: NewEntry,
+    write: impl FnOnce(&mut [u8], Place),
+) -> Appended {
+    let physical = appender.end();
+    let queue_offset = if entry.is_queued { tail.next } else { 0 };
+    let place = Place {
+        queue_offset,
+        physical_offset: physical,
+        store_timestamp,
+    };
+    write(&mut appender.writer.spare()[..entry.len], place);
+    appender.writer.advance(entry.len);
+    appender.last_start = physical;
+    if entry.is_queued {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a record is shorter than a file, that than 2 GiB"
+        )]
+        let size = entry.len as i32;
+        tail.put(Entry {
+            physical,
+            size,
+            tags_code: entry.tags_code.at(store_timestamp),
+        });
+    }
+    Appended {
+        physical,
+        queue_offset,
+        store_timestamp,
+        end: physical + entry.len as i64,
     }
 }

@@ -69,6 +69,20 @@ impl Appender {
         }
     }
 
+    /// Which threads an append up to `end` has to wake; each is woken once until it asks again.
+    #[inline]
+    pub(crate) fn wakes(&mut self, end: i64) -> Wakes {
+        let flusher = end >= self.wake_flusher_at;
+        if flusher {
+            self.wake_flusher_at = i64::MAX;
+        }
+        let preparer = end >= self.wake_preparer_at;
+        if preparer {
+            self.wake_preparer_at = i64::MAX;
+        }
+        Wakes { flusher, preparer }
+    }
+
     /// The store time for a record: the clock, but not before the last record unless the clock was set back a lot.
     #[inline]
     fn timestamp(&mut self, now: i64) -> i64 {
@@ -79,6 +93,13 @@ impl Appender {
         self.last_timestamp = now;
         now
     }
+}
+
+/// Threads to wake after an append, once the lock is released.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wakes {
+    pub(crate) flusher: bool,
+    pub(crate) preparer: bool,
 }
 
 /// The lock, held.

@@ -12,6 +12,7 @@ mod config;
 mod error;
 mod query;
 mod read;
+mod staged;
 
 mod checkpoint;
 mod cold;
@@ -44,4 +45,5 @@ pub use error::{AppendError, CloseError, OpenError, ReadOnlyReason};
 pub use flush::Flushed;
 pub use query::Boundary;
 pub use read::{Access, Read, ReadLimits, ReadStatus, Run};
+pub use staged::Staged;
 pub use store::Store;

@@ -6,14 +6,18 @@
 
 use std::sync::Arc;
 
+use aerobee_message::record::Record;
+
 use aerobee_remoting::{
-    Command, Connection, Corked, Header, Reply, RequestCode, Service, call::Call,
+    Command, Connection, Corked, Header, Replies, Reply, RequestCode, Service, call::Call,
 };
+use aerobee_store::{AppendError, Store};
 use smallvec::SmallVec;
 
 use crate::{
     clients::Clients,
     longpoll::pull::HeldPulls,
+    processor::staging::Staging,
     topics::{QueueSlot, Topic, Topics},
 };
 
@@ -25,13 +29,21 @@ pub(crate) mod lock;
 pub(crate) mod pull;
 pub(crate) mod queue_offset;
 pub(crate) mod send;
+mod staging;
 pub(crate) mod view;
 
-/// State of one turn: the requests that one read of one connection brought.
+/// State of one turn: the requests that one read of one connection brought. Handles looked up once
+/// serve all of them: counting references to what every thread uses costs more than the work itself.
 #[derive(Default)]
 pub(crate) struct Turn {
     /// The topic of the last request: the next one mostly names it again.
     topic: Option<Arc<Topic>>,
+    /// Slots of queues that were sent to.
+    slots: SmallVec<[Arc<QueueSlot>; 8]>,
+    /// Sends that are not appended yet.
+    staging: Option<Box<Staging>>,
+    /// Whether the broker takes messages was looked at for this turn.
+    takes_messages: bool,
     /// Queues with new messages and waiting consumers, each once.
     arrivals: SmallVec<[Arc<QueueSlot>; 4]>,
 }
@@ -50,12 +62,81 @@ impl Turn {
         self.topic.as_ref()
     }
 
+    /// As [`Turn::topic`], but moved out; [`Turn::keep_topic`] puts it back.
+    #[inline]
+    pub(crate) fn take_topic(&mut self, topics: &Topics, name: &str) -> Option<Arc<Topic>> {
+        self.topic(topics, name)?;
+        self.topic.take()
+    }
+
+    #[inline]
+    pub(crate) fn keep_topic(&mut self, topic: Arc<Topic>) {
+        self.topic = Some(topic);
+    }
+
+    /// The slot of a queue, if anything was ever stored in it: its number in this turn.
+    #[inline]
+    pub(crate) fn slot(&mut self, topic: &Topic, queue_id: i32) -> Option<usize> {
+        let known = self.slots.iter().rposition(|slot| slot.is(topic, queue_id));
+        if known.is_some() {
+            return known;
+        }
+        let slot = topic.queue(queue_id)?;
+        slot.queue()?;
+        self.slots.push(slot);
+        Some(self.slots.len() - 1)
+    }
+
+    /// The slot of that number.
+    pub(crate) fn slot_ref(&self, number: usize) -> &Arc<QueueSlot> {
+        &self.slots[number]
+    }
+
+    /// As [`Turn::slot_ref`], for as long as the turn is changed.
+    pub(crate) fn slot_at(&self, number: usize) -> Arc<QueueSlot> {
+        Arc::clone(&self.slots[number])
+    }
+
+    /// Whether the sends put off so far have to be appended before there may be more.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.staging
+            .as_ref()
+            .is_some_and(|staging| staging.is_full())
+    }
+
+    /// Encodes a record to be appended at the end of the turn.
+    #[inline]
+    pub(crate) fn stage(
+        &mut self,
+        store: &Store,
+        slot: usize,
+        record: &Record<'_>,
+    ) -> Result<&mut Staging, AppendError> {
+        let queue = self.slots[slot].queue().ok_or(AppendError::QueueGone)?;
+        let staging = self.staging.get_or_insert_with(Staging::take);
+        store.stage(&mut staging.staged, queue, record)?;
+        Ok(staging)
+    }
+
+    pub(crate) fn take_staging(&mut self) -> Option<Box<Staging>> {
+        self.staging.take()
+    }
+
+    /// Messages have become visible in the queues that were sent to.
+    pub(crate) fn all_arrived(&mut self) {
+        let Self {
+            slots, arrivals, ..
+        } = self;
+        for slot in slots {
+            note_arrival(arrivals, slot);
+        }
+    }
+
     /// A message has become visible in this queue.
     #[inline]
     pub(crate) fn arrived(&mut self, slot: &Arc<QueueSlot>) {
-        if slot.waiters().any() && !self.arrivals.iter().any(|known| Arc::ptr_eq(known, slot)) {
-            self.arrivals.push(Arc::clone(slot));
-        }
+        note_arrival(&mut self.arrivals, slot);
     }
 
     /// Serves the consumers that wait for what this turn has stored.
@@ -68,6 +149,13 @@ impl Turn {
         for slot in self.arrivals.drain(..) {
             held.arrived(&slot, &mut corked);
         }
+    }
+}
+
+#[inline]
+fn note_arrival(arrivals: &mut SmallVec<[Arc<QueueSlot>; 4]>, slot: &Arc<QueueSlot>) {
+    if slot.waiters().any() && !arrivals.iter().any(|known| Arc::ptr_eq(known, slot)) {
+        arrivals.push(Arc::clone(slot));
     }
 }
 
@@ -90,13 +178,15 @@ pub(crate) struct Processors {
 
 impl Processors {
     #[inline]
-    fn handle(&self, turn: &mut Turn, command: &Command<'_>, reply: Reply<'_>) {
-        match RequestCode(command.code) {
-            RequestCode::SEND_MESSAGE
-            | RequestCode::SEND_MESSAGE_V2
-            | RequestCode::SEND_BATCH_MESSAGE => {
-                run(command, reply, |call| self.send.handle(turn, call));
-            }
+    fn handle(&self, turn: &mut Turn, command: &Command<'_>, mut reply: Reply<'_>) {
+        let code = RequestCode(command.code);
+        if is_send(code) {
+            return run(command, reply, |call| self.send.handle(turn, call));
+        }
+        if let Some(mut replies) = reply.replies() {
+            self.send.commit(turn, &mut replies);
+        }
+        match code {
             RequestCode::PULL_MESSAGE | RequestCode::LITE_PULL_MESSAGE => {
                 run(command, reply, |call| self.pull.handle(turn, call));
             }
@@ -170,6 +260,14 @@ impl Processors {
     }
 }
 
+#[inline]
+fn is_send(code: RequestCode) -> bool {
+    matches!(
+        code,
+        RequestCode::SEND_MESSAGE | RequestCode::SEND_MESSAGE_V2 | RequestCode::SEND_BATCH_MESSAGE
+    )
+}
+
 /// Reads the typed header and hands the call on; a header that does not read is answered here.
 #[inline]
 fn run<'t, R: Header<'t>>(
@@ -206,6 +304,11 @@ impl Service for Listener {
             return reply.unsupported(command.code);
         }
         self.processors.handle(turn, command, reply);
+    }
+
+    #[inline]
+    fn finish(&self, turn: &mut Turn, replies: &mut Replies<'_>) {
+        self.processors.send.commit(turn, replies);
     }
 
     #[inline]

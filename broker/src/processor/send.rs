@@ -15,11 +15,11 @@ use aerobee_message::{
     sysflag, tags, topic as names,
 };
 use aerobee_remoting::{
-    Deferred, Fields, Header as _, Reply, ResponseCode,
+    Deferred, Fields, Header as _, Replies, Reply, ResponseCode,
     call::Call,
     header::send::{SendMessage, SendReply},
 };
-use aerobee_store::{AppendError, Appended, FlushMode, Queue, Store};
+use aerobee_store::{AppendError, Appended, FlushMode, Store};
 use smallvec::SmallVec;
 
 use crate::{
@@ -29,6 +29,7 @@ use crate::{
     processor::{
         Turn,
         flushed::{Flushing, Unflushed},
+        staging::{StagedSend, Staging},
     },
     registration::Registration,
     topics::{PERM_READ, PERM_WRITE, QueueSlot, Topic, Topics, Wanted},
@@ -38,6 +39,8 @@ use crate::{
 const V3_4_9: i32 = 121;
 /// Queues of retry and dead letter topics that a send creates.
 const RETRY_QUEUES: i32 = 1;
+/// A longer body is copied once only, straight into the log.
+const STAGED_BODY_MAX: usize = 32 << 10;
 /// Longest properties of a message, bytes.
 const PROPERTIES_MAX_BYTES: usize = i16::MAX as usize;
 
@@ -70,7 +73,8 @@ enum Checked {
 /// Where a message goes.
 struct Target {
     topic: Arc<Topic>,
-    slot: Arc<QueueSlot>,
+    /// Number of the queue's slot in the turn.
+    slot: usize,
     queue_id: i32,
     /// A message that has failed too often goes to the dead letter topic instead.
     is_dead_letter: bool,
@@ -110,6 +114,7 @@ impl Send {
         match self.check(turn, &incoming) {
             Ok(Checked::Ready(target)) => {
                 self.store(turn, &incoming, &target, reply);
+                turn.keep_topic(target.topic);
             }
             Ok(Checked::NotYet(queue_id)) => {
                 let fields = command.fields.to_owned_pairs();
@@ -130,14 +135,16 @@ impl Send {
     /// The checks, in Apache's order.
     fn check(&self, turn: &mut Turn, incoming: &Incoming<'_>) -> Result<Checked, Refusal> {
         let request = incoming.request;
-        self.check_broker()?;
-        let Some(topic) = turn.topic(&self.topics, request.topic) else {
+        if !turn.takes_messages {
+            self.check_broker()?;
+            turn.takes_messages = true;
+        }
+        let Some(topic) = turn.take_topic(&self.topics, request.topic) else {
             names::validate_topic(request.topic)
                 .or_else(|error| refusal(ResponseCode::INVALID_PARAMETER, error.to_string()))?;
             self.check_sendable(request.topic, names::is_not_sendable(request.topic))?;
             return Ok(Checked::NotYet(incoming.queue_id));
         };
-        let topic = Arc::clone(topic);
         if !self.switches.writable() && topic.config().order {
             return refusal(
                 ResponseCode::NO_PERMISSION,
@@ -158,9 +165,9 @@ impl Send {
             );
         }
         if is_retry && self.is_dead_letter(incoming)? {
-            return self.dead_letter_target(request);
+            return self.dead_letter_target(turn, request);
         }
-        Ok(target(topic, queue_id, false))
+        Ok(target(turn, topic, queue_id, false))
     }
 
     fn check_broker(&self) -> Result<(), Refusal> {
@@ -216,12 +223,16 @@ impl Send {
         Ok(request.reconsume_times > most || self.locks.has_any(name))
     }
 
-    fn dead_letter_target(&self, request: &SendMessage<'_>) -> Result<Checked, Refusal> {
+    fn dead_letter_target(
+        &self,
+        turn: &mut Turn,
+        request: &SendMessage<'_>,
+    ) -> Result<Checked, Refusal> {
         let group = names::group_of_retry_topic(request.topic);
         let Some(topic) = self.topics.find(&names::dead_letter_topic(group)) else {
             return Ok(Checked::NotYet(0));
         };
-        Ok(target(topic, 0, true))
+        Ok(target(turn, topic, 0, true))
     }
 
     /// Creates what a message needs, then stores it.
@@ -336,12 +347,13 @@ impl Send {
         let (store, created) = (Arc::clone(&self.store), Arc::clone(&slot));
         let job = move || created.create_queue(&store).map(|_| ());
         match tokio::task::spawn_blocking(job).await {
-            Ok(Ok(())) => Ok(Target {
-                topic,
-                slot,
-                queue_id,
-                is_dead_letter,
-            }),
+            Ok(Ok(())) => match target(turn, topic, queue_id, is_dead_letter) {
+                Checked::Ready(target) => Ok(target),
+                Checked::NotYet(_) => refusal(
+                    ResponseCode::SYSTEM_ERROR,
+                    "the queue was deleted while it was created".to_owned(),
+                ),
+            },
             Ok(Err(error)) => Err(refusal_of(&error)),
             Err(_) => refusal(
                 ResponseCode::SYSTEM_ERROR,
@@ -352,13 +364,10 @@ impl Send {
 
     #[inline]
     fn store(&self, turn: &mut Turn, incoming: &Incoming<'_>, target: &Target, reply: Reply<'_>) {
-        let Some(queue) = target.slot.queue() else {
-            return reply.fail(ResponseCode::SYSTEM_ERROR, "the queue is not there");
-        };
         if incoming.request.batch {
-            self.store_batch(turn, incoming, target, queue, reply);
+            self.store_batch(turn, incoming, target, reply);
         } else {
-            self.store_one(turn, incoming, target, queue, reply);
+            self.store_one(turn, incoming, target, reply);
         }
     }
 
@@ -368,8 +377,7 @@ impl Send {
         turn: &mut Turn,
         incoming: &Incoming<'_>,
         target: &Target,
-        queue: &Queue,
-        reply: Reply<'_>,
+        mut reply: Reply<'_>,
     ) {
         let request = incoming.request;
         let scan = Scan::of(request.properties.as_bytes());
@@ -421,17 +429,85 @@ impl Send {
             properties: &pieces,
             tags_code: TagsCode::Hash(scan.tags.map_or(0, tags::code_of)),
         };
-        match self.store.append(queue, &record) {
+        if let Some(mut replies) = reply.replies() {
+            let is_small = incoming.body.len() <= STAGED_BODY_MAX;
+            if !is_small || turn.is_full() {
+                self.commit(turn, &mut replies);
+            }
+            if is_small {
+                return match turn.stage(&self.store, target.slot, &record) {
+                    Ok(staging) => {
+                        let key = staging.keep_key(unique_key);
+                        staging.sends.push(StagedSend {
+                            ticket: reply.ticket(),
+                            slot: target.slot,
+                            queue_id: target.queue_id,
+                            key,
+                            waits: scan.waits,
+                        });
+                    }
+                    Err(error) => fail(&error, reply),
+                };
+            }
+        }
+        let slot = turn.slot_at(target.slot);
+        match slot.append(&self.store, &record) {
             Ok(appended) => {
                 let stored = Stored {
-                    target,
+                    slot: &slot,
+                    queue_id: target.queue_id,
                     first: appended,
                     transaction_id: unique_key,
                     waits: scan.waits,
                 };
-                self.stored(turn, &stored, &[appended], reply);
+                self.answer(&stored, &[appended], reply);
+                self.arrived(turn, &slot);
             }
             Err(error) => fail(&error, reply),
+        }
+    }
+
+    /// Appends the sends of the turn that were put off, and answers them.
+    #[inline]
+    pub(crate) fn commit(&self, turn: &mut Turn, replies: &mut Replies<'_>) {
+        let Some(mut staging) = turn.take_staging() else {
+            return;
+        };
+        let Staging {
+            staged,
+            sends,
+            keys,
+        } = &mut *staging;
+        let mut sends = sends.drain(..);
+        self.store.append_staged(staged, |_, result| {
+            let Some(sent) = sends.next() else {
+                return;
+            };
+            let reply = replies.reply(sent.ticket);
+            let appended = match result {
+                Ok(appended) => appended,
+                Err(error) => return fail(&error, reply),
+            };
+            let stored = Stored {
+                slot: turn.slot_ref(sent.slot),
+                queue_id: sent.queue_id,
+                first: appended,
+                transaction_id: keys.get(sent.key).unwrap_or_default(),
+                waits: sent.waits,
+            };
+            self.answer(&stored, &[appended], reply);
+        });
+        drop(sends);
+        staging.release();
+        if self.store.flush_mode() == FlushMode::Async {
+            turn.all_arrived();
+        }
+    }
+
+    /// Consumers see a message at once, or, under synchronous flush, when it is flushed.
+    fn arrived(&self, turn: &mut Turn, slot: &Arc<QueueSlot>) {
+        if self.store.flush_mode() == FlushMode::Async {
+            turn.arrived(slot);
         }
     }
 
@@ -470,9 +546,12 @@ impl Send {
         turn: &mut Turn,
         incoming: &Incoming<'_>,
         target: &Target,
-        queue: &Queue,
-        reply: Reply<'_>,
+        mut reply: Reply<'_>,
     ) {
+        // What came before has its place before.
+        if let Some(mut replies) = reply.replies() {
+            self.commit(turn, &mut replies);
+        }
         let request = incoming.request;
         let outer = Scan::of(request.properties.as_bytes());
         if let Err(refusal) = self.check_message(incoming, &outer) {
@@ -517,7 +596,8 @@ impl Send {
             });
         }
         let mut appended = Vec::with_capacity(records.len());
-        if let Err(error) = self.store.append_batch(queue, &records, &mut appended) {
+        let slot = turn.slot_at(target.slot);
+        if let Err(error) = slot.append_batch(&self.store, &records, &mut appended) {
             return fail(&error, reply);
         }
         let (Some(first), Some(last)) = (appended.first(), appended.last()) else {
@@ -535,7 +615,8 @@ impl Send {
             }
         };
         let stored = Stored {
-            target,
+            slot: &slot,
+            queue_id: target.queue_id,
             first: Appended {
                 end: last.end,
                 ..*first
@@ -543,12 +624,13 @@ impl Send {
             transaction_id,
             waits: outer.waits,
         };
-        self.stored(turn, &stored, &appended, reply);
+        self.answer(&stored, &appended, reply);
+        self.arrived(turn, &slot);
     }
 
-    /// Answers the producer and remembers who may have been waiting for the message.
+    /// Answers the producer.
     #[inline]
-    fn stored(&self, turn: &mut Turn, stored: &Stored<'_>, all: &[Appended], reply: Reply<'_>) {
+    fn answer(&self, stored: &Stored<'_>, all: &[Appended], reply: Reply<'_>) {
         let mut ids = String::new();
         let mut single = id::Buffer::new();
         let message_id = match all {
@@ -569,7 +651,7 @@ impl Send {
         };
         let header = SendReply {
             msg_id: message_id,
-            queue_id: stored.target.queue_id,
+            queue_id: stored.queue_id,
             queue_offset: stored.first.queue_offset,
             transaction_id: Some(stored.transaction_id),
             batch_uniq_id: None,
@@ -577,10 +659,7 @@ impl Send {
             trace_on: Some(self.identity.trace_on),
         };
         match self.store.flush_mode() {
-            FlushMode::Async => {
-                reply.header(&header);
-                turn.arrived(&stored.target.slot);
-            }
+            FlushMode::Async => reply.header(&header),
             // Consumers see the message when it is flushed, whether the producer waits or not.
             FlushMode::Sync => {
                 let waiting = if stored.waits {
@@ -589,8 +668,7 @@ impl Send {
                     reply.header(&header);
                     None
                 };
-                self.flushing
-                    .wait(stored.first.end, waiting, &stored.target.slot);
+                self.flushing.wait(stored.first.end, waiting, stored.slot);
             }
         }
     }
@@ -608,22 +686,23 @@ struct Prepared {
 
 /// A message, or a batch, that is in the log.
 struct Stored<'a> {
-    target: &'a Target,
+    slot: &'a Arc<QueueSlot>,
+    queue_id: i32,
     /// The first message; its `end` is that of the last.
     first: Appended,
     transaction_id: &'a str,
     waits: bool,
 }
 
-fn target(topic: Arc<Topic>, queue_id: i32, is_dead_letter: bool) -> Checked {
-    match topic.queue(queue_id) {
-        Some(slot) if slot.queue().is_some() => Checked::Ready(Target {
+fn target(turn: &mut Turn, topic: Arc<Topic>, queue_id: i32, is_dead_letter: bool) -> Checked {
+    match turn.slot(&topic, queue_id) {
+        Some(slot) => Checked::Ready(Target {
             topic,
             slot,
             queue_id,
             is_dead_letter,
         }),
-        _ => Checked::NotYet(queue_id),
+        None => Checked::NotYet(queue_id),
     }
 }
 
