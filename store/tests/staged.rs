@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Records that are appended together: one by one they would have got the same places.
+#![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
 
 mod support;
 
@@ -13,7 +14,7 @@ use support::*;
 fn stage(store: &Store, staged: &mut Staged, queues: &[Arc<Queue>], count: usize) {
     for number in 0..count {
         let queue = &queues[number % queues.len()];
-        let body = body(number);
+        let body = body(number as u32);
         let record = record(queue.topic(), queue.id(), &body, "tag");
         store.stage(staged, queue, &record).unwrap();
     }
@@ -47,7 +48,7 @@ fn places_follow_each_other_over_many_files_of_log_and_queues() {
             assert_eq!(view.physical_offset(), appended.physical);
             assert_eq!(view.queue_offset(), appended.queue_offset);
             assert_eq!(view.store_timestamp(), appended.store_timestamp);
-            assert_eq!(view.body(), body(number));
+            assert_eq!(view.body(), body(number as u32));
             assert!(view.crc_matches());
             count += 1;
         });
