@@ -44,9 +44,14 @@ pub(crate) struct Turn {
     staging: Option<Box<Staging>>,
     /// Whether the broker takes messages was looked at for this turn.
     takes_messages: bool,
+    /// Messages stored so far.
+    stored: usize,
     /// Queues with new messages and waiting consumers, each once.
     arrivals: SmallVec<[Arc<QueueSlot>; 4]>,
 }
+
+/// Up to so many messages a turn is light.
+const LIGHT_SENDS: usize = 4;
 
 impl Turn {
     /// Resolves a topic.
@@ -120,7 +125,15 @@ impl Turn {
     }
 
     pub(crate) fn take_staging(&mut self) -> Option<Box<Staging>> {
-        self.staging.take()
+        let staging = self.staging.take()?;
+        self.stored += staging.sends.len();
+        Some(staging)
+    }
+
+    /// Whether the turn stored little, and somebody waits for it.
+    #[inline]
+    pub(crate) fn is_light(&self) -> bool {
+        self.arrivals.len() == 1 && self.stored <= LIGHT_SENDS
     }
 
     /// Messages have become visible in the queues that were sent to.
@@ -309,6 +322,11 @@ impl Service for Listener {
     #[inline]
     fn finish(&self, turn: &mut Turn, replies: &mut Replies<'_>) {
         self.processors.send.commit(turn, replies);
+        // Few messages for one queue: whoever waits for them comes first, as its answer is all that
+        // is left to do. After many, their producers come first.
+        if turn.is_light() {
+            turn.deliver(&self.processors.held);
+        }
     }
 
     #[inline]
