@@ -131,7 +131,8 @@ final class Pulling {
         lite.setInstanceName(context.instance());
         lite.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         lite.setHeartbeatBrokerInterval(1000);
-        lite.setPullThreadNums(2);
+        // A thread waits with its pull: fewer than queues would let some wait behind the long polls of others.
+        lite.setPullThreadNums(8);
         return lite;
     }
 
