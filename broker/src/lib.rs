@@ -12,6 +12,7 @@ mod longpoll;
 pub mod offsets;
 mod processor;
 pub mod registration;
+mod requeue;
 pub mod run;
 pub mod runtime;
 mod system;
@@ -116,7 +117,8 @@ impl Broker {
             Arc::clone(parts.runtime.fetched()),
         );
         let held = HeldPulls::new(Arc::clone(&puller));
-        let processors = Arc::new(parts.processors(puller, &held));
+        let flushing = Flushing::new(Arc::clone(&parts.store), Arc::clone(&held));
+        let processors = Arc::new(parts.processors(puller, &flushing));
         let limits = parts.limits();
         let serve = |port, bound: Bound| {
             let listener = Arc::new(Listener {
@@ -267,7 +269,8 @@ impl Parts {
         })
     }
 
-    fn processors(&self, puller: Arc<Puller>, held: &Arc<HeldPulls>) -> Processors {
+    fn processors(&self, puller: Arc<Puller>, flushing: &Arc<Flushing>) -> Processors {
+        let held = flushing.held();
         let Self {
             store,
             identity,
@@ -289,7 +292,7 @@ impl Parts {
                 identity: Arc::clone(identity),
                 switches: Arc::clone(switches),
                 registration: Arc::clone(registration),
-                flushing: Flushing::new(Arc::clone(store), Arc::clone(held)),
+                flushing: Arc::clone(flushing),
             }),
             pull: Pull {
                 topics: Arc::clone(topics),
