@@ -85,9 +85,19 @@ impl Readers {
     pub(crate) fn run(&self, store: &Weak<Store>) {
         while let Some(job) = self.next() {
             let Some(store) = store.upgrade() else { return };
-            if std::panic::catch_unwind(AssertUnwindSafe(|| job(&store))).is_err() {
-                tracing::error!("a read from disk has panicked");
-            }
+            call(job, &store);
         }
+    }
+
+    /// Runs one job, if any waits; whether there was one.
+    pub(crate) fn run_one(&self, store: &Store) -> bool {
+        let job = self.waiting.lock().jobs.pop_front();
+        job.map(|job| call(job, store)).is_some()
+    }
+}
+
+fn call(job: Job, store: &Store) {
+    if std::panic::catch_unwind(AssertUnwindSafe(|| job(store))).is_err() {
+        tracing::error!("a read from disk has panicked");
     }
 }

@@ -44,8 +44,11 @@ pub trait Faults: Send + Sync {
     /// The error that the operation is to end with.
     fn before(&self, operation: Operation, path: &Path) -> io::Result<()>;
 
-    /// A sync of a file has succeeded: what was written to it before is durable.
-    fn after_sync(&self, _path: &Path) {}
+    /// An operation on a path has succeeded.
+    fn after(&self, _operation: Operation, _path: &Path) {}
+
+    /// A file has got another name.
+    fn after_rename(&self, _from: &Path, _to: &Path) {}
 
     /// How many of `len` bytes one write takes; fewer make a short write.
     fn write_limit(&self, _path: &Path, len: usize) -> usize {
@@ -120,6 +123,7 @@ impl Clock {
 pub struct Env {
     faults: Option<Arc<dyn Faults>>,
     clock: Clock,
+    takes_turns: bool,
 }
 
 impl fmt::Debug for Env {
@@ -137,6 +141,7 @@ impl Env {
         Self {
             faults: None,
             clock: Clock::system(),
+            takes_turns: false,
         }
     }
 
@@ -146,7 +151,22 @@ impl Env {
         Self {
             faults: Some(faults),
             clock,
+            takes_turns: false,
         }
+    }
+
+    /// As [`Env::with`]; and a store in it starts no threads: whoever made the environment takes their turns
+    /// ([`crate::Store::step`]).
+    #[must_use]
+    pub fn stepped(faults: Arc<dyn Faults>, clock: Clock) -> Self {
+        Self {
+            takes_turns: true,
+            ..Self::with(faults, clock)
+        }
+    }
+
+    pub(crate) fn takes_turns(&self) -> bool {
+        self.takes_turns
     }
 
     /// The clock.
@@ -162,10 +182,23 @@ impl Env {
             .map_or(Ok(()), |faults| faults.before(operation, path))
     }
 
-    fn after_sync(&self, path: &Path) {
+    fn after(&self, operation: Operation, path: &Path) {
         if let Some(faults) = &self.faults {
-            faults.after_sync(path);
+            faults.after(operation, path);
         }
+    }
+
+    /// Does what is to be done to a path, between the two calls that tell of it.
+    fn told<T>(
+        &self,
+        operation: Operation,
+        path: &Path,
+        act: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.before(operation, path)?;
+        let done = act()?;
+        self.after(operation, path);
+        Ok(done)
     }
 
     pub(crate) fn before_map(&self, path: &Path) -> io::Result<()> {
@@ -173,19 +206,19 @@ impl Env {
     }
 
     pub(crate) fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.before(Operation::CreateDir, path)?;
-        fs::create_dir_all(path)
+        self.told(Operation::CreateDir, path, || fs::create_dir_all(path))
     }
 
     /// Opens for reading and writing; creates when missing.
     pub(crate) fn open_or_create(&self, path: &Path) -> io::Result<File> {
-        self.before(Operation::Create, path)?;
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
+        self.told(Operation::Create, path, || {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(path)
+        })
     }
 
     /// Opens for reading and writing.
@@ -195,19 +228,19 @@ impl Env {
     }
 
     pub(crate) fn set_len(&self, file: &File, path: &Path, len: u64) -> io::Result<()> {
-        self.before(Operation::SetLength, path)?;
-        file.set_len(len)
+        self.told(Operation::SetLength, path, || file.set_len(len))
     }
 
     /// Reserves blocks for a range and makes the file at least that long.
     pub(crate) fn allocate(&self, file: &File, path: &Path, from: u64, len: u64) -> io::Result<()> {
-        self.before(Operation::Allocate, path)?;
-        Ok(rustix::fs::fallocate(
-            file,
-            FallocateFlags::empty(),
-            from,
-            len,
-        )?)
+        self.told(Operation::Allocate, path, || {
+            Ok(rustix::fs::fallocate(
+                file,
+                FallocateFlags::empty(),
+                from,
+                len,
+            )?)
+        })
     }
 
     /// Makes a range zero; its blocks stay reserved where the file system can do that.
@@ -296,17 +329,11 @@ impl Env {
     }
 
     pub(crate) fn sync_data(&self, file: &File, path: &Path) -> io::Result<()> {
-        self.before(Operation::Sync, path)?;
-        file.sync_data()?;
-        self.after_sync(path);
-        Ok(())
+        self.told(Operation::Sync, path, || file.sync_data())
     }
 
     pub(crate) fn sync_all(&self, file: &File, path: &Path) -> io::Result<()> {
-        self.before(Operation::Sync, path)?;
-        file.sync_all()?;
-        self.after_sync(path);
-        Ok(())
+        self.told(Operation::Sync, path, || file.sync_all())
     }
 
     /// Syncs mapped bytes by the given means.
@@ -315,30 +342,28 @@ impl Env {
         path: &Path,
         sync: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<()> {
-        self.before(Operation::Sync, path)?;
-        sync()?;
-        self.after_sync(path);
-        Ok(())
+        self.told(Operation::Sync, path, sync)
     }
 
     pub(crate) fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.before(Operation::SyncDir, path)?;
-        File::open(path)?.sync_all()
+        self.told(Operation::SyncDir, path, || File::open(path)?.sync_all())
     }
 
     pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.before(Operation::Rename, from)?;
-        fs::rename(from, to)
+        fs::rename(from, to)?;
+        if let Some(faults) = &self.faults {
+            faults.after_rename(from, to);
+        }
+        Ok(())
     }
 
     pub(crate) fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.before(Operation::Remove, path)?;
-        fs::remove_file(path)
+        self.told(Operation::Remove, path, || fs::remove_file(path))
     }
 
     pub(crate) fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.before(Operation::Remove, path)?;
-        fs::remove_dir_all(path)
+        self.told(Operation::Remove, path, || fs::remove_dir_all(path))
     }
 
     pub(crate) fn exists(&self, path: &Path) -> bool {

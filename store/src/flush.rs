@@ -11,7 +11,10 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::{signal::Wake, store::Inner};
+use crate::{
+    background::{Turn, Work},
+    store::Inner,
+};
 
 /// How waiting for a flush ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,49 +146,43 @@ impl Inner {
         let _ = self.log.sync_until(self.marks.end());
         self.serve_waiters();
     }
+}
 
-    /// The life of the flusher.
-    pub(crate) fn run_flusher(&self) {
-        let clock = self.env.clock();
-        // When the oldest unflushed byte has to be flushed.
-        let mut due: Option<Duration> = None;
-        loop {
-            let now = clock.monotonic();
-            let (end, flushed) = {
-                // Under the lock no append can come between looking and setting its alarm.
-                let mut appender = self.log.peek();
-                let (end, flushed) = (appender.end(), self.marks.flushed());
-                let is_idle = end <= flushed || self.marks.has_sync_failed();
-                appender.wake_flusher_at = match is_idle {
-                    true if self.marks.has_sync_failed() => i64::MAX,
-                    true => 0,
-                    false => flushed.saturating_add_unsigned(self.config.flush_bytes),
-                };
-                due = if is_idle {
-                    None
-                } else {
-                    due.or(Some(now + self.config.flush_interval))
-                };
-                (end, flushed)
+/// The thread that makes the log durable.
+#[derive(Debug, Default)]
+pub(crate) struct Flusher {
+    /// When the oldest unflushed byte has to be flushed.
+    due: Option<Duration>,
+}
+
+impl Work for Flusher {
+    fn turn(&mut self, inner: &Inner) -> Turn {
+        let now = inner.env.clock().monotonic();
+        let (end, flushed) = {
+            // Under the lock no append can come between looking and setting its alarm.
+            let mut appender = inner.log.peek();
+            let (end, flushed) = (appender.end(), inner.marks.flushed());
+            let is_idle = end <= flushed || inner.marks.has_sync_failed();
+            appender.wake_flusher_at = match is_idle {
+                true if inner.marks.has_sync_failed() => i64::MAX,
+                true => 0,
+                false => flushed.saturating_add_unsigned(inner.config.flush_bytes),
             };
-            let is_large = (end - flushed).cast_unsigned() >= self.config.flush_bytes;
-            let is_due = due.is_some_and(|due| due <= now);
-            if due.is_some() && (is_due || is_large || !self.waiters.is_empty()) {
-                self.wake_keeper();
-                self.flush_log();
-                due = None;
-                if self.flush_signal.is_stopped() {
-                    return;
-                }
-                continue;
-            }
-            if self
-                .flush_signal
-                .wait(due.map(|due| due.saturating_sub(now)))
-                == Wake::Stopped
-            {
-                return;
-            }
+            self.due = if is_idle {
+                None
+            } else {
+                self.due.or(Some(now + inner.config.flush_interval))
+            };
+            (end, flushed)
+        };
+        let is_large = (end - flushed).cast_unsigned() >= inner.config.flush_bytes;
+        let is_due = self.due.is_some_and(|due| due <= now);
+        if self.due.is_some() && (is_due || is_large || !inner.waiters.is_empty()) {
+            inner.wake_keeper();
+            inner.flush_log();
+            self.due = None;
+            return Turn::Again;
         }
+        Turn::Wait(self.due.map(|due| due.saturating_sub(now)))
     }
 }

@@ -5,50 +5,59 @@
 use std::{collections::BTreeSet, io, path::PathBuf, sync::atomic::Ordering, time::Duration};
 
 use crate::{
+    background::{Turn, Work},
     checkpoint::State,
     error::{CloseError, OpenError},
     layout,
-    signal::Wake,
     store::Inner,
 };
 
-impl Inner {
-    /// The life of the keeper.
-    pub(crate) fn run_keeper(&self) {
-        let clock = self.env.clock();
-        let mut last = clock.monotonic();
-        loop {
-            let now = clock.monotonic();
-            self.waiters.expire(now);
-            let has_work = !self.log.peek().dirty.is_empty() && !self.marks.has_sync_failed();
-            let next = last + self.config.queue_flush_interval;
-            if has_work && now >= next {
-                // A failure is noted where it happens and makes the store read-only.
-                let _ = self.keep();
-                last = clock.monotonic();
-                continue;
-            }
-            let timeout = match (has_work, self.waiters.is_empty()) {
-                (true, _) => Some(next.saturating_sub(now)),
-                (false, false) => {
-                    Some(Duration::from_millis(200).min(self.config.sync_flush_timeout))
-                }
-                (false, true) => None,
-            };
-            if timeout.is_none() {
-                // Whoever appends from here on finds the keeper asleep and wakes it, by way of the flusher.
-                self.keeper_sleeps.store(true, Ordering::Release);
-                if !self.log.peek().dirty.is_empty() && !self.marks.has_sync_failed() {
-                    self.keeper_sleeps.store(false, Ordering::Release);
-                    continue;
-                }
-            }
-            if self.keep_signal.wait(timeout) == Wake::Stopped {
-                return;
-            }
+/// The thread that makes queues durable and writes the checkpoint.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    /// When it last did.
+    last: Duration,
+}
+
+impl Keeper {
+    pub(crate) fn new(inner: &Inner) -> Keeper {
+        Keeper {
+            last: inner.env.clock().monotonic(),
         }
     }
+}
 
+impl Work for Keeper {
+    fn turn(&mut self, inner: &Inner) -> Turn {
+        let clock = inner.env.clock();
+        let now = clock.monotonic();
+        inner.waiters.expire(now);
+        let has_work = !inner.log.peek().dirty.is_empty() && !inner.marks.has_sync_failed();
+        let next = self.last + inner.config.queue_flush_interval;
+        if has_work && now >= next {
+            // A failure is noted where it happens and makes the store read-only.
+            let _ = inner.keep();
+            self.last = clock.monotonic();
+            return Turn::Again;
+        }
+        let timeout = match (has_work, inner.waiters.is_empty()) {
+            (true, _) => Some(next.saturating_sub(now)),
+            (false, false) => Some(Duration::from_millis(200).min(inner.config.sync_flush_timeout)),
+            (false, true) => None,
+        };
+        if timeout.is_none() {
+            // Whoever appends from here on finds the keeper asleep and wakes it, by way of the flusher.
+            inner.keeper_sleeps.store(true, Ordering::Release);
+            if !inner.log.peek().dirty.is_empty() && !inner.marks.has_sync_failed() {
+                inner.keeper_sleeps.store(false, Ordering::Release);
+                return Turn::Again;
+            }
+        }
+        Turn::Wait(timeout)
+    }
+}
+
+impl Inner {
     /// Wakes the keeper if it has nothing to do. The caller has held the lock of the log since the last append.
     pub(crate) fn wake_keeper(&self) {
         if self.keeper_sleeps.swap(false, Ordering::AcqRel) {

@@ -14,6 +14,7 @@ mod query;
 mod read;
 mod staged;
 
+mod background;
 mod checkpoint;
 mod cold;
 mod commit_log;
@@ -37,6 +38,7 @@ mod signal;
 mod watermark;
 
 pub use append::Appended;
+pub use background::{Task, Turn};
 pub use cold::ReadersBusy;
 pub use config::{Config, FlushMode, TransferLimits};
 pub use consume_queue::Queue;

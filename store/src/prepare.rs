@@ -5,12 +5,12 @@
 use std::{io, path::Path, sync::Arc, time::Duration};
 
 use crate::{
+    background::{Turn, Work},
     config::Config,
     env::Env,
     error::{AppendError, ReadOnlyReason},
     layout,
     mapped_file::MappedFile,
-    signal::Wake,
     store::Inner,
 };
 
@@ -92,49 +92,58 @@ impl Inner {
             }
         }
     }
+}
 
-    /// The life of the preparer.
-    pub(crate) fn run_preparer(&self) {
-        let window = i64::try_from(self.config.populate_bytes).unwrap_or(i64::MAX);
-        let file_bytes = self.config.commit_log_file_bytes.cast_signed();
-        let prepare_behind = file_bytes / 10 * 7;
-        let mut populated = self.log.peek().writer.file().base();
-        loop {
-            let (file, position, has_next) = {
-                let appender = self.log.peek();
-                let writer = &appender.writer;
-                (
-                    Arc::clone(writer.file()),
-                    writer.position() as i64,
-                    appender.next_file.is_some(),
-                )
-            };
-            let needs_file = !has_next && position >= prepare_behind;
-            let failed = needs_file && self.prepare_next_file().is_err();
-            // Pages ahead are made present in steps of half a window.
-            let from = populated.max(file.base() + position);
-            let until = (file.base() + position)
-                .saturating_add(window)
-                .min(file.end());
-            if from < until {
-                let in_file = usize::try_from(from - file.base()).unwrap_or(0);
-                file.populate(in_file, usize::try_from(until - from).unwrap_or(0));
-                populated = until;
-            }
-            {
-                let mut appender = self.log.peek();
-                let mut alarm = populated - window / 2;
-                if populated >= file.end() {
-                    alarm = file.end();
-                }
-                if appender.next_file.is_none() && !failed {
-                    alarm = alarm.min(file.base() + prepare_behind.max(position + 1));
-                }
-                appender.wake_preparer_at = alarm.max(appender.end() + 1);
-            }
-            if self.prepare_signal.wait(failed.then_some(RETRY_AFTER)) == Wake::Stopped {
-                return;
-            }
+/// The thread that makes files ahead.
+#[derive(Debug)]
+pub(crate) struct Preparer {
+    /// Pages of the log are present up to here.
+    populated: i64,
+}
+
+impl Preparer {
+    pub(crate) fn new(inner: &Inner) -> Preparer {
+        Preparer {
+            populated: inner.log.peek().writer.file().base(),
         }
+    }
+}
+
+impl Work for Preparer {
+    fn turn(&mut self, inner: &Inner) -> Turn {
+        let window = i64::try_from(inner.config.populate_bytes).unwrap_or(i64::MAX);
+        let file_bytes = inner.config.commit_log_file_bytes.cast_signed();
+        let prepare_behind = file_bytes / 10 * 7;
+        let (file, position, has_next) = {
+            let appender = inner.log.peek();
+            let writer = &appender.writer;
+            (
+                Arc::clone(writer.file()),
+                writer.position() as i64,
+                appender.next_file.is_some(),
+            )
+        };
+        let needs_file = !has_next && position >= prepare_behind;
+        let failed = needs_file && inner.prepare_next_file().is_err();
+        // Pages ahead are made present in steps of half a window.
+        let from = self.populated.max(file.base() + position);
+        let until = (file.base() + position)
+            .saturating_add(window)
+            .min(file.end());
+        if from < until {
+            let in_file = usize::try_from(from - file.base()).unwrap_or(0);
+            file.populate(in_file, usize::try_from(until - from).unwrap_or(0));
+            self.populated = until;
+        }
+        let mut appender = inner.log.peek();
+        let mut alarm = self.populated - window / 2;
+        if self.populated >= file.end() {
+            alarm = file.end();
+        }
+        if appender.next_file.is_none() && !failed {
+            alarm = alarm.min(file.base() + prepare_behind.max(position + 1));
+        }
+        appender.wake_preparer_at = alarm.max(appender.end() + 1);
+        Turn::Wait(failed.then_some(RETRY_AFTER))
     }
 }

@@ -4,13 +4,13 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt, io,
-    sync::{Arc, Weak, atomic::AtomicBool},
-    thread::JoinHandle,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
+    background::Background,
     checkpoint::CheckpointFile,
     cold::{Job, Readers, ReadersBusy},
     commit_log::CommitLog,
@@ -56,7 +56,7 @@ pub(crate) struct Inner {
 /// An open store directory.
 pub struct Store {
     pub(crate) inner: Arc<Inner>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    pub(crate) background: Background,
     /// Some while the store is open.
     lock: Mutex<Option<LockFile>>,
 }
@@ -104,22 +104,15 @@ impl Store {
             .keep_now()
             .map_err(OpenError::io("flush", &inner.config.dir))?;
         inner.write_abort_file()?;
-        let store = Arc::new_cyclic(|me: &Weak<Store>| {
-            let mut threads = Vec::new();
-            for _ in 0..inner.config.cold_readers.max(1) {
-                let (inner, me) = (Arc::clone(&inner), Weak::clone(me));
-                threads.push(std::thread::spawn(move || inner.readers.run(&me)));
-            }
-            for run in [Inner::run_flusher, Inner::run_keeper, Inner::run_preparer] {
-                let inner = Arc::clone(&inner);
-                threads.push(std::thread::spawn(move || run(&inner)));
-            }
-            Store {
-                inner,
-                threads: Mutex::new(threads),
-                lock: Mutex::new(Some(lock)),
-            }
+        let store = Arc::new(Store {
+            inner,
+            background: Background::default(),
+            lock: Mutex::new(Some(lock)),
         });
+        store
+            .background
+            .start(&store)
+            .map_err(OpenError::io("start a thread for", &store.inner.config.dir))?;
         Ok(store)
     }
 
@@ -138,27 +131,10 @@ impl Store {
             let _appender = self.inner.log.peek();
             self.inner.marks.close();
         }
-        self.stop_threads();
+        self.background.stop(&self.inner);
         let result = self.inner.finish();
         drop(held);
         result
-    }
-
-    fn stop_threads(&self) {
-        for signal in [
-            &self.inner.flush_signal,
-            &self.inner.keep_signal,
-            &self.inner.prepare_signal,
-        ] {
-            signal.stop();
-        }
-        self.inner.readers.stop();
-        for thread in self.threads.lock().drain(..) {
-            // A reader's job may be what drops the last handle: a thread does not wait for itself.
-            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
-                tracing::error!("a thread of the store has panicked");
-            }
-        }
     }
 
     /// The queue, if it exists. Never makes one.
@@ -299,7 +275,7 @@ impl Drop for Store {
     /// Without [`Store::close`] the end counts as unclean: threads stop, nothing is flushed.
     fn drop(&mut self) {
         self.inner.marks.close();
-        self.stop_threads();
+        self.background.stop(&self.inner);
     }
 }
 
