@@ -74,6 +74,8 @@ config! {
         "clusterTopicEnable" => cluster_topic_enable: bool = true,
         /// Whether the broker's name is a topic to create others after.
         "brokerTopicEnable" => broker_topic_enable: bool = true,
+        /// Whether consumers may filter by properties, with SQL92 expressions (Apache: off).
+        "enablePropertyFilter" => enable_property_filter: bool = true,
         /// Whether consumers create their group by using it.
         "autoCreateSubscriptionGroup" important => auto_create_subscription_group: bool = true,
         /// Whether consumers of the system create their group by using it.
@@ -327,6 +329,11 @@ impl Switches {
 
     pub(crate) fn readable(&self) -> bool {
         self.config().broker.broker_permission & PERM_READ != 0
+    }
+
+    /// Whether consumers may filter by properties.
+    pub(crate) fn filters_properties(&self) -> bool {
+        self.config().broker.enable_property_filter
     }
 
     pub(crate) fn writable(&self) -> bool {

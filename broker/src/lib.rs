@@ -7,6 +7,7 @@ pub mod attributes;
 pub mod clients;
 pub mod config;
 pub mod error;
+pub mod filter;
 pub mod groups;
 mod longpoll;
 pub mod offsets;

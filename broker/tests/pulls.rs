@@ -137,13 +137,89 @@ async fn tags_choose_messages() {
         bodies(&pull(&mut client, 0, json!({"subscription": ""})).await).len(),
         5
     );
-    let sql = pull(
-        &mut client,
-        0,
-        json!({"expressionType": "SQL92", "subscription": "a > 1"}),
-    )
-    .await;
-    assert_eq!(sql.code(), 1);
+}
+
+/// A send with properties.
+fn with_properties(properties: &str) -> Value {
+    json!({
+        "a": "g", "b": "orders", "c": "TBW102", "d": "4", "e": "0", "f": "0", "g": "5", "h": "0",
+        "i": properties,
+    })
+}
+
+#[tokio::test]
+async fn sql_expressions_are_matched_with_the_properties() {
+    let (running, mut client) = with_messages(1).await;
+    for (properties, body) in [
+        ("a\u{1}3\u{2}b\u{1}x", "first"),
+        ("a\u{1}1\u{2}", "second"),
+        ("TAGS\u{1}t\u{2}a\u{1}7\u{2}", "third"),
+    ] {
+        let answer = client
+            .ask(310, with_properties(properties), body.as_bytes())
+            .await;
+        assert_eq!(answer.code(), 0);
+    }
+    let sql = |expression: &str| json!({"expressionType": "SQL92", "subscription": expression});
+    let answer = pull(&mut client, 0, sql("a > 2")).await;
+    let wanted = [("first".to_owned(), 1), ("third".to_owned(), 3)];
+    assert_eq!(messages(&answer), wanted);
+    let none = pull(&mut client, 0, sql("a > 100")).await;
+    assert_eq!((none.code(), none.field("nextBeginOffset")), (20, "4"));
+    let bad = pull(&mut client, 0, sql("a > 'x'")).await;
+    assert_eq!(bad.code(), 23);
+    assert!(bad.remark().contains("cannot be compared"), "{bad:?}");
+    assert_eq!(
+        pull(&mut client, 0, json!({"expressionType": "LUA"}))
+            .await
+            .code(),
+        23
+    );
+
+    // A held pull goes on waiting until something matches.
+    let mut consumer = running.connect().await;
+    let mut held = fields(4, SUBSCRIPTION | SUSPEND);
+    held["expressionType"] = json!("SQL92");
+    held["subscription"] = json!("a BETWEEN 5 AND 6");
+    let mut waiting = std::pin::pin!(consumer.ask(11, held, &[]));
+    let early = timeout(Duration::from_millis(30), &mut waiting).await;
+    assert!(early.is_err());
+    client
+        .ask(310, with_properties("a\u{1}4\u{2}"), b"no")
+        .await;
+    client
+        .ask(310, with_properties("a\u{1}5\u{2}"), b"yes")
+        .await;
+    assert_eq!(messages(&waiting.await), [("yes".to_owned(), 5)]);
+}
+
+#[tokio::test]
+async fn an_sql_subscription_comes_with_the_heartbeat() {
+    let (running, mut client) = with_messages(1).await;
+    client
+        .ask(310, with_properties("a\u{1}3\u{2}"), b"yes")
+        .await;
+    let mut beat = support::heartbeat("c1", "readers", "orders");
+    let wanted = &mut beat["consumerDataSet"][0]["subscriptionDataSet"][0];
+    wanted["expressionType"] = json!("SQL92");
+    wanted["subString"] = json!("a = 3");
+    assert_eq!(client.ask_json(34, &beat).await.code(), 0);
+    let answer = client.ask(11, fields(0, 0), &[]).await;
+    assert_eq!(messages(&answer), [("yes".to_owned(), 1)]);
+
+    let mut broken = beat.clone();
+    let wanted = &mut broken["consumerDataSet"][0]["subscriptionDataSet"][0];
+    wanted["subString"] = json!("a >");
+    wanted["subVersion"] = json!(1_800_000_000_000_i64);
+    assert_eq!(client.ask_json(34, &broken).await.code(), 0);
+    assert_eq!(client.ask(11, fields(0, 0), &[]).await.code(), 27);
+
+    drop(running);
+    let off = Running::start_with(&[("enablePropertyFilter", "false")]).await;
+    let mut client = off.connect().await;
+    client.create_topic("orders", 2).await;
+    let sql = json!({"expressionType": "SQL92", "subscription": "a > 1"});
+    assert_eq!(pull(&mut client, 0, sql).await.code(), 1);
 }
 
 #[tokio::test]

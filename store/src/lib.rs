@@ -46,6 +46,6 @@ pub use env::{Clock, Env, Faults, Operation, Time};
 pub use error::{AppendError, CloseError, OpenError, ReadOnlyReason};
 pub use flush::Flushed;
 pub use query::Boundary;
-pub use read::{Access, Read, ReadLimits, ReadStatus, Run};
+pub use read::{Accept, Access, Read, ReadLimits, ReadStatus, Run};
 pub use staged::Staged;
 pub use store::Store;

@@ -188,6 +188,8 @@ const RESIDENCY_BYTES: usize = 256 << 10;
 /// What became of one entry.
 enum Taken {
     Yes,
+    /// Its record is not wanted.
+    Unwanted,
     /// Its record is gone from the log.
     Removed,
     /// Its record is damaged.
@@ -195,6 +197,25 @@ enum Taken {
     /// A limit is reached.
     Full,
     Cold,
+}
+
+/// Decides which messages of a queue are read. A closure that takes the tags code is one.
+pub trait Accept {
+    /// Whether an entry with this tags code can be wanted.
+    fn code(&mut self, code: i64) -> bool;
+
+    /// Whether a stored record, whose code was accepted, is wanted.
+    #[inline]
+    fn record(&mut self, _record: &[u8]) -> bool {
+        true
+    }
+}
+
+impl<F: FnMut(i64) -> bool> Accept for F {
+    #[inline]
+    fn code(&mut self, code: i64) -> bool {
+        self(code)
+    }
 }
 
 /// The state of one read.
@@ -214,8 +235,8 @@ struct Reader<'a> {
 }
 
 impl Store {
-    /// Reads messages of a queue from an offset on. `accept` sees the tags code of each entry; those it refuses are
-    /// passed over.
+    /// Reads messages of a queue from an offset on. `accept` sees the tags code of each entry, then the record; those
+    /// it refuses are passed over.
     #[must_use]
     pub fn read(
         &self,
@@ -223,7 +244,7 @@ impl Store {
         from: i64,
         limits: ReadLimits,
         access: Access,
-        mut accept: impl FnMut(i64) -> bool,
+        mut accept: impl Accept,
     ) -> Read {
         let (max, min) = (queue.max_offset(), queue.min_offset());
         let mut read = Read {
@@ -270,7 +291,7 @@ fn outside(from: i64, min: i64, max: i64) -> Option<(ReadStatus, i64)> {
 }
 
 impl Reader<'_> {
-    fn scan(&mut self, queue: &Queue, accept: &mut impl FnMut(i64) -> bool) {
+    fn scan(&mut self, queue: &Queue, accept: &mut impl Accept) {
         let until = self
             .read
             .max
@@ -307,9 +328,9 @@ impl Reader<'_> {
                 let Some(entry) = bytes.first_chunk().map(Entry::of_bytes) else {
                     return;
                 };
-                if accept(entry.tags_code) {
-                    match self.take(entry) {
-                        Taken::Yes => {}
+                if accept.code(entry.tags_code) {
+                    match self.take(entry, accept) {
+                        Taken::Yes | Taken::Unwanted => {}
                         Taken::Removed => removed = true,
                         Taken::Bad => self.note_bad(queue, entry),
                         Taken::Full => return self.finish(ReadStatus::Found),
@@ -339,7 +360,7 @@ impl Reader<'_> {
     }
 
     #[inline]
-    fn take(&mut self, entry: Entry) -> Taken {
+    fn take(&mut self, entry: Entry, accept: &mut impl Accept) -> Taken {
         let Ok(size) = usize::try_from(entry.size) else {
             return Taken::Bad;
         };
@@ -366,13 +387,16 @@ impl Reader<'_> {
             if self.access == Access::HotOnly {
                 return Taken::Cold;
             }
-            return self.take_from_disk(&file, from, entry, size);
+            return self.take_from_disk(&file, from, entry, accept);
         }
         let Some(bytes) = file.slice(from, size) else {
             return Taken::Bad;
         };
         if !starts_record(bytes, entry.size, self.queue_id, entry.physical) {
             return Taken::Bad;
+        }
+        if !accept.record(bytes) {
+            return Taken::Unwanted;
         }
         match self.read.runs.last_mut() {
             Some(Run {
@@ -419,8 +443,11 @@ impl Reader<'_> {
         file: &MappedFile,
         from: usize,
         entry: Entry,
-        size: usize,
+        accept: &mut impl Accept,
     ) -> Taken {
+        let Ok(size) = usize::try_from(entry.size) else {
+            return Taken::Bad;
+        };
         let Some(descriptor) = file.file() else {
             return Taken::Bad;
         };
@@ -442,6 +469,9 @@ impl Reader<'_> {
                 tracing::error!(path = %file.path().display(), at = from, %error, "the log cannot be read");
                 return Taken::Bad;
             }
+        }
+        if !accept.record(&bytes) {
+            return Taken::Unwanted;
         }
         if self.read.messages == 0 {
             // Whoever reads old messages goes on reading.

@@ -138,11 +138,11 @@ fn limits_filters_and_statuses() {
             .sum::<usize>()
     );
     assert!(all.runs.len() < 4, "adjacent records are in one run");
-    let tagged = store.read(&queue, 0, ALL, Access::HotOnly, |code| {
+    let tagged = store.read(&queue, 0, ALL, Access::HotOnly, |code: i64| {
         code == tags::code_of("A")
     });
     assert_eq!((tagged.messages, tagged.next), (10, 40));
-    let none = store.read(&queue, 3, ALL, Access::HotOnly, |code| code == 1);
+    let none = store.read(&queue, 3, ALL, Access::HotOnly, |code: i64| code == 1);
     assert_eq!((none.status, none.next), (ReadStatus::NoMatchedMessage, 40));
     let few = store.read(
         &queue,

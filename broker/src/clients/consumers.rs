@@ -20,6 +20,7 @@ use dashmap::DashMap;
 use parking_lot::{Mutex, RwLock};
 
 use super::{Client, MEMBERS_MAX, Member};
+use crate::filter::{Filter, FilterError};
 
 /// Most topics of one subscription; what is above is not taken.
 pub const TOPICS_PER_GROUP_MAX: usize = 10_000;
@@ -28,19 +29,24 @@ pub const TOPICS_PER_GROUP_MAX: usize = 10_000;
 #[derive(Debug, Clone)]
 pub struct Subscription {
     data: SubscriptionData,
-    filter: TagFilter,
+    /// `None` when the expression does not compile.
+    filter: Option<Filter>,
 }
 
 impl Subscription {
     /// Prepares what a heartbeat says.
     pub fn new(data: SubscriptionData) -> Self {
-        let filter = if is_tag_type(&data.expression_type) {
+        let filter = match Filter::parse(Some(&data.expression_type), &data.sub_string) {
+            Ok(filter) => Some(filter),
             // Where the expression is none, what the client made of it counts, as in Java.
-            TagFilter::parse(&data.sub_string)
-                .unwrap_or_else(|_| TagFilter::of_codes(data.code_set.iter().copied()))
-        } else {
-            // Messages are not matched by tags then.
-            TagFilter::ALL
+            Err(FilterError::Tags(_)) => {
+                let codes = data.code_set.iter().copied();
+                Some(Filter::Tags(TagFilter::of_codes(codes)))
+            }
+            Err(error) => {
+                tracing::warn!(topic = %data.topic, %error, "a subscription cannot be matched");
+                None
+            }
         };
         Self { data, filter }
     }
@@ -62,21 +68,16 @@ impl Subscription {
         &self.data.expression_type
     }
 
-    /// Which tags are wanted.
+    /// Which messages are wanted; `None` when the expression does not compile.
     #[inline]
-    pub fn filter(&self) -> &TagFilter {
-        &self.filter
+    pub fn filter(&self) -> Option<&Filter> {
+        self.filter.as_ref()
     }
 
     /// As the client sent it.
     pub fn data(&self) -> &SubscriptionData {
         &self.data
     }
-}
-
-/// Whether an expression type, which may be missing, stands for tags.
-pub fn is_tag_type(expression_type: &str) -> bool {
-    matches!(expression_type, "" | "TAG")
 }
 
 /// How a group consumes, as its last heartbeat said.
@@ -586,8 +587,8 @@ mod tests {
     fn tags_are_matched_by_their_code() {
         let wanted = subscription("t", "a || b", 1);
         let code = aerobee_message::tags::code_of;
-        assert!(wanted.filter().matches(code("a")));
-        assert!(wanted.filter().matches(code("b")));
-        assert!(!wanted.filter().matches(code("c")));
+        assert!(wanted.filter().unwrap().accepts_code(code("a")));
+        assert!(wanted.filter().unwrap().accepts_code(code("b")));
+        assert!(!wanted.filter().unwrap().accepts_code(code("c")));
     }
 }

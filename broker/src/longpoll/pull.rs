@@ -13,12 +13,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aerobee_message::tags::TagFilter;
 use aerobee_remoting::{Corked, Deferred};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::{
+    filter::Filter,
     processor::pull::{Pulled, Puller},
     topics::{QueueSlot, Topic},
 };
@@ -41,7 +41,7 @@ pub(crate) struct HeldPull {
     /// The next queue offset to look at; moves past entries that the filter refused.
     pub(crate) offset: i64,
     pub(crate) max_messages: u32,
-    pub(crate) filter: TagFilter,
+    pub(crate) filter: Filter,
     pub(crate) group_sys_flag: i32,
     pub(crate) deadline: Instant,
 }

@@ -17,8 +17,10 @@ use parking_lot::Mutex;
 use crate::{
     clients::{
         Client, Clients,
-        consumers::{Joining, Mode, Subscription, is_tag_type},
+        consumers::{Joining, Mode, Subscription},
     },
+    config::Switches,
+    filter::{Filter, NO_PROPERTY_FILTER, is_tag_type},
     groups::{Group, Groups},
     registration::Registration,
     topics::{PERM_READ, PERM_WRITE, Topics},
@@ -195,17 +197,21 @@ impl Heartbeat {
 }
 
 /// Code 46: whether the broker can filter as a consumer wants to.
-pub(crate) fn check_client_config(body: &[u8], reply: Reply<'_>) {
+pub(crate) fn check_client_config(switches: &Switches, body: &[u8], reply: Reply<'_>) {
     let check: CheckClientConfig = match fastjson::from_slice(body) {
         Ok(check) => check,
         Err(error) => return reply.fail(ResponseCode::SYSTEM_ERROR, error),
     };
-    let kind = check.subscription_data.expression_type;
-    if is_tag_type(&kind) {
+    let subscription = check.subscription_data;
+    let kind = Some(subscription.expression_type.as_str());
+    if is_tag_type(kind) {
         return reply.ok();
     }
-    reply.fail(
-        ResponseCode::SYSTEM_ERROR,
-        format_args!("The broker does not support consumer to filter message by {kind}"),
-    );
+    if !switches.filters_properties() {
+        return reply.fail(ResponseCode::SYSTEM_ERROR, NO_PROPERTY_FILTER);
+    }
+    match Filter::parse(kind, &subscription.sub_string) {
+        Ok(_) => reply.ok(),
+        Err(error) => reply.fail(ResponseCode::SUBSCRIPTION_PARSE_FAILED, error),
+    }
 }

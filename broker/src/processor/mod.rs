@@ -220,7 +220,9 @@ impl Processors {
             RequestCode::UNREGISTER_CLIENT => {
                 run(command, reply, |call| self.heartbeat.unregister(call));
             }
-            RequestCode::CHECK_CLIENT_CONFIG => heartbeat::check_client_config(command.body, reply),
+            RequestCode::CHECK_CLIENT_CONFIG => {
+                heartbeat::check_client_config(&self.pull.switches, command.body, reply);
+            }
             RequestCode::GET_CONSUMER_LIST_BY_GROUP => {
                 run(command, reply, |call| self.consumer.list(call));
             }

@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aerobee_message::tags::TagFilter;
 use aerobee_remoting::{
     Corked, Reply, ResponseCode,
     call::Call,
@@ -18,6 +17,7 @@ use smallvec::SmallVec;
 use crate::{
     clients::consumers::Consumers,
     config::Switches,
+    filter::{Filter, NO_PROPERTY_FILTER, is_tag_type},
     groups::{Group, Groups},
     longpoll::pull::{HeldPull, HeldPulls},
     offsets::Offsets,
@@ -72,7 +72,7 @@ struct Allowed {
     topic: Arc<Topic>,
     slot: Arc<QueueSlot>,
     group: Arc<Group>,
-    filter: TagFilter,
+    filter: Filter,
 }
 
 impl Pull {
@@ -143,13 +143,22 @@ impl Pull {
         })
     }
 
-    fn filter_of_request(&self, request: &PullMessage<'_>) -> Result<TagFilter, Refusal> {
-        check_expression_type(request.expression_type)?;
-        TagFilter::parse(request.subscription.unwrap_or_default()).map_err(|_| {
-            Refusal::new(
-                ResponseCode::SUBSCRIPTION_PARSE_FAILED,
-                "parse the consumer's subscription failed".to_owned(),
-            )
+    fn check_expression_type(&self, kind: Option<&str>) -> Result<(), Refusal> {
+        if is_tag_type(kind) || self.switches.filters_properties() {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            ResponseCode::SYSTEM_ERROR,
+            NO_PROPERTY_FILTER.to_owned(),
+        ))
+    }
+
+    fn filter_of_request(&self, request: &PullMessage<'_>) -> Result<Filter, Refusal> {
+        self.check_expression_type(request.expression_type)?;
+        let expression = request.subscription.unwrap_or_default();
+        Filter::parse(request.expression_type, expression).map_err(|error| {
+            let remark = format!("parse the consumer's subscription failed: {error}");
+            Refusal::new(ResponseCode::SUBSCRIPTION_PARSE_FAILED, remark)
         })
     }
 
@@ -157,7 +166,7 @@ impl Pull {
         &self,
         request: &PullMessage<'_>,
         group: &Group,
-    ) -> Result<TagFilter, Refusal> {
+    ) -> Result<Filter, Refusal> {
         let missing = |what: &str| {
             let remark = format!(
                 "the consumer's {what} not exist: group {}, topic {}; the next heartbeat of the consumer brings it",
@@ -195,8 +204,16 @@ impl Pull {
             );
             return Err(Refusal::new(ResponseCode::SUBSCRIPTION_NOT_LATEST, remark));
         }
-        check_expression_type(Some(subscription.expression_type()))?;
-        Ok(subscription.filter().clone())
+        self.check_expression_type(Some(subscription.expression_type()))?;
+        subscription.filter().cloned().ok_or_else(|| {
+            let remark = format!(
+                "the consumer's consumer filter data not exist: the expression of group {} for topic {} does not compile: {}",
+                request.consumer_group,
+                request.topic,
+                subscription.data().sub_string
+            );
+            Refusal::new(ResponseCode::FILTER_DATA_NOT_EXIST, remark)
+        })
     }
 
     fn pull(&self, request: &PullMessage<'_>, allowed: Allowed, reply: Reply<'_>) {
@@ -242,16 +259,6 @@ impl Pull {
                 .puller
                 .answer(&read, request.queue_offset, &topic, group.sys_flag(), reply),
         }
-    }
-}
-
-fn check_expression_type(kind: Option<&str>) -> Result<(), Refusal> {
-    match kind {
-        None | Some("" | "TAG") => Ok(()),
-        Some(_) => Err(Refusal::new(
-            ResponseCode::SYSTEM_ERROR,
-            "The broker does not support consumer to filter message by SQL92".to_owned(),
-        )),
     }
 }
 
@@ -349,7 +356,7 @@ impl Puller {
         slot: &QueueSlot,
         offset: i64,
         max_messages: u32,
-        filter: &TagFilter,
+        filter: &Filter,
         access: Access,
     ) -> Read {
         let limits = ReadLimits {
@@ -357,9 +364,7 @@ impl Puller {
             max_bytes: usize::MAX,
         };
         match slot.queue() {
-            Some(queue) => self
-                .store
-                .read(queue, offset, limits, access, |code| filter.matches(code)),
+            Some(queue) => self.store.read(queue, offset, limits, access, filter),
             None => Read::none(ReadStatus::NoMatchedLogicQueue),
         }
     }

@@ -85,7 +85,7 @@ pub const ALL: ReadLimits = ReadLimits {
 };
 
 pub fn read(store: &Store, queue: &Queue, from: i64) -> Read {
-    store.read(queue, from, ALL, Access::Any, |_| true)
+    store.read(queue, from, ALL, Access::Any, |_: i64| true)
 }
 
 /// Bodies of all messages of a queue, with their offsets checked on the way.

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What of a topic a consumer wants: some tags, or what an SQL92 expression says. Apache:
+//! `ExpressionMessageFilter`, `FilterAPI`.
+
+pub mod sql;
+
+use std::sync::Arc;
+
+use aerobee_message::{
+    RecordView,
+    tags::{TagError, TagFilter},
+};
+use aerobee_store::Accept;
+
+use sql::{Sql, SqlError};
+
+/// Name of the expression type of SQL92.
+pub const SQL92: &str = "SQL92";
+/// Says that filters by properties are turned off.
+pub(crate) const NO_PROPERTY_FILTER: &str = "The broker does not support consumer to filter message by SQL92: enablePropertyFilter is false";
+
+/// A compiled subscription expression. Cheap to clone.
+#[derive(Debug, Clone)]
+pub enum Filter {
+    /// Matched by the code in the queue entry.
+    Tags(TagFilter),
+    /// Matched by the properties of the stored message.
+    Sql(Arc<Sql>),
+}
+
+/// Why an expression was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum FilterError {
+    /// It names no tag.
+    #[error(transparent)]
+    Tags(#[from] TagError),
+    /// It is no SQL92 expression.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+    /// The type is neither TAG nor SQL92.
+    #[error("expression type {0} is unknown; there are TAG and SQL92")]
+    Kind(String),
+}
+
+impl Filter {
+    /// The filter that accepts every message.
+    pub const ALL: Self = Self::Tags(TagFilter::ALL);
+
+    /// Compiles an expression; without a type it consists of tags.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(kind: Option<&str>, expression: &str) -> Result<Self, FilterError> {
+        match kind {
+            kind if is_tag_type(kind) => Ok(Self::Tags(TagFilter::parse(expression)?)),
+            Some(SQL92) => Ok(Self::Sql(Arc::new(Sql::parse(expression)?))),
+            kind => Err(FilterError::Kind(kind.unwrap_or_default().to_owned())),
+        }
+    }
+
+    /// Whether a message can match, going by the code of its queue entry.
+    #[inline]
+    pub fn accepts_code(&self, code: i64) -> bool {
+        match self {
+            Self::Tags(tags) => tags.matches(code),
+            Self::Sql(_) => true,
+        }
+    }
+
+    /// Whether a stored message, whose code was accepted, matches.
+    #[inline]
+    pub fn accepts_record(&self, record: &[u8]) -> bool {
+        match self {
+            Self::Tags(_) => true,
+            Self::Sql(sql) => {
+                RecordView::parse(record).is_ok_and(|record| sql.matches(record.properties()))
+            }
+        }
+    }
+}
+
+impl Accept for &Filter {
+    #[inline]
+    fn code(&mut self, code: i64) -> bool {
+        self.accepts_code(code)
+    }
+
+    #[inline]
+    fn record(&mut self, record: &[u8]) -> bool {
+        self.accepts_record(record)
+    }
+}
+
+/// Whether an expression type, which may be missing, stands for tags.
+pub fn is_tag_type(kind: Option<&str>) -> bool {
+    matches!(kind, None | Some("" | "TAG"))
+}
