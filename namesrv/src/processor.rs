@@ -12,7 +12,7 @@ mod topic;
 
 use std::sync::Arc;
 
-use aerobee_remoting::{Command, Connection, Header, Reply, RequestCode, Service, call::Call};
+use aerobee_remoting::{Command, Connection, Reply, RequestCode, Service, call::run};
 
 pub(crate) use self::{
     broker::Brokers, config::ConfigAdmin, kv::KvAdmin, route::RouteQueries, topic::Topics,
@@ -97,16 +97,5 @@ impl Processors {
             RequestCode::GET_NAMESRV_CONFIG => self.config.get(reply),
             code => reply.unsupported(code.0),
         }
-    }
-}
-
-/// Reads the typed header and hands the call on; a header that does not read is answered here.
-fn run<'t, R: Header<'t>>(
-    command: &'t Command<'t>,
-    reply: Reply<'t>,
-    handle: impl FnOnce(Call<'t, R>),
-) {
-    if let Some(call) = Call::read(command, reply) {
-        handle(call);
     }
 }

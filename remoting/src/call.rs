@@ -27,6 +27,19 @@ pub struct Call<'t, R> {
     pub reply: Reply<'t>,
 }
 
+/// Reads the typed header of `command` and hands the call on; a header that does not read is
+/// answered here.
+#[inline]
+pub fn run<'t, R: Header<'t>>(
+    command: &'t Command<'t>,
+    reply: Reply<'t>,
+    handle: impl FnOnce(Call<'t, R>),
+) {
+    if let Some(call) = Call::read(command, reply) {
+        handle(call);
+    }
+}
+
 impl<'t, R: Header<'t>> Call<'t, R> {
     /// Reads the header of `command`; when that fails, answers so and returns nothing.
     #[inline]

@@ -136,12 +136,12 @@ impl Flushing {
             if let Some(waiting) = one.waiting {
                 waiting.answer(one.outcome, &mut corked);
             }
-            if !slots.iter().any(|known| Arc::ptr_eq(known, &one.slot)) {
-                slots.push(one.slot);
-            }
+            slots.push(one.slot);
         }
         // Producers first.
         corked.flush();
+        slots.sort_unstable_by_key(Arc::as_ptr);
+        slots.dedup_by(|one, other| Arc::ptr_eq(one, other));
         for slot in slots {
             if slot.waiters().any() {
                 self.held.arrived(&slot, &mut corked);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use aerobee_message::record::Record;
 
 use aerobee_remoting::{
-    Command, Connection, Corked, Header, Replies, Reply, RequestCode, Service, call::Call,
+    Command, Connection, Corked, Replies, Reply, RequestCode, Service, call::run,
 };
 use aerobee_store::{AppendError, Store};
 use smallvec::SmallVec;
@@ -281,18 +281,6 @@ fn is_send(code: RequestCode) -> bool {
         code,
         RequestCode::SEND_MESSAGE | RequestCode::SEND_MESSAGE_V2 | RequestCode::SEND_BATCH_MESSAGE
     )
-}
-
-/// Reads the typed header and hands the call on; a header that does not read is answered here.
-#[inline]
-fn run<'t, R: Header<'t>>(
-    command: &'t Command<'t>,
-    reply: Reply<'t>,
-    handle: impl FnOnce(Call<'t, R>),
-) {
-    if let Some(call) = Call::read(command, reply) {
-        handle(call);
-    }
 }
 
 /// The port that a request came in on.
