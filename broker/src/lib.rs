@@ -16,6 +16,7 @@ pub mod registration;
 mod requeue;
 pub mod run;
 pub mod runtime;
+mod stats;
 mod system;
 pub mod table;
 pub mod topics;
@@ -42,7 +43,10 @@ use crate::{
     offsets::Offsets,
     processor::{
         Listener, Port, Processors,
-        admin::{client::ClientAdmin, config::ConfigAdmin, group::GroupAdmin, topic::TopicAdmin},
+        admin::{
+            client::ClientAdmin, config::ConfigAdmin, group::GroupAdmin, progress::Progress,
+            topic::TopicAdmin,
+        },
         consumer::Consumer,
         flushed::Flushing,
         heartbeat::{Fingerprints, Heartbeat},
@@ -54,6 +58,7 @@ use crate::{
     },
     registration::{Registration, Settings},
     runtime::Runtime,
+    stats::Stats,
     topics::Topics,
 };
 pub use crate::{
@@ -98,6 +103,7 @@ struct Parts {
     clients: Arc<Clients>,
     registration: Arc<Registration>,
     runtime: Arc<Runtime>,
+    stats: Arc<Stats>,
     /// Where changes of the configuration are kept.
     config_file: PathBuf,
 }
@@ -256,7 +262,9 @@ impl Parts {
             timeout: millis(config.broker.register_broker_timeout_mills),
             permission: config.broker.broker_permission,
         };
+        let clock = store.clock().clone();
         Ok(Self {
+            stats: Stats::new(&identity.cluster, clock, &topics, &groups),
             registration: Registration::new(identity.clone(), Arc::clone(&topics), &settings),
             store,
             identity: Arc::new(identity),
@@ -282,6 +290,7 @@ impl Parts {
             clients,
             registration,
             runtime,
+            stats,
             config_file,
         } = self;
         Processors {
@@ -303,6 +312,7 @@ impl Parts {
                 switches: Arc::clone(switches),
                 puller,
                 held: Arc::clone(held),
+                stats: Arc::clone(stats),
             },
             heartbeat: Arc::new(Heartbeat {
                 topics: Arc::clone(topics),
@@ -356,6 +366,15 @@ impl Parts {
                 version: Mutex::default(),
                 changing: tokio::sync::Mutex::default(),
             }),
+            progress: Arc::new(Progress {
+                store: Arc::clone(store),
+                topics: Arc::clone(topics),
+                groups: Arc::clone(groups),
+                offsets: Arc::clone(offsets),
+                consumers: Arc::clone(&clients.consumers),
+                identity: Arc::clone(identity),
+                stats: Arc::clone(stats),
+            }),
             held: Arc::clone(held),
             clients: Arc::clone(clients),
         }
@@ -379,6 +398,7 @@ impl Parts {
         loops.spawn(Arc::clone(&self.offsets).run(period));
         loops.spawn(Arc::clone(&self.registration).run());
         loops.spawn(Arc::clone(&self.runtime).run());
+        loops.spawn(Arc::clone(&self.stats).run());
         loops
     }
 }

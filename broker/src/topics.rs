@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::StartError,
     longpoll::pull::Waiters,
+    stats::{Count, Reading},
     table::{Generation, PersistError, Persisted, count_change},
 };
 
@@ -48,6 +49,9 @@ pub struct QueueSlot {
     /// The store's queue, once it has messages: reading from a queue creates nothing.
     queue: OnceLock<Arc<Queue>>,
     waiters: Waiters,
+    /// Messages and bytes put in since the start.
+    put: Count,
+    put_bytes: Count,
 }
 
 impl QueueSlot {
@@ -83,7 +87,17 @@ impl QueueSlot {
         store: &Store,
         record: &Record<'_>,
     ) -> Result<Appended, AppendError> {
-        store.append(self.queue().ok_or(AppendError::QueueGone)?, record)
+        let appended = store.append(self.queue().ok_or(AppendError::QueueGone)?, record)?;
+        self.count(1, &appended);
+        Ok(appended)
+    }
+
+    /// Counts messages that went in together.
+    #[inline]
+    pub(crate) fn count(&self, messages: usize, appended: &Appended) {
+        self.put.add(messages as u64);
+        self.put_bytes
+            .add((appended.end - appended.physical).unsigned_abs());
     }
 
     /// Appends messages in a row, all or none.
@@ -93,7 +107,12 @@ impl QueueSlot {
         records: &[Record<'_>],
         out: &mut Vec<Appended>,
     ) -> Result<(), AppendError> {
-        store.append_batch(self.queue().ok_or(AppendError::QueueGone)?, records, out)
+        let before = out.len();
+        store.append_batch(self.queue().ok_or(AppendError::QueueGone)?, records, out)?;
+        if let Some(first) = out.get(before) {
+            self.count(out.len() - before, first);
+        }
+        Ok(())
     }
 
     pub(crate) fn waiters(&self) -> &Waiters {
@@ -168,6 +187,16 @@ impl Topic {
         self.closed_to_clients
     }
 
+    /// Messages and bytes that were put into its queues since the start.
+    pub(crate) fn put_counts(&self) -> (Reading, Reading) {
+        let mut counts = (Reading::default(), Reading::default());
+        for slot in self.slots.load().iter().filter_map(OnceLock::get) {
+            counts.0 = counts.0.plus(slot.put.read());
+            counts.1 = counts.1.plus(slot.put_bytes.read());
+        }
+        counts
+    }
+
     /// One of the write queues, in turn.
     pub(crate) fn next_write_queue(&self) -> i32 {
         let queues = self.write_queues().max(1).unsigned_abs();
@@ -192,6 +221,8 @@ impl Topic {
             id,
             queue,
             waiters: Waiters::default(),
+            put: Count::default(),
+            put_bytes: Count::default(),
         })
     }
 

@@ -45,7 +45,7 @@ pub use consume_queue::Queue;
 pub use env::{Clock, Env, Faults, Operation, Time};
 pub use error::{AppendError, CloseError, OpenError, ReadOnlyReason};
 pub use flush::Flushed;
-pub use query::Boundary;
+pub use query::{Boundary, QueueEntry};
 pub use read::{Accept, Access, Read, ReadLimits, ReadStatus, Run};
 pub use staged::Staged;
 pub use store::Store;

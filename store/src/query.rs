@@ -18,6 +18,17 @@ pub enum Boundary {
     Upper,
 }
 
+/// An entry of a consume queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueEntry {
+    /// Position of the record in the log.
+    pub physical: i64,
+    /// Bytes of the record.
+    pub size: i32,
+    /// Hash of the tags, or a time of delivery.
+    pub tags_code: i64,
+}
+
 /// Bytes of a record up to the end of the store time, with any address.
 const HEADER_BYTES: usize = 76;
 
@@ -57,6 +68,20 @@ impl Store {
                 None
             }
         }
+    }
+
+    /// The entry of a queue at an offset. Reads the file.
+    #[must_use]
+    pub fn entry_at(&self, queue: &Queue, offset: i64) -> Option<QueueEntry> {
+        if offset < queue.min_offset() || offset >= queue.max_offset() {
+            return None;
+        }
+        let entry = queue.entry(offset)?;
+        Some(QueueEntry {
+            physical: entry.physical,
+            size: entry.size,
+            tags_code: entry.tags_code,
+        })
     }
 
     /// When the message at an offset was stored.

@@ -19,8 +19,8 @@ use tokio::sync::Notify;
 
 use crate::{
     filter::Filter,
-    processor::pull::{Pulled, Puller},
-    topics::{QueueSlot, Topic},
+    processor::pull::{Asker, Pulled, Puller},
+    topics::QueueSlot,
 };
 
 /// Most held pulls in the broker; one more is answered at once.
@@ -37,12 +37,11 @@ const SERVED_INLINE: usize = 32;
 #[derive(Debug)]
 pub(crate) struct HeldPull {
     pub(crate) reply: Deferred,
-    pub(crate) topic: Arc<Topic>,
+    pub(crate) asker: Asker,
     /// The next queue offset to look at; moves past entries that the filter refused.
     pub(crate) offset: i64,
     pub(crate) max_messages: u32,
     pub(crate) filter: Filter,
-    pub(crate) group_sys_flag: i32,
     pub(crate) deadline: Instant,
 }
 

@@ -185,6 +185,7 @@ pub(crate) struct Processors {
     pub(crate) group: Arc<admin::group::GroupAdmin>,
     pub(crate) client: admin::client::ClientAdmin,
     pub(crate) config: Arc<admin::config::ConfigAdmin>,
+    pub(crate) progress: Arc<admin::progress::Progress>,
     pub(crate) held: Arc<HeldPulls>,
     pub(crate) clients: Arc<Clients>,
 }
@@ -270,6 +271,43 @@ impl Processors {
             RequestCode::GET_BROKER_RUNTIME_INFO => {
                 run(command, reply, |call| self.config.runtime_info(call));
             }
+            code => self.handle_progress(code, command, reply),
+        }
+    }
+
+    /// How far topics and groups are.
+    fn handle_progress(&self, code: RequestCode, command: &Command<'_>, reply: Reply<'_>) {
+        let progress = &self.progress;
+        match code {
+            RequestCode::GET_TOPIC_STATS_INFO => {
+                run(command, reply, |call| progress.topic_stats(call));
+            }
+            RequestCode::GET_CONSUME_STATS => {
+                run(command, reply, |call| progress.consume_stats(call));
+            }
+            RequestCode::GET_BROKER_CONSUME_STATS => {
+                run(command, reply, |call| progress.broker_consume_stats(call));
+            }
+            RequestCode::QUERY_TOPIC_CONSUME_BY_WHO => {
+                run(command, reply, |call| progress.groups_of_topic(call));
+            }
+            RequestCode::QUERY_TOPICS_BY_CONSUMER => {
+                run(command, reply, |call| progress.topics_of_group(call));
+            }
+            RequestCode::QUERY_SUBSCRIPTION_BY_CONSUMER => {
+                run(command, reply, |call| progress.subscription(call));
+            }
+            RequestCode::QUERY_CONSUME_TIME_SPAN => {
+                run(command, reply, |call| progress.time_spans(call));
+            }
+            RequestCode::QUERY_CORRECTION_OFFSET => {
+                run(command, reply, |call| progress.correction_offsets(call));
+            }
+            RequestCode::QUERY_CONSUME_QUEUE => run(command, reply, |call| progress.entries(call)),
+            RequestCode::VIEW_BROKER_STATS_DATA => {
+                run(command, reply, |call| progress.broker_stats(call));
+            }
+            RequestCode::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => progress.system_topics(reply),
             code => reply.unsupported(code.0),
         }
     }

@@ -23,6 +23,7 @@ use crate::{
     offsets::Offsets,
     processor::Turn,
     runtime::Fetched,
+    stats::{Consumption, Stats},
     topics::{PERM_READ, QueueSlot, Topic, Topics},
 };
 
@@ -38,6 +39,7 @@ pub(crate) struct Pull {
     pub(crate) switches: Arc<Switches>,
     pub(crate) puller: Arc<Puller>,
     pub(crate) held: Arc<HeldPulls>,
+    pub(crate) stats: Arc<Stats>,
 }
 
 /// Why a pull is refused before anything is read.
@@ -69,10 +71,17 @@ impl Refusal {
 
 /// What the checks found.
 struct Allowed {
-    topic: Arc<Topic>,
+    asker: Asker,
     slot: Arc<QueueSlot>,
-    group: Arc<Group>,
     filter: Filter,
+}
+
+/// Who pulls from what.
+#[derive(Debug)]
+pub(crate) struct Asker {
+    topic: Arc<Topic>,
+    group_sys_flag: i32,
+    consumption: Arc<Consumption>,
 }
 
 impl Pull {
@@ -136,9 +145,12 @@ impl Pull {
             self.filter_of_heartbeat(request, &group)?
         };
         Ok(Allowed {
-            topic,
+            asker: Asker {
+                topic,
+                group_sys_flag: group.sys_flag(),
+                consumption: self.stats.of(request.consumer_group, request.topic),
+            },
             slot,
-            group,
             filter,
         })
     }
@@ -218,9 +230,8 @@ impl Pull {
 
     fn pull(&self, request: &PullMessage<'_>, allowed: Allowed, reply: Reply<'_>) {
         let Allowed {
-            topic,
+            asker,
             slot,
-            group,
             filter,
         } = allowed;
         if request.sys_flag & COMMIT_OFFSET != 0 && request.commit_offset >= 0 {
@@ -231,33 +242,27 @@ impl Pull {
                 request.commit_offset,
             );
         }
+        let offset = request.queue_offset;
         let max_messages = u32::try_from(request.max_msg_nums).unwrap_or(0).max(1);
-        let held = |reply: Reply<'_>| HeldPull {
+        let read = self
+            .puller
+            .read(&slot, offset, max_messages, &filter, Access::HotOnly);
+        let may_wait = is_waitable(read.status, offset) && request.sys_flag & SUSPEND != 0;
+        if !may_wait && read.status != ReadStatus::Cold {
+            return self.puller.answer(&read, offset, &asker, reply);
+        }
+        let held = HeldPull {
             reply: reply.defer(),
-            topic: Arc::clone(&topic),
-            offset: request.queue_offset,
+            asker,
+            offset,
             max_messages,
-            filter: filter.clone(),
-            group_sys_flag: group.sys_flag(),
+            filter,
             deadline: Instant::now() + suspend_time(request, &self.switches),
         };
-        let read = self.puller.read(
-            &slot,
-            request.queue_offset,
-            max_messages,
-            &filter,
-            Access::HotOnly,
-        );
-        match read.status {
-            ReadStatus::Cold => self.puller.read_later(&slot, held(reply)),
-            status
-                if is_waitable(status, request.queue_offset) && request.sys_flag & SUSPEND != 0 =>
-            {
-                self.held.hold(&slot, held(reply));
-            }
-            _ => self
-                .puller
-                .answer(&read, request.queue_offset, &topic, group.sys_flag(), reply),
+        if may_wait {
+            self.held.hold(&slot, held);
+        } else {
+            self.puller.read_later(&slot, held);
         }
     }
 }
@@ -326,15 +331,11 @@ impl Puller {
         Arc::new(Self { store, fetched })
     }
 
-    fn answer(
-        &self,
-        read: &Read,
-        offset: i64,
-        topic: &Topic,
-        group_sys_flag: i32,
-        reply: Reply<'_>,
-    ) {
+    fn answer(&self, read: &Read, offset: i64, asker: &Asker, reply: Reply<'_>) {
         self.fetched.count(read.messages);
+        if read.messages > 0 {
+            asker.consumption.got(read.messages, read.bytes);
+        }
         let header = PullReply {
             // A master answers for itself; reading from slaves has to be switched on.
             suggest_which_broker_id: 0,
@@ -342,8 +343,8 @@ impl Puller {
             min_offset: read.min,
             max_offset: read.max,
             offset_delta: None,
-            topic_sys_flag: Some(topic.sys_flag()),
-            group_sys_flag: Some(group_sys_flag),
+            topic_sys_flag: Some(asker.topic.sys_flag()),
+            group_sys_flag: Some(asker.group_sys_flag),
             forbidden_type: None,
         };
         let body: SmallVec<[&[u8]; 8]> = read.runs.iter().map(|run| run.as_slice()).collect();
@@ -397,7 +398,7 @@ impl Puller {
             _ => {}
         }
         let reply = corked.attach(pull.reply);
-        self.answer(&read, pull.offset, &pull.topic, pull.group_sys_flag, reply);
+        self.answer(&read, pull.offset, &pull.asker, reply);
         Pulled::Answered
     }
 
@@ -422,7 +423,7 @@ impl Puller {
             return self.read_later(slot, pull);
         }
         let reply = corked.attach(pull.reply);
-        self.answer(&read, pull.offset, &pull.topic, pull.group_sys_flag, reply);
+        self.answer(&read, pull.offset, &pull.asker, reply);
     }
 
     /// Reads on a thread that may wait for the disk.
@@ -437,13 +438,7 @@ impl Puller {
                 &pull.filter,
                 Access::Any,
             );
-            puller.answer(
-                &read,
-                pull.offset,
-                &pull.topic,
-                pull.group_sys_flag,
-                pull.reply,
-            );
+            puller.answer(&read, pull.offset, &pull.asker, pull.reply);
         }));
         if refused.is_err() {
             // The dropped job has answered SYSTEM_ERROR: clients pull again after a pause.

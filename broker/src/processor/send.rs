@@ -488,6 +488,7 @@ impl Send {
                 Ok(appended) => appended,
                 Err(error) => return fail(&error, reply),
             };
+            turn.slot_ref(sent.slot).count(1, &appended);
             let stored = Stored {
                 slot: turn.slot_ref(sent.slot),
                 queue_id: sent.queue_id,

@@ -11,6 +11,7 @@ pub mod query;
 pub mod register;
 pub mod route;
 pub mod send;
+pub mod stats;
 pub mod topic;
 
 /// A header that can be read from received fields. Derived; unknown fields are ignored, a name
