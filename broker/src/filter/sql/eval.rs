@@ -3,9 +3,10 @@
 
 use std::cmp::Ordering;
 
-use aerobee_message::properties::Properties;
+use super::{Literal, Node, Order, Search, Slot};
 
-use super::{Literal, Node, Order, Search};
+/// Values of the properties that the expression reads, by their slots.
+type Values<'a> = &'a [Option<&'a str>];
 
 /// Something that Java throws an exception for: the message does not match.
 struct Failed;
@@ -37,7 +38,7 @@ impl<'a> Value<'a> {
     }
 }
 
-pub(super) fn matches(node: &Node, properties: Properties<'_>) -> bool {
+pub(super) fn matches(node: &Node, properties: Values<'_>) -> bool {
     matches!(evaluate(node, properties), Ok(Value::Bool(true)))
 }
 
@@ -50,11 +51,11 @@ pub(super) fn compare_literals(left: &Literal, right: &Literal) -> Option<Orderi
     compare(left, right).ok()
 }
 
-fn evaluate<'a>(node: &'a Node, properties: Properties<'a>) -> Result<Value<'a>, Failed> {
+fn evaluate<'a>(node: &'a Node, properties: Values<'a>) -> Result<Value<'a>, Failed> {
     Ok(match node {
         Node::Literal(literal) => Value::of(literal),
-        Node::Property(name) => property(name, properties),
-        Node::Cast(name) => match property(name, properties) {
+        Node::Property(slot) => property(*slot, properties),
+        Node::Cast(slot) => match property(*slot, properties) {
             Value::Null => Value::Null,
             _ => Value::Bool(false),
         },
@@ -76,10 +77,10 @@ fn evaluate<'a>(node: &'a Node, properties: Properties<'a>) -> Result<Value<'a>,
             evaluate(right, properties)?,
         )?,
         Node::In {
-            property: name,
+            property: slot,
             texts,
             negated,
-        } => match property(name, properties) {
+        } => match property(*slot, properties) {
             Value::Text(value) => {
                 Value::Bool(texts.iter().any(|text| **text == *value) != *negated)
             }
@@ -104,11 +105,12 @@ fn evaluate<'a>(node: &'a Node, properties: Properties<'a>) -> Result<Value<'a>,
     })
 }
 
-fn property<'a>(name: &str, properties: Properties<'a>) -> Value<'a> {
-    properties.get(name).map_or(Value::Null, Value::Text)
+fn property<'a>(slot: Slot, properties: Values<'a>) -> Value<'a> {
+    let value = properties.get(slot).copied().flatten();
+    value.map_or(Value::Null, Value::Text)
 }
 
-fn truth(node: &Node, properties: Properties<'_>) -> Result<Option<bool>, Failed> {
+fn truth(node: &Node, properties: Values<'_>) -> Result<Option<bool>, Failed> {
     match evaluate(node, properties)? {
         Value::Bool(value) => Ok(Some(value)),
         Value::Null => Ok(None),
@@ -121,7 +123,7 @@ fn connect(
     left: &Node,
     right: &Node,
     dominant: bool,
-    properties: Properties<'_>,
+    properties: Values<'_>,
 ) -> Result<Option<bool>, Failed> {
     let left = truth(left, properties)?;
     if left == Some(dominant) {

@@ -11,6 +11,7 @@ mod lex;
 mod parse;
 
 use aerobee_message::properties::Properties;
+use smallvec::SmallVec;
 
 /// Longest expression, bytes.
 pub(crate) const TEXT_MAX_BYTES: usize = 8 << 10;
@@ -49,15 +50,22 @@ pub enum SqlError {
 
 /// A compiled expression.
 #[derive(Debug, PartialEq)]
-pub struct Sql(Node);
+pub struct Sql {
+    node: Node,
+    /// The properties that it reads: one walk over a message's properties finds them all.
+    names: Vec<Box<str>>,
+}
+
+/// Place of a property among the names of its expression.
+type Slot = usize;
 
 /// A part of an expression.
 #[derive(Debug, PartialEq)]
 enum Node {
     Literal(Literal),
-    Property(Box<str>),
+    Property(Slot),
     /// A property where a boolean is wanted: none is one, so false, or null when it is missing.
-    Cast(Box<str>),
+    Cast(Slot),
     Negated(Box<Node>),
     Not(Box<Node>),
     And(Box<Node>, Box<Node>),
@@ -65,7 +73,7 @@ enum Node {
     Equal(Box<Node>, Box<Node>),
     Order(Order, Box<Node>, Box<Node>),
     In {
-        property: Box<str>,
+        property: Slot,
         texts: Vec<Box<str>>,
         negated: bool,
     },
@@ -108,12 +116,20 @@ impl Sql {
     /// # Errors
     /// What is wrong with it, and where.
     pub fn parse(text: &str) -> Result<Self, SqlError> {
-        parse::parse(text).map(Self)
+        let (node, names) = parse::parse(text)?;
+        Ok(Self { node, names })
     }
 
     /// Whether a message with these properties matches.
     pub fn matches(&self, properties: Properties<'_>) -> bool {
-        eval::matches(&self.0, properties)
+        let mut values: SmallVec<[Option<&str>; 8]> = SmallVec::from_elem(None, self.names.len());
+        for (name, value) in properties.iter() {
+            // Of several the last one counts, as in Java's map.
+            if let Some(slot) = self.names.iter().position(|wanted| **wanted == *name) {
+                values[slot] = Some(value);
+            }
+        }
+        eval::matches(&self.node, &values)
     }
 }
 

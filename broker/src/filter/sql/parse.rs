@@ -3,12 +3,12 @@
 //! and NOT; literals, names, parentheses.
 
 use super::{
-    DEPTH_MAX, Literal, Node, Order, Search, SqlError, TERMS_MAX, TEXT_MAX_BYTES,
+    DEPTH_MAX, Literal, Node, Order, Search, Slot, SqlError, TERMS_MAX, TEXT_MAX_BYTES,
     eval::compare_literals,
     lex::{Lexer, Token, Word},
 };
 
-pub(super) fn parse(text: &str) -> Result<Node, SqlError> {
+pub(super) fn parse(text: &str) -> Result<(Node, Vec<Box<str>>), SqlError> {
     if text.len() > TEXT_MAX_BYTES {
         return Err(SqlError::TooLong { bytes: text.len() });
     }
@@ -16,18 +16,21 @@ pub(super) fn parse(text: &str) -> Result<Node, SqlError> {
     let mut parser = Parser {
         token: lexer.next()?,
         lexer,
+        names: Vec::new(),
         depth: 0,
         terms: 0,
     };
     let node = parser.or()?;
     // Apache's grammar has no end: what cannot continue the expression is passed over.
-    parser.boolean(node)
+    let node = parser.boolean(node)?;
+    Ok((node, parser.names))
 }
 
 struct Parser<'a> {
     lexer: Lexer<'a>,
     /// The next token.
     token: Token<'a>,
+    names: Vec<Box<str>>,
     depth: usize,
     terms: usize,
 }
@@ -68,6 +71,14 @@ impl<'a> Parser<'a> {
             Ok(Token::Word(word)) => Some(word),
             _ => None,
         }
+    }
+
+    fn slot(&mut self, name: &str) -> Slot {
+        let known = self.names.iter().position(|known| **known == *name);
+        known.unwrap_or_else(|| {
+            self.names.push(name.into());
+            self.names.len() - 1
+        })
     }
 
     fn count(&mut self, node: Node) -> Result<Node, SqlError> {
@@ -195,7 +206,7 @@ impl<'a> Parser<'a> {
                             negated,
                         },
                         (None, Word::Between) => self.between(left, negated)?,
-                        (None, _) => self.list(left, negated)?,
+                        (None, _) => self.list(&left, negated)?,
                     }
                 }
                 _ => return Ok(left),
@@ -262,8 +273,8 @@ impl<'a> Parser<'a> {
         })
     }
 
-    fn list(&mut self, operand: Node, negated: bool) -> Result<Node, SqlError> {
-        let Node::Property(property) = operand else {
+    fn list(&mut self, operand: &Node, negated: bool) -> Result<Node, SqlError> {
+        let Node::Property(property) = *operand else {
             return Err(SqlError::Operand {
                 what: "something that is no property, IN",
                 at: self.lexer.position(),
@@ -331,7 +342,10 @@ impl<'a> Parser<'a> {
                 self.expect(&Token::Close, ")")?;
                 return Ok(node);
             }
-            Token::Name(name) => return self.count(Node::Property(name.into())),
+            Token::Name(name) => {
+                let slot = self.slot(name);
+                return self.count(Node::Property(slot));
+            }
             Token::Text(text) => Literal::Text(text.into_boxed_str()),
             Token::Integer(text) => integer(text)?,
             Token::Float(text) => float(text)?,
@@ -380,7 +394,7 @@ fn is_boolean(node: &Node) -> bool {
 /// A second copy of what BETWEEN compares: only signs, literals and properties get there.
 fn copy(node: &Node) -> Node {
     match node {
-        Node::Property(name) => Node::Property(name.clone()),
+        Node::Property(slot) => Node::Property(*slot),
         Node::Literal(literal) => Node::Literal(literal.clone()),
         Node::Negated(inner) => Node::Negated(Box::new(copy(inner))),
         // A condition was refused before.
