@@ -23,6 +23,7 @@ mod dispatch;
 mod env;
 mod files;
 mod flush;
+pub mod index;
 mod keeper;
 mod layout;
 mod lock_file;
