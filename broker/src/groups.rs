@@ -262,6 +262,34 @@ impl Groups {
         Some(self.changed())
     }
 
+    /// Allows or forbids a group to read a topic.
+    pub fn set_readable(&self, group: &str, topic: &str, readable: bool) -> Generation {
+        {
+            let _changing = self.table.changing.lock();
+            let mut topics = self
+                .table
+                .forbidden
+                .read()
+                .get(group)
+                .cloned()
+                .unwrap_or_default();
+            let bits = topics.get(topic).copied().unwrap_or(0).max(0);
+            let bits = if readable {
+                bits & !FORBIDDEN_READ
+            } else {
+                bits | FORBIDDEN_READ
+            };
+            if bits == 0 {
+                topics.remove(topic);
+            } else {
+                topics.insert(topic.to_owned(), bits);
+            }
+            self.table
+                .forbid(group, (!topics.is_empty()).then_some(topics));
+        }
+        self.changed()
+    }
+
     /// Whether a group may not read a topic.
     #[inline]
     pub fn is_read_forbidden(&self, group: &str, topic: &str) -> bool {

@@ -163,6 +163,11 @@ impl Offsets {
         Some(self.touch())
     }
 
+    /// The whole table as JSON: the answer to code 43.
+    pub fn to_body(&self) -> Vec<u8> {
+        fastjson::to_vec(&self.table.to_file())
+    }
+
     /// Version of the table.
     pub fn data_version(&self) -> DataVersion {
         *self.table.version.lock()
@@ -255,17 +260,21 @@ impl Table {
     }
 
     fn to_json(&self) -> Vec<u8> {
+        fastjson::to_pretty(&self.to_file())
+    }
+
+    fn to_file(&self) -> File {
         let mut offset_table = self.foreign.clone();
         for group in &self.groups {
             for (topic, queues) in group.value().lock().iter() {
                 offset_table.insert(format!("{topic}@{}", group.key()), queues.clone());
             }
         }
-        fastjson::to_pretty(&File {
+        File {
             data_version: *self.version.lock(),
             offset_table,
             ..File::default()
-        })
+        }
     }
 }
 

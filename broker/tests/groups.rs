@@ -98,3 +98,89 @@ async fn groups_are_listed_and_deleted() {
             .contains("\"g\":{")
     );
 }
+
+#[tokio::test]
+async fn lists_of_topics_and_groups_are_taken_whole() {
+    let running = Running::start().await;
+    let mut client = running.connect().await;
+    let topics = |second: &str| {
+        json!({"topicConfigList": [
+            {"topicName": "first", "readQueueNums": 3, "writeQueueNums": 3, "perm": 6,
+             "attributes": {"+message.type": "FIFO"}},
+            {"topicName": second, "readQueueNums": 2, "writeQueueNums": 2, "perm": 6},
+        ]})
+    };
+    assert_eq!(client.ask_json(18, &topics("bad/name")).await.code(), 29);
+    let ask = json!({"topic": "first"});
+    assert_eq!(client.ask(351, ask.clone(), &[]).await.code(), 17);
+    assert_eq!(client.ask_json(18, &topics("second")).await.code(), 0);
+    let first = client.ask(351, ask, &[]).await.json();
+    assert_eq!(first["attributes"]["message.type"], "FIFO");
+    assert_eq!(first["readQueueNums"], 3);
+    let groups = json!({"groupConfigList": [
+        {"groupName": "g1", "retryMaxTimes": 3}, {"groupName": "g2"},
+    ]});
+    assert_eq!(client.ask_json(225, &groups).await.code(), 0);
+    let group = client.ask(352, json!({"group": "g1"}), &[]).await.json();
+    assert_eq!(group["retryMaxTimes"], 3);
+    let bad = json!({"groupConfigList": [{"groupName": "bad/name"}]});
+    assert_eq!(client.ask_json(225, &bad).await.code(), 29);
+}
+
+#[tokio::test]
+async fn a_group_can_be_kept_from_a_topic() {
+    let running = Running::start().await;
+    let mut client = running.connect().await;
+    client.create_topic("orders", 2).await;
+    client.send("orders", 0, "m").await;
+    client.consume("c1", "readers", "orders").await;
+    let pull = json!({
+        "consumerGroup": "readers", "topic": "orders", "queueId": "0", "queueOffset": "0",
+        "maxMsgNums": "32", "sysFlag": "0", "commitOffset": "0", "suspendTimeoutMillis": "15000",
+        "subVersion": "0",
+    });
+    let ask = |readable: Option<bool>| {
+        let mut fields = json!({"group": "readers", "topic": "orders"});
+        if let Some(readable) = readable {
+            fields["readable"] = json!(readable.to_string());
+        }
+        fields
+    };
+    assert_eq!(
+        client.ask(353, ask(None), &[]).await.json()["readable"],
+        true
+    );
+    let forbidden = client.ask(353, ask(Some(false)), &[]).await.json();
+    assert_eq!(
+        forbidden,
+        json!({"group": "readers", "readable": false, "topic": "orders"})
+    );
+    let refused = client.ask(11, pull.clone(), &[]).await;
+    assert_eq!((refused.code(), refused.field("forbiddenType")), (16, "5"));
+    let running = running.restart().await;
+    let mut client = running.connect().await;
+    client.consume("c1", "readers", "orders").await;
+    assert_eq!(
+        client.ask(353, ask(None), &[]).await.json()["readable"],
+        false
+    );
+    assert_eq!(
+        client.ask(353, ask(Some(true)), &[]).await.json()["readable"],
+        true
+    );
+    assert_eq!(client.ask(11, pull, &[]).await.code(), 0);
+}
+
+#[tokio::test]
+async fn the_table_of_offsets_can_be_had() {
+    let running = Running::start().await;
+    let mut client = running.connect().await;
+    client.create_topic("orders", 2).await;
+    client.consume("c1", "readers", "orders").await;
+    let commit = json!({
+        "consumerGroup": "readers", "topic": "orders", "queueId": "1", "commitOffset": "7",
+    });
+    assert_eq!(client.ask(15, commit, &[]).await.code(), 0);
+    let table = client.ask(43, json!({}), &[]).await.json();
+    assert_eq!(table["offsetTable"]["orders@readers"]["1"], 7);
+}

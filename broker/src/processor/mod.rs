@@ -241,6 +241,9 @@ impl Processors {
             RequestCode::UPDATE_AND_CREATE_TOPIC => {
                 run(command, reply, |call| self.topic.update(call));
             }
+            RequestCode::UPDATE_AND_CREATE_TOPIC_LIST => {
+                run(command, reply, |call| self.topic.update_list(call));
+            }
             RequestCode::DELETE_TOPIC_IN_BROKER => {
                 run(command, reply, |call| self.topic.delete(call));
             }
@@ -248,6 +251,15 @@ impl Processors {
             RequestCode::GET_TOPIC_CONFIG => run(command, reply, |call| self.topic.get(call)),
             RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => {
                 run(command, reply, |call| self.group.update(call));
+            }
+            RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST => {
+                run(command, reply, |call| self.group.update_list(call));
+            }
+            RequestCode::UPDATE_AND_GET_GROUP_FORBIDDEN => {
+                run(command, reply, |call| self.group.forbidden(call));
+            }
+            RequestCode::GET_ALL_CONSUMER_OFFSET => {
+                run(command, reply, |call| self.group.all_offsets(call));
             }
             RequestCode::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => {
                 run(command, reply, |call| self.group.all(call));

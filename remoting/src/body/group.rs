@@ -159,6 +159,18 @@ pub struct SubscriptionGroupTable {
     pub subscription_group_table: BTreeMap<String, SubscriptionGroupConfig>,
 }
 
+/// Answer to 353. Apache: `GroupForbidden`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct GroupForbiddenBody {
+    /// The group.
+    pub group: String,
+    /// Whether it may read.
+    pub readable: bool,
+    /// The topic.
+    pub topic: String,
+}
+
 /// Body of 225: groups to create or change. Apache: `SubscriptionGroupList`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

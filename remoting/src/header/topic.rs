@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Topic and group configuration on a broker: codes 17, 21, 200, 201, 207, 215, 351, 352.
+//! Topic and group configuration on a broker: codes 17, 21, 200, 201, 207, 215, 351, 352, 353.
 
 use crate::Header;
 
@@ -47,6 +47,18 @@ pub struct GetTopicConfig<'a> {
     pub topic: &'a str,
     /// Whether the mapping of a static topic is wanted too.
     pub lo: Option<bool>,
+}
+
+/// Tells, or changes, whether a group may read a topic.
+#[derive(Debug, Clone, Header)]
+#[request(code = UPDATE_AND_GET_GROUP_FORBIDDEN)]
+pub struct GroupForbidden<'a> {
+    /// The group.
+    pub group: &'a str,
+    /// The topic.
+    pub topic: &'a str,
+    /// What it is to be.
+    pub readable: Option<bool>,
 }
 
 /// Deletes a group of a broker.

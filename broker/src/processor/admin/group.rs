@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-//! UPDATE_AND_CREATE_SUBSCRIPTIONGROUP (200), GET_ALL_SUBSCRIPTIONGROUP_CONFIG (201),
-//! DELETE_SUBSCRIPTIONGROUP (207), GET_SUBSCRIPTIONGROUP_CONFIG (352).
+//! UPDATE_AND_CREATE_SUBSCRIPTIONGROUP (200) and its list (225), GET_ALL_SUBSCRIPTIONGROUP_CONFIG (201),
+//! DELETE_SUBSCRIPTIONGROUP (207), GET_SUBSCRIPTIONGROUP_CONFIG (352), UPDATE_AND_GET_GROUP_FORBIDDEN
+//! (353), GET_ALL_CONSUMER_OFFSET (43).
 
 use std::sync::Arc;
 
+use aerobee_message::topic::validate_group;
 use aerobee_remoting::{
     Empty, ResponseCode,
-    body::group::SubscriptionGroupConfig,
+    body::group::{GroupForbiddenBody, SubscriptionGroupConfig, SubscriptionGroupList},
     call::Call,
     fastjson,
-    header::topic::{AllGroupsReply, DeleteGroup, GetGroupConfig},
+    header::topic::{AllGroupsReply, DeleteGroup, GetGroupConfig, GroupForbidden},
 };
 
 use super::Refusal;
@@ -45,9 +47,74 @@ impl GroupAdmin {
         });
     }
 
+    /// Code 225.
+    pub(crate) fn update_list(self: &Arc<Self>, call: Call<'_, Empty>) {
+        let Call { body, reply, .. } = call;
+        let list: SubscriptionGroupList = match fastjson::from_slice(body) {
+            Ok(list) => list,
+            Err(error) => return reply.fail(ResponseCode::SYSTEM_ERROR, error),
+        };
+        for config in &list.group_config_list {
+            if let Err(error) = validate_group(&config.group_name) {
+                return reply.fail(ResponseCode::INVALID_PARAMETER, error);
+            }
+        }
+        let mut last = None;
+        for config in list.group_config_list {
+            match self.put(config) {
+                Ok(generation) => last = Some(generation),
+                Err(refusal) => return refusal.answer(reply),
+            }
+        }
+        let (admin, reply) = (Arc::clone(self), reply.defer());
+        tokio::spawn(async move {
+            match admin.durable(last, None).await {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.fail(ResponseCode::SYSTEM_ERROR, error),
+            }
+        });
+    }
+
+    /// Code 353: without `readable` it only tells.
+    pub(crate) fn forbidden(self: &Arc<Self>, call: Call<'_, GroupForbidden<'_>>) {
+        let Call { request, reply, .. } = call;
+        let GroupForbidden {
+            group,
+            topic,
+            readable,
+        } = request;
+        let changed = readable.map(|readable| {
+            tracing::info!(group, topic, readable, peer = %reply.connection().peer(), "right to read changed by an operator");
+            self.groups.set_readable(group, topic, readable)
+        });
+        let body = fastjson::to_vec(&GroupForbiddenBody {
+            group: group.to_owned(),
+            readable: !self.groups.is_read_forbidden(group, topic),
+            topic: topic.to_owned(),
+        });
+        let (admin, reply) = (Arc::clone(self), reply.defer());
+        tokio::spawn(async move {
+            match admin.durable(changed, None).await {
+                Ok(()) => reply.body(&body),
+                Err(error) => reply.fail(ResponseCode::SYSTEM_ERROR, error),
+            }
+        });
+    }
+
+    /// Code 43.
+    pub(crate) fn all_offsets(self: &Arc<Self>, call: Call<'_, Empty>) {
+        let (admin, reply) = (Arc::clone(self), call.reply.defer());
+        // The table may be large.
+        tokio::task::spawn_blocking(move || reply.body(&admin.offsets.to_body()));
+    }
+
     fn change(&self, body: &[u8]) -> Result<Generation, Refusal> {
         let config: SubscriptionGroupConfig = fastjson::from_slice(body)
             .map_err(|error| Refusal::new(ResponseCode::SYSTEM_ERROR, &error))?;
+        self.put(config)
+    }
+
+    fn put(&self, config: SubscriptionGroupConfig) -> Result<Generation, Refusal> {
         self.groups.update(config).map_err(|error| {
             let code = match error {
                 UpdateError::Name(_) => ResponseCode::INVALID_PARAMETER,

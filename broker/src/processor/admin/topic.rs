@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-//! UPDATE_AND_CREATE_TOPIC (17), DELETE_TOPIC_IN_BROKER (215), GET_ALL_TOPIC_CONFIG (21),
+//! UPDATE_AND_CREATE_TOPIC (17), UPDATE_AND_CREATE_TOPIC_LIST (18), DELETE_TOPIC_IN_BROKER (215), GET_ALL_TOPIC_CONFIG (21),
 //! GET_TOPIC_CONFIG (351).
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use aerobee_message::topic as names;
 use aerobee_remoting::{
-    Empty, ResponseCode,
+    Empty, Reply, ResponseCode,
     body::{
         DataVersion,
-        topic::{TopicConfig, TopicConfigAndMapping, TopicConfigTable},
+        topic::{TopicConfig, TopicConfigAndMapping, TopicConfigList, TopicConfigTable},
     },
     call::Call,
     fastjson,
@@ -46,54 +46,91 @@ impl TopicAdmin {
     /// Code 17.
     pub(crate) fn update(self: &Arc<Self>, call: Call<'_, UpdateTopic<'_>>) {
         let Call { request, reply, .. } = call;
-        let changing = self.changing.lock();
-        let config = match self.wanted(&request) {
-            Ok(Some(config)) => config,
-            Ok(None) => return reply.ok(),
-            Err(refusal) => return refusal.answer(reply),
+        let changes = attributes::parse_changes(request.attributes.unwrap_or_default());
+        let attributes = match changes {
+            Ok(changes) => changes,
+            Err(error) => return reply.fail(ResponseCode::SYSTEM_ERROR, error),
         };
-        tracing::info!(topic = %config.topic_name, peer = %reply.connection().peer(), "topic changed by an operator");
-        let generation = self.topics.put(config.clone());
+        let proposed = TopicConfig {
+            attributes,
+            order: request.order,
+            perm: request.perm,
+            read_queue_nums: request.read_queue_nums,
+            topic_filter_type: request.topic_filter_type.to_owned(),
+            topic_name: request.topic.to_owned(),
+            topic_sys_flag: request.topic_sys_flag.unwrap_or(0),
+            write_queue_nums: request.write_queue_nums,
+        };
+        self.change(vec![proposed], reply);
+    }
+
+    /// Code 18: all of them, or none when one is refused.
+    pub(crate) fn update_list(self: &Arc<Self>, call: Call<'_, Empty>) {
+        let Call { body, reply, .. } = call;
+        match fastjson::from_slice::<TopicConfigList>(body) {
+            Ok(list) => self.change(list.topic_config_list, reply),
+            Err(error) => reply.fail(ResponseCode::SYSTEM_ERROR, error),
+        }
+    }
+
+    /// Creates or changes topics; the attributes of each are changes to those it has.
+    fn change(self: &Arc<Self>, proposed: Vec<TopicConfig>, reply: Reply<'_>) {
+        let changing = self.changing.lock();
+        let wanted = proposed.into_iter().map(|config| self.wanted(config));
+        let wanted: Vec<TopicConfig> = match wanted.filter_map(Result::transpose).collect() {
+            Ok(wanted) => wanted,
+            Err(refusal) => return Refusal::answer(refusal, reply),
+        };
+        let mut last = None;
+        for config in &wanted {
+            tracing::info!(topic = %config.topic_name, peer = %reply.connection().peer(), "topic changed by an operator");
+            last = Some(self.topics.put(config.clone()));
+        }
         drop(changing);
+        let Some(generation) = last else {
+            return reply.ok();
+        };
         let (admin, reply) = (Arc::clone(self), reply.defer());
         tokio::spawn(async move {
             if let Err(error) = admin.topics.durable(generation).await {
                 return reply.fail(ResponseCode::SYSTEM_ERROR, error);
             }
-            admin.registration.announce(vec![config]).await;
+            admin.registration.announce(wanted).await;
             reply.ok();
         });
     }
 
     /// What the topic is to become; nothing when it is so already.
-    fn wanted(&self, request: &UpdateTopic<'_>) -> Result<Option<TopicConfig>, Refusal> {
+    fn wanted(&self, proposed: TopicConfig) -> Result<Option<TopicConfig>, Refusal> {
         let invalid = |remark: String| Refusal::new(ResponseCode::INVALID_PARAMETER, &remark);
         let failed = |remark: String| Refusal::new(ResponseCode::SYSTEM_ERROR, &remark);
-        let topic = request.topic;
+        let topic = proposed.topic_name.as_str();
         names::validate_topic(topic).map_err(|error| invalid(error.to_string()))?;
         self.check_not_system(topic)?;
-        if !matches!(request.topic_filter_type, "SINGLE_TAG" | "MULTI_TAG") {
+        if !matches!(
+            proposed.topic_filter_type.as_str(),
+            "SINGLE_TAG" | "MULTI_TAG"
+        ) {
             return Err(failed(format!(
                 "topicFilterType = [{}] value invalid: SINGLE_TAG or MULTI_TAG",
-                request.topic_filter_type
+                proposed.topic_filter_type
             )));
         }
-        for queues in [request.read_queue_nums, request.write_queue_nums] {
+        for queues in [proposed.read_queue_nums, proposed.write_queue_nums] {
             if !(0..=QUEUES_MAX).contains(&queues) {
                 return Err(invalid(format!(
                     "{queues} queues are outside 0 to {QUEUES_MAX}"
                 )));
             }
         }
-        if !(0..=PERM_MAX).contains(&request.perm) {
+        if !(0..=PERM_MAX).contains(&proposed.perm) {
             return Err(invalid(format!(
                 "perm {} is outside 0 to {PERM_MAX}",
-                request.perm
+                proposed.perm
             )));
         }
-        let changes = attributes::parse_changes(request.attributes.unwrap_or_default())
-            .map_err(|error| failed(error.to_string()))?;
-        if changes
+        if proposed
+            .attributes
             .get("+message.type")
             .is_some_and(|kind| kind == "MIXED")
         {
@@ -102,15 +139,9 @@ impl TopicAdmin {
         let known = self.topics.find(topic).map(|topic| topic.config());
         let current = known.as_ref().map(|config| &config.attributes);
         let config = TopicConfig {
-            attributes: attributes::alter(attributes::TOPIC, current, &changes)
+            attributes: attributes::alter(attributes::TOPIC, current, &proposed.attributes)
                 .map_err(|error| failed(error.to_string()))?,
-            order: request.order,
-            perm: request.perm,
-            read_queue_nums: request.read_queue_nums,
-            topic_filter_type: request.topic_filter_type.to_owned(),
-            topic_name: topic.to_owned(),
-            topic_sys_flag: request.topic_sys_flag.unwrap_or(0),
-            write_queue_nums: request.write_queue_nums,
+            ..proposed
         };
         let same = known.is_some_and(|known| *known == config);
         Ok((!same).then_some(config))
