@@ -104,6 +104,14 @@ config! {
         "registerBrokerTimeoutMills" => register_broker_timeout_mills: i64 [100..=600_000] = 24_000,
         /// Sends are refused before this time, ms since 1970; 0 for never.
         "startAcceptSendRequestTimeStamp" => start_accept_send_request_time_stamp: i64 = 0,
+        /// Whether transactional messages are refused.
+        "rejectTransactionMessage" => reject_transaction_message: bool = false,
+        /// How old a transaction is before its producer is asked about it, ms.
+        "transactionTimeOut" => transaction_time_out: i64 [0..=86_400_000] = 6_000,
+        /// How often producers are asked about one transaction before it is given up.
+        "transactionCheckMax" => transaction_check_max: i32 [1..=1_000_000] = 15,
+        /// How often open transactions are looked at, ms.
+        "transactionCheckInterval" => transaction_check_interval: i64 [50..=86_400_000] = 30_000,
         /// Queues of the topic of the pop machinery.
         "reviveQueueNum" => revive_queue_num: i32 [1..=1024] = 8,
     }

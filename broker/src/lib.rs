@@ -20,6 +20,7 @@ mod stats;
 mod system;
 pub mod table;
 pub mod topics;
+mod transaction;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -57,9 +58,11 @@ use crate::{
         view::View,
     },
     registration::{Registration, Settings},
+    requeue::Requeue,
     runtime::Runtime,
     stats::Stats,
     topics::Topics,
+    transaction::Transactions,
 };
 pub use crate::{
     config::{Config, Keys},
@@ -89,6 +92,7 @@ pub struct Broker {
     offsets: Arc<Offsets>,
     held: Arc<HeldPulls>,
     registration: Arc<Registration>,
+    transactions: Arc<Transactions>,
     loops: JoinSet<()>,
 }
 
@@ -106,6 +110,8 @@ struct Parts {
     stats: Arc<Stats>,
     /// Where changes of the configuration are kept.
     config_file: PathBuf,
+    /// Where tables are kept.
+    directory: PathBuf,
 }
 
 impl Broker {
@@ -114,18 +120,34 @@ impl Broker {
     /// # Errors
     /// The store or a table cannot be opened, or a port cannot be bound; the error names the fix.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_in(config, Env::real()).await
+    }
+
+    /// As [`Broker::start`], on a file system and by a clock of the caller.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn start_in(config: Config, env: Env) -> Result<Self, StartError> {
         refuse_unsupported(&config)?;
         let name_servers = parse_addresses(config.broker.namesrv_addr.as_deref().unwrap_or(""))
             .map_err(ProcessError::from)?;
         let ports = bind(&config)?;
-        let parts = Parts::open(config, ports.port()).await?;
+        let parts = Parts::open(config, ports.port(), env).await?;
         let puller = Puller::new(
             Arc::clone(&parts.store),
             Arc::clone(parts.runtime.fetched()),
         );
         let held = HeldPulls::new(Arc::clone(&puller));
         let flushing = Flushing::new(Arc::clone(&parts.store), Arc::clone(&held));
-        let processors = Arc::new(parts.processors(puller, &flushing));
+        let requeue = Requeue::new(
+            &parts.store,
+            &parts.topics,
+            &flushing,
+            &parts.registration,
+            &parts.identity,
+        );
+        let transactions = parts.transactions(&requeue).await?;
+        let processors = Arc::new(parts.processors(puller, &flushing, &transactions));
         let limits = parts.limits();
         let serve = |port, bound: Bound| {
             let listener = Arc::new(Listener {
@@ -139,7 +161,8 @@ impl Broker {
         };
         let main = serve(Port::Main, ports.main)?;
         let fast = ports.fast.map(|fast| serve(Port::Fast, fast)).transpose()?;
-        let loops = parts.loops(&held);
+        let mut loops = parts.loops(&held);
+        loops.spawn(Arc::clone(&transactions).run());
         let servers: Vec<String> = name_servers.iter().map(ToString::to_string).collect();
         parts.registration.set_servers(&servers);
         parts.registration.started(FIRST_REGISTRATION).await;
@@ -162,6 +185,7 @@ impl Broker {
             offsets,
             held,
             registration,
+            transactions,
             loops,
         })
     }
@@ -204,6 +228,8 @@ impl Broker {
         }
         self.loops.shutdown().await;
         let tables = [
+            // It commits offsets.
+            self.transactions.close().await,
             self.offsets.close().await,
             self.topics.close().await,
             self.groups.close().await,
@@ -220,10 +246,10 @@ impl Broker {
 }
 
 impl Parts {
-    async fn open(config: Config, port: u16) -> Result<Self, StartError> {
+    async fn open(config: Config, port: u16, env: Env) -> Result<Self, StartError> {
         let identity = Identity::new(&config, port)?;
         let store_config = config.store.to_store();
-        let store = spawn_blocking(move || Store::open(store_config, Env::real()))
+        let store = spawn_blocking(move || Store::open(store_config, env))
             .await
             .map_err(|_| StartError::Interrupted)??;
         let directory = Path::new(&config.store.store_path_root_dir).join("config");
@@ -275,10 +301,39 @@ impl Parts {
             clients,
             runtime,
             config_file,
+            directory,
         })
     }
 
-    fn processors(&self, puller: Arc<Puller>, flushing: &Arc<Flushing>) -> Processors {
+    /// Reads what is open; that may take a while.
+    async fn transactions(&self, requeue: &Arc<Requeue>) -> Result<Arc<Transactions>, StartError> {
+        let (store, topics) = (Arc::clone(&self.store), Arc::clone(&self.topics));
+        let (offsets, clients) = (Arc::clone(&self.offsets), Arc::clone(&self.clients));
+        let (identity, switches) = (Arc::clone(&self.identity), Arc::clone(&self.switches));
+        let (requeue, directory) = (Arc::clone(requeue), self.directory.clone());
+        let open = move || {
+            let parts = transaction::Parts {
+                store: &store,
+                topics: &topics,
+                offsets: &offsets,
+                clients: &clients,
+                requeue: &requeue,
+                identity: &identity,
+                switches: &switches,
+            };
+            Transactions::open(&parts, &directory)
+        };
+        spawn_blocking(open)
+            .await
+            .map_err(|_| StartError::Interrupted)
+    }
+
+    fn processors(
+        &self,
+        puller: Arc<Puller>,
+        flushing: &Arc<Flushing>,
+        transactions: &Arc<Transactions>,
+    ) -> Processors {
         let held = flushing.held();
         let Self {
             store,
@@ -292,6 +347,7 @@ impl Parts {
             runtime,
             stats,
             config_file,
+            ..
         } = self;
         Processors {
             send: Arc::new(Send {
@@ -303,6 +359,7 @@ impl Parts {
                 switches: Arc::clone(switches),
                 registration: Arc::clone(registration),
                 flushing: Arc::clone(flushing),
+                transactions: Arc::clone(transactions),
             }),
             pull: Pull {
                 topics: Arc::clone(topics),
@@ -375,6 +432,7 @@ impl Parts {
                 identity: Arc::clone(identity),
                 stats: Arc::clone(stats),
             }),
+            transactions: Arc::clone(transactions),
             held: Arc::clone(held),
             clients: Arc::clone(clients),
         }

@@ -215,6 +215,26 @@ impl Requeue {
         Ok(topic)
     }
 
+    /// A queue of a topic, both made when they are missing.
+    ///
+    /// # Errors
+    /// Why it cannot be made.
+    pub(crate) async fn ensure_queue(
+        &self,
+        topic: &str,
+        queue_id: i32,
+    ) -> Result<Arc<QueueSlot>, PutError> {
+        let queues = queue_id.saturating_add(1).max(1);
+        let topic = self.ensure_topic(topic, queues, 0).await?;
+        let slot = slot_of(&topic, queue_id)?;
+        let (store, created) = (Arc::clone(&self.store), Arc::clone(&slot));
+        let job = move || created.create_queue(&store).map(|_| ());
+        tokio::task::spawn_blocking(job)
+            .await
+            .map_err(|_| PutError::Stopping)??;
+        Ok(slot)
+    }
+
     /// Stores a message, in a topic and queue made for it when they are missing, and serves the
     /// consumers that wait for it: under synchronous flush when it is durable. That it is durable is
     /// not waited for: see [`Requeue::when_durable`].
@@ -225,14 +245,7 @@ impl Requeue {
         if let Some(result) = self.try_put(message) {
             return result;
         }
-        let queues = message.queue_id.saturating_add(1).max(1);
-        let topic = self.ensure_topic(&message.topic, queues, 0).await?;
-        let slot = slot_of(&topic, message.queue_id)?;
-        let (store, created) = (Arc::clone(&self.store), Arc::clone(&slot));
-        let job = move || created.create_queue(&store).map(|_| ());
-        tokio::task::spawn_blocking(job)
-            .await
-            .map_err(|_| PutError::Stopping)??;
+        let slot = self.ensure_queue(&message.topic, message.queue_id).await?;
         self.append(&slot, message)
     }
 

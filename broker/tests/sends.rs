@@ -206,12 +206,6 @@ async fn refusals_carry_apaches_codes() {
         ),
         (json!({}), "", 13, "the message is illegal"),
         (
-            json!({"i": format!("TRAN_MSG{SEP}true{END}")}),
-            "x",
-            16,
-            "the broker[",
-        ),
-        (
             json!({"i": format!("DELAY{SEP}3{END}")}),
             "x",
             13,

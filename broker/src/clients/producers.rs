@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Members of producer groups. Apache: `ProducerManager`.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
 
 use aerobee_remoting::Connection;
 use parking_lot::Mutex;
@@ -17,6 +24,8 @@ const NAME_MAX_BYTES: usize = 512;
 #[derive(Debug)]
 pub struct Producers<C = Arc<Connection>> {
     tables: Mutex<Tables<C>>,
+    /// Spreads what is asked of a group over its members.
+    turn: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -24,6 +33,8 @@ struct Tables<C> {
     groups: HashMap<Arc<str>, HashMap<u64, Member<C>>>,
     /// Groups of each connection, so that its end costs no walk through all groups.
     of_connection: HashMap<u64, Vec<Arc<str>>>,
+    /// Client id → the connection that it used last.
+    of_client: HashMap<Arc<str>, (u64, C)>,
 }
 
 impl<C> Default for Producers<C> {
@@ -32,7 +43,9 @@ impl<C> Default for Producers<C> {
             tables: Mutex::new(Tables {
                 groups: HashMap::new(),
                 of_connection: HashMap::new(),
+                of_client: HashMap::new(),
             }),
+            turn: AtomicUsize::new(0),
         }
     }
 }
@@ -44,6 +57,7 @@ impl<C: Clone> Producers<C> {
         let Tables {
             groups,
             of_connection,
+            of_client,
         } = &mut *tables;
         let name = match groups.get_key_value(group) {
             Some((name, _)) => Arc::clone(name),
@@ -51,14 +65,23 @@ impl<C: Clone> Producers<C> {
             None => group.into(),
         };
         let members = groups.entry(Arc::clone(&name)).or_default();
+        let found = (id, connection.clone());
         if let Some(member) = members.get_mut(&id) {
+            if member.client.id != client.id {
+                let is_own = |(known, _): &(u64, C)| *known == id;
+                if of_client.get(&member.client.id).is_some_and(is_own) {
+                    of_client.remove(&member.client.id);
+                }
+            }
             member.client.clone_from(client);
             member.seen = now;
+            of_client.insert(Arc::clone(&client.id), found);
             return;
         }
         if members.len() >= MEMBERS_MAX {
             return;
         }
+        of_client.insert(Arc::clone(&client.id), found);
         tracing::info!(group, client = %client.id, language = ?client.language, "new producer");
         members.insert(
             id,
@@ -113,6 +136,33 @@ impl<C: Clone> Producers<C> {
         Some(tables.groups.get(group)?.values().cloned().collect())
     }
 
+    /// A usable connection of a group, another one each time.
+    pub fn pick(&self, group: &str, usable: impl Fn(&C) -> bool) -> Option<C> {
+        let tables = self.tables.lock();
+        let members = tables.groups.get(group)?;
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % members.len().max(1);
+        let (before, from) = (members.values().take(turn), members.values().skip(turn));
+        let mut connections = from.chain(before).map(|member| &member.connection);
+        connections.find(|connection| usable(connection)).cloned()
+    }
+
+    /// The connection of a client, whatever its groups. Of several connections with the same client
+    /// id the one that it used last.
+    pub fn connection_of(&self, client_id: &str) -> Option<C> {
+        let tables = self.tables.lock();
+        let (_, connection) = tables.of_client.get(client_id)?;
+        Some(connection.clone())
+    }
+
+    /// All groups and their members.
+    pub fn all(&self) -> Vec<(Arc<str>, Vec<Member<C>>)> {
+        let tables = self.tables.lock();
+        let groups = tables.groups.iter();
+        groups
+            .map(|(group, members)| (Arc::clone(group), members.values().cloned().collect()))
+            .collect()
+    }
+
     /// Number of groups.
     pub fn len(&self) -> usize {
         self.tables.lock().groups.len()
@@ -129,17 +179,28 @@ impl<C> Tables<C> {
         let Some(members) = self.groups.get_mut(group) else {
             return;
         };
-        if let Some(member) = members.remove(&id) {
-            tracing::info!(group, client = %member.client.id, "producer left");
-        }
+        let removed = members.remove(&id);
         if members.is_empty() {
             self.groups.remove(group);
         }
-        if let Some(groups) = self.of_connection.get_mut(&id) {
-            groups.retain(|name| &**name != group);
-            if groups.is_empty() {
-                self.of_connection.remove(&id);
-            }
+        let Some(groups) = self.of_connection.get_mut(&id) else {
+            return;
+        };
+        groups.retain(|name| &**name != group);
+        let is_last = groups.is_empty();
+        if is_last {
+            self.of_connection.remove(&id);
+        }
+        let Some(Member { client, .. }) = removed else {
+            return;
+        };
+        tracing::info!(group, client = %client.id, "producer left");
+        let is_known = self
+            .of_client
+            .get(&client.id)
+            .is_some_and(|(known, _)| *known == id);
+        if is_last && is_known {
+            self.of_client.remove(&client.id);
         }
     }
 }
@@ -191,6 +252,42 @@ mod tests {
         producers.register("a", 1, &1, &client("x"), now);
         producers.register("a", 1, &1, &client("z"), now);
         assert_eq!(ids(&producers, "a").unwrap(), ["z"]);
+    }
+
+    #[test]
+    fn a_client_is_found_by_its_id_while_it_is_connected() {
+        let (producers, now) = (Producers::<u64>::default(), Instant::now());
+        producers.register("a", 1, &1, &client("x"), now);
+        producers.register("b", 1, &1, &client("x"), now);
+        producers.register("a", 2, &2, &client("y"), now);
+        assert_eq!(producers.connection_of("x"), Some(1));
+        producers.unregister("a", 1);
+        assert_eq!(producers.connection_of("x"), Some(1));
+        // It comes again before its old connection is seen to end.
+        producers.register("a", 3, &3, &client("x"), now);
+        producers.closed(1);
+        assert_eq!(producers.connection_of("x"), Some(3));
+        producers.register("a", 3, &3, &client("z"), now);
+        assert_eq!(producers.connection_of("x"), None);
+        producers.closed(2);
+        producers.closed(3);
+        assert!(producers.tables.lock().of_client.is_empty());
+    }
+
+    #[test]
+    fn members_are_picked_in_turn_and_only_usable_ones() {
+        let (producers, now) = (Producers::<u64>::default(), Instant::now());
+        assert_eq!(producers.pick("a", |_| true), None);
+        for id in 1..=3 {
+            producers.register("a", id, &id, &client("x"), now);
+        }
+        let mut picked = Vec::from_iter((0..3).filter_map(|_| producers.pick("a", |_| true)));
+        picked.sort_unstable();
+        assert_eq!(picked, [1, 2, 3]);
+        for _ in 0..3 {
+            assert_eq!(producers.pick("a", |id| *id == 2), Some(2));
+        }
+        assert_eq!(producers.pick("a", |_| false), None);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::{
     longpoll::pull::HeldPulls,
     processor::staging::Staging,
     topics::{QueueSlot, Topic, Topics},
+    transaction::Transactions,
 };
 
 pub(crate) mod admin;
@@ -186,6 +187,7 @@ pub(crate) struct Processors {
     pub(crate) client: admin::client::ClientAdmin,
     pub(crate) config: Arc<admin::config::ConfigAdmin>,
     pub(crate) progress: Arc<admin::progress::Progress>,
+    pub(crate) transactions: Arc<Transactions>,
     pub(crate) held: Arc<HeldPulls>,
     pub(crate) clients: Arc<Clients>,
 }
@@ -275,6 +277,10 @@ impl Processors {
             }
             RequestCode::GET_PRODUCER_CONNECTION_LIST => {
                 run(command, reply, |call| self.client.producers(call));
+            }
+            RequestCode::END_TRANSACTION => run(command, reply, |call| self.transactions.end(call)),
+            RequestCode::RESUME_CHECK_HALF_MESSAGE => {
+                run(command, reply, |call| self.transactions.resume(call));
             }
             RequestCode::GET_BROKER_CONFIG => run(command, reply, |call| self.config.get(call)),
             RequestCode::UPDATE_BROKER_CONFIG => {

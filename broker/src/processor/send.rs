@@ -33,6 +33,7 @@ use crate::{
     },
     registration::Registration,
     topics::{PERM_READ, PERM_WRITE, QueueSlot, Topic, Topics, Wanted},
+    transaction::{HalfRefusal, Transactions},
 };
 
 /// Senders from this version on say themselves how often a message may be retried.
@@ -54,6 +55,7 @@ pub(crate) struct Send {
     pub(crate) switches: Arc<Switches>,
     pub(crate) registration: Arc<Registration>,
     pub(crate) flushing: Arc<Flushing>,
+    pub(crate) transactions: Arc<Transactions>,
 }
 
 /// Why a message was not stored.
@@ -83,6 +85,8 @@ struct Target {
 /// What a request asks for, with the addresses that its message carries.
 struct Incoming<'a> {
     request: &'a SendMessage<'a>,
+    /// The request's named fields.
+    fields: &'a Fields<'a>,
     /// The queue asked for, or chosen once the topic is known; below zero while it is not.
     queue_id: i32,
     body: &'a [u8],
@@ -107,6 +111,7 @@ impl Send {
         let incoming = Incoming {
             queue_id: request.queue_id,
             request: &request,
+            fields: &command.fields,
             body,
             version: command.version,
             born_host: reply.connection().peer(),
@@ -117,16 +122,7 @@ impl Send {
                 turn.keep_topic(target.topic);
             }
             Ok(Checked::NotYet(queue_id)) => {
-                let fields = command.fields.to_owned_pairs();
-                let job = Prepared {
-                    queue_id,
-                    fields,
-                    body: body.to_vec(),
-                    version: command.version,
-                    born_host: incoming.born_host,
-                    reply: reply.defer(),
-                };
-                tokio::spawn(Arc::clone(self).prepare(job));
+                self.prepare_later(&incoming, queue_id, reply);
             }
             Err(refusal) => reply.fail(refusal.code, refusal.remark),
         }
@@ -235,6 +231,18 @@ impl Send {
         Ok(target(turn, topic, 0, true))
     }
 
+    fn prepare_later(self: &Arc<Self>, incoming: &Incoming<'_>, queue_id: i32, reply: Reply<'_>) {
+        let job = Prepared {
+            queue_id,
+            fields: incoming.fields.to_owned_pairs(),
+            body: incoming.body.to_vec(),
+            version: incoming.version,
+            born_host: incoming.born_host,
+            reply: reply.defer(),
+        };
+        tokio::spawn(Arc::clone(self).prepare(job));
+    }
+
     /// Creates what a message needs, then stores it.
     async fn prepare(self: Arc<Self>, job: Prepared) {
         let fields = Fields::owned(&job.fields);
@@ -245,6 +253,7 @@ impl Send {
         let mut incoming = Incoming {
             queue_id: job.queue_id,
             request: &request,
+            fields: &fields,
             body: &job.body,
             version: job.version,
             born_host: job.born_host,
@@ -264,6 +273,11 @@ impl Send {
             }
             Err(refusal) => return job.reply.fail(refusal.code, refusal.remark),
         };
+        if Scan::of(request.properties.as_bytes()).is_half(&request)
+            && let Err(error) = self.transactions.ensure_queues().await
+        {
+            return job.reply.fail(ResponseCode::SYSTEM_ERROR, error);
+        }
         self.store(&mut turn, &incoming, &target, job.reply);
         turn.deliver(self.flushing.held());
     }
@@ -363,7 +377,13 @@ impl Send {
     }
 
     #[inline]
-    fn store(&self, turn: &mut Turn, incoming: &Incoming<'_>, target: &Target, reply: Reply<'_>) {
+    fn store(
+        self: &Arc<Self>,
+        turn: &mut Turn,
+        incoming: &Incoming<'_>,
+        target: &Target,
+        reply: Reply<'_>,
+    ) {
         if incoming.request.batch {
             self.store_batch(turn, incoming, target, reply);
         } else {
@@ -373,7 +393,7 @@ impl Send {
 
     #[inline]
     fn store_one(
-        &self,
+        self: &Arc<Self>,
         turn: &mut Turn,
         incoming: &Incoming<'_>,
         target: &Target,
@@ -414,6 +434,14 @@ impl Send {
                 ResponseCode::MESSAGE_ILLEGAL,
                 format_args!("message properties length is {properties_bytes}, the limit is {PROPERTIES_MAX_BYTES} bytes"),
             );
+        }
+        if scan.is_half(request) {
+            let half = Half {
+                scan: &scan,
+                unique_key,
+                pieces,
+            };
+            return self.store_half(turn, incoming, target, half, reply);
         }
         let record = Record {
             topic: target.topic.name(),
@@ -465,6 +493,107 @@ impl Send {
             }
             Err(error) => fail(&error, reply),
         }
+    }
+
+    /// Stores a transactional message where consumers do not see it until its producer commits it.
+    /// Apache: `TransactionalMessageBridge.parseHalfMessageInner`.
+    #[cold]
+    fn store_half(
+        self: &Arc<Self>,
+        turn: &mut Turn,
+        incoming: &Incoming<'_>,
+        target: &Target,
+        half: Half<'_>,
+        mut reply: Reply<'_>,
+    ) {
+        if let Some(refusal) = self.refuse_half() {
+            return reply.fail(refusal.code, refusal.remark);
+        }
+        let Half {
+            scan,
+            unique_key,
+            pieces,
+        } = half;
+        let request = incoming.request;
+        let Some(slot) = self
+            .transactions
+            .slot()
+            .filter(|slot| slot.queue().is_some())
+        else {
+            if reply.replies().is_none() {
+                let remark = "the queue of half messages was deleted while it was created";
+                return reply.fail(ResponseCode::SYSTEM_ERROR, remark);
+            }
+            return self.prepare_later(incoming, target.queue_id, reply);
+        };
+        // What came before has its place before.
+        if let Some(mut replies) = reply.replies() {
+            self.commit(turn, &mut replies);
+        }
+        let mut added = Vec::with_capacity(128);
+        let queue_id = target.queue_id.to_string();
+        for (name, value) in [
+            (keys::TRANSACTION_ID, unique_key),
+            (keys::REAL_TOPIC, target.topic.name()),
+            (keys::REAL_QID, &queue_id),
+        ] {
+            Properties::push(&mut added, name, value);
+        }
+        let mut all: SmallVec<[&[u8]; 8]> = SmallVec::new();
+        for piece in &pieces {
+            all.push(piece);
+        }
+        all.push(&added);
+        let record = Record {
+            topic: names::TRANS_HALF,
+            queue_id: 0,
+            flag: request.flag,
+            sys_flag: stored_sys_flag(request.sys_flag, &target.topic),
+            born_timestamp: request.born_timestamp,
+            born_host: incoming.born_host,
+            store_host: self.identity.address,
+            reconsume_times: request.reconsume_times,
+            prepared_transaction_offset: 0,
+            body: incoming.body,
+            properties: &all,
+            tags_code: TagsCode::Hash(scan.tags.map_or(0, tags::code_of)),
+        };
+        let immunity =
+            Properties(request.properties.as_bytes()).get(keys::CHECK_IMMUNITY_TIME_IN_SECONDS);
+        let topic = target.topic.name();
+        match self.transactions.prepare(&slot, &record, topic, immunity) {
+            Ok(appended) => {
+                let stored = Stored {
+                    slot: &slot,
+                    queue_id: target.queue_id,
+                    first: appended,
+                    transaction_id: unique_key,
+                    waits: scan.waits,
+                };
+                self.answer(&stored, &[appended], reply);
+                self.arrived(turn, &slot);
+            }
+            Err(error) => fail(&error, reply),
+        }
+    }
+
+    fn refuse_half(&self) -> Option<Refusal> {
+        let (code, remark) = match self.transactions.refusal()? {
+            HalfRefusal::Rejected => (
+                ResponseCode::NO_PERMISSION,
+                format!(
+                    "the broker[{}] sending transaction message is forbidden: rejectTransactionMessage is on",
+                    self.identity.address
+                ),
+            ),
+            HalfRefusal::TooMany(open) => (
+                ResponseCode::SYSTEM_BUSY,
+                format!(
+                    "{open} transactions are open: the producers have to commit or roll back before there may be more"
+                ),
+            ),
+        };
+        Some(Refusal { code, remark })
     }
 
     /// Appends the sends of the turn that were put off, and answers them.
@@ -524,16 +653,7 @@ impl Send {
                 ),
             );
         }
-        if scan.is_transaction && !(request.reconsume_times > 0 && scan.is_delayed) {
-            return refusal(
-                ResponseCode::NO_PERMISSION,
-                format!(
-                    "the broker[{}] sending transaction message is forbidden: this version stores no transactions",
-                    self.identity.address
-                ),
-            );
-        }
-        if scan.is_delayed || scan.is_timer {
+        if (scan.is_delayed || scan.is_timer) && !scan.is_half(request) {
             return refusal(
                 ResponseCode::MESSAGE_ILLEGAL,
                 "delayed messages are not supported by this version: send without a delay level or delivery time".to_owned(),
@@ -685,6 +805,13 @@ struct Prepared {
     reply: Deferred,
 }
 
+/// A transactional message, its properties in pieces.
+struct Half<'a> {
+    scan: &'a Scan<'a>,
+    unique_key: &'a str,
+    pieces: SmallVec<[&'a [u8]; 6]>,
+}
+
 /// A message, or a batch, that is in the log.
 struct Stored<'a> {
     slot: &'a Arc<QueueSlot>,
@@ -772,6 +899,13 @@ struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
+    /// Whether the message is the first half of a transaction. One that failed to be consumed and is
+    /// sent to be tried again keeps the mark, but is none.
+    #[inline]
+    fn is_half(&self, request: &SendMessage<'_>) -> bool {
+        self.is_transaction && !(request.reconsume_times > 0 && self.is_delayed)
+    }
+
     #[inline]
     fn of(properties: &'a [u8]) -> Self {
         let mut scan = Self {
@@ -804,15 +938,18 @@ fn fail(error: &AppendError, reply: Reply<'_>) {
     reply.fail(refusal.code, refusal.remark);
 }
 
-/// The one place where errors of the store become response codes. In every case nothing is stored.
 fn refusal_of(error: &AppendError) -> Refusal {
-    let code = match error {
+    Refusal {
+        code: code_of(error),
+        remark: error.to_string(),
+    }
+}
+
+/// The one place where errors of the store become response codes. In every case nothing is stored.
+pub(crate) fn code_of(error: &AppendError) -> ResponseCode {
+    match error {
         AppendError::ReadOnly(_) => ResponseCode::SERVICE_NOT_AVAILABLE,
         AppendError::TooLarge { .. } => ResponseCode::MESSAGE_ILLEGAL,
         _ => ResponseCode::SYSTEM_ERROR,
-    };
-    Refusal {
-        code,
-        remark: error.to_string(),
     }
 }

@@ -6,9 +6,19 @@
     reason = "each test uses a part of it, and fails by panicking"
 )]
 
-use std::{collections::VecDeque, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use aerobee_broker::{Broker, Config};
+use aerobee_store::{Clock, Env, Faults, Operation, Time};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
@@ -40,6 +50,22 @@ impl Running {
         Self { broker, directory }
     }
 
+    /// As [`Running::start_in`], with a clock that stands still until it is told otherwise.
+    pub(crate) async fn start_at(directory: TempDir, keys: &[(&str, &str)], clock: &Hand) -> Self {
+        let clock = Clock::given(Arc::new(clock.clone()));
+        let env = Env::with(Arc::new(NoFaults), clock);
+        let config = config(directory.path(), keys);
+        let broker = Broker::start_in(config, env).await.unwrap();
+        Self { broker, directory }
+    }
+
+    /// A copy of the directory as a crash in this moment would leave it.
+    pub(crate) fn crashed(&self) -> TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        copy_tree(self.directory.path(), copy.path());
+        copy
+    }
+
     pub(crate) async fn connect(&self) -> Client {
         Client::connect(self.broker.address()).await
     }
@@ -52,6 +78,62 @@ impl Running {
 
     pub(crate) fn file(&self, name: &str) -> String {
         std::fs::read_to_string(self.directory.path().join(name)).unwrap()
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// A clock that is moved by hand.
+#[derive(Debug, Clone)]
+pub(crate) struct Hand {
+    millis: Arc<AtomicI64>,
+    start: Instant,
+}
+
+impl Hand {
+    pub(crate) fn new() -> Self {
+        Self {
+            millis: Arc::new(AtomicI64::new(1_700_000_000_000)),
+            start: Instant::now(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> i64 {
+        self.millis.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn forward(&self, millis: i64) {
+        self.millis.fetch_add(millis, Ordering::SeqCst);
+    }
+}
+
+impl Time for Hand {
+    fn wall_millis(&self) -> i64 {
+        self.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.start.elapsed()
+    }
+}
+
+#[derive(Debug)]
+struct NoFaults;
+
+impl Faults for NoFaults {
+    fn before(&self, _: Operation, _: &Path) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -13,6 +13,7 @@ pub mod route;
 pub mod send;
 pub mod stats;
 pub mod topic;
+pub mod transaction;
 
 /// A header that can be read from received fields. Derived; unknown fields are ignored, a name
 /// that comes twice counts by its last value.
