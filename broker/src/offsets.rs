@@ -10,7 +10,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -33,6 +33,11 @@ const QUEUE_ID_END: i32 = 65_536;
 const COMMITS_PER_VERSION: u64 = 500;
 
 type QueueOffsets = BTreeMap<i32, i64>;
+/// Group, topic, queue.
+type ResetKey = (Box<str>, Box<str>, i32);
+
+/// Most resets that wait for a read; groups that never read leave theirs behind.
+const RESETS_MAX: usize = 1_000_000;
 
 /// Committed offsets of all groups.
 #[derive(Debug)]
@@ -47,6 +52,10 @@ pub struct Offsets {
 struct Table {
     /// Group, then topic, then queue: no key is put together for a commit.
     groups: DashMap<Box<str>, Mutex<HashMap<Box<str>, QueueOffsets>>>,
+    /// Where groups are to go on whatever they commit meanwhile: taken by their next read.
+    resets: Mutex<HashMap<ResetKey, i64>>,
+    /// Whether there are any; spares reads the lock.
+    any_reset: AtomicBool,
     /// Keys of the file that name no topic and group; they are only carried along.
     foreign: BTreeMap<String, QueueOffsets>,
     version: Mutex<DataVersion>,
@@ -116,6 +125,51 @@ impl Offsets {
         let topics = self.table.groups.get(group)?;
         let topics = topics.lock();
         topics.get(topic)?.get(&queue_id).copied()
+    }
+
+    /// Has the group's next read of a queue begin at `offset`, which counts as committed already.
+    /// Apache: `ConsumerOffsetManager.assignResetOffset`.
+    pub fn assign_reset(&self, group: &str, topic: &str, queue_id: i32, offset: i64) -> bool {
+        if !self.commit(group, topic, queue_id, offset) {
+            return false;
+        }
+        let mut resets = self.table.resets.lock();
+        if resets.len() < RESETS_MAX {
+            resets.insert((group.into(), topic.into(), queue_id), offset);
+            self.table.any_reset.store(true, Ordering::Release);
+        }
+        true
+    }
+
+    /// Whether a reset waits for the group's next read of a queue.
+    #[inline]
+    pub fn has_reset(&self, group: &str, topic: &str, queue_id: i32) -> bool {
+        self.table.any_reset.load(Ordering::Acquire)
+            && self
+                .table
+                .resets
+                .lock()
+                .contains_key(&(group.into(), topic.into(), queue_id))
+    }
+
+    /// Takes the reset that waits for the group's next read of a queue.
+    #[inline]
+    pub fn take_reset(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+        if !self.table.any_reset.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut resets = self.table.resets.lock();
+        let offset = resets.remove(&(group.into(), topic.into(), queue_id));
+        self.table
+            .any_reset
+            .store(!resets.is_empty(), Ordering::Release);
+        offset
+    }
+
+    /// Forgets what a group has committed of one topic.
+    pub fn delete_topic_of(&self, group: &str, topic: &str) -> Option<Generation> {
+        let removed = self.table.groups.get(group)?.lock().remove(topic);
+        removed.map(|_| self.touch())
     }
 
     /// All queues of a topic that `group` has committed.
@@ -316,6 +370,20 @@ mod tests {
         assert_eq!(offsets.query("g1", "TopicTest", 2), None);
         assert_eq!(offsets.query("g2", "TopicTest", 0), None);
         assert_eq!(offsets.data_version().counter, 3);
+    }
+
+    #[tokio::test]
+    async fn a_reset_is_taken_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let offsets = Offsets::open(dir.path()).unwrap();
+        offsets.commit("g", "t", 0, 9);
+        assert!(offsets.assign_reset("g", "t", 0, 4));
+        assert_eq!(offsets.query("g", "t", 0), Some(4));
+        assert!(offsets.has_reset("g", "t", 0) && !offsets.has_reset("g", "t", 1));
+        assert_eq!(offsets.take_reset("g", "t", 1), None);
+        assert_eq!(offsets.take_reset("g", "t", 0), Some(4));
+        assert_eq!(offsets.take_reset("g", "t", 0), None);
+        assert!(!offsets.assign_reset("g", "t", -1, 4));
     }
 
     #[tokio::test]
