@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use crate::{
     flush::Flusher,
+    index::Indexer,
     keeper::Keeper,
     prepare::Preparer,
     signal::{Signal, Wake},
@@ -23,6 +24,8 @@ pub enum Task {
     Keeper,
     /// Makes files of the log ahead.
     Preparer,
+    /// Enters keys into the index.
+    Indexer,
     /// Reads that may wait for the disk.
     Reader,
 }
@@ -59,6 +62,7 @@ fn works(inner: &Inner) -> Vec<(Task, &'static str, Box<dyn Work>)> {
             "store-preparer",
             Box::new(Preparer::new(inner)),
         ),
+        (Task::Indexer, "store-indexer", Box::<Indexer>::default()),
     ]
 }
 
@@ -67,6 +71,7 @@ fn signal_of(inner: &Inner, task: Task) -> Option<&Signal> {
         Task::Flusher => Some(&inner.flush_signal),
         Task::Keeper => Some(&inner.keep_signal),
         Task::Preparer => Some(&inner.prepare_signal),
+        Task::Indexer => Some(&inner.index.signal),
         Task::Reader => None,
     }
 }
@@ -122,6 +127,7 @@ impl Background {
             &inner.flush_signal,
             &inner.keep_signal,
             &inner.prepare_signal,
+            &inner.index.signal,
         ] {
             signal.stop();
         }
@@ -172,7 +178,7 @@ mod tests {
             let names = threads.iter().filter_map(|thread| thread.thread().name());
             names.map(str::to_owned).collect()
         };
-        assert_eq!(names.len(), 5);
+        assert_eq!(names.len(), 6);
         // The kernel keeps fifteen bytes of a name.
         assert!(
             names

@@ -3,6 +3,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use crate::index::IndexConfig;
+
 /// When an append counts as done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlushMode {
@@ -67,6 +69,8 @@ pub struct Config {
     pub cold_readers: usize,
     /// Reads that may wait for those threads.
     pub cold_queue: usize,
+    /// The index by keys.
+    pub index: IndexConfig,
     /// Callers that may wait for a flush at once; one more is told that its time is up.
     pub flush_waiters: usize,
 }
@@ -89,6 +93,7 @@ impl Config {
             transfer: TransferLimits::default(),
             cold_readers: 2,
             cold_queue: 4096,
+            index: IndexConfig::default(),
             flush_waiters: 1 << 16,
         }
     }

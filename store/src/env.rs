@@ -93,6 +93,11 @@ impl Clock {
         Self(Source::Given(time))
     }
 
+    /// Whether these are the machine's clocks.
+    pub(crate) fn is_system(&self) -> bool {
+        matches!(self.0, Source::System(_))
+    }
+
     /// Milliseconds since 1970; may jump.
     #[must_use]
     #[inline]

@@ -180,6 +180,7 @@ impl Work for Flusher {
         if self.due.is_some() && (is_due || is_large || !inner.waiters.is_empty()) {
             inner.wake_keeper();
             inner.flush_log();
+            inner.wake_indexer();
             self.due = None;
             return Turn::Again;
         }

@@ -167,7 +167,9 @@ impl Inner {
         if self.marks.has_sync_failed() {
             return Err(CloseError::SyncFailed);
         }
+        let index = self.finish_index();
         self.keep().map_err(|_| CloseError::SyncFailed)?;
+        index?;
         self.remove_unused_file()?;
         for queue in self.queues.read().values().flat_map(|ids| ids.values()) {
             queue

@@ -8,6 +8,9 @@ pub(crate) const CONSUME_QUEUE: &str = "consumequeue";
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 pub(crate) const ABORT: &str = "abort";
 pub(crate) const LOCK: &str = "lock";
+pub(crate) const INDEX: &str = "index";
+/// Ours: how far the index is durable. Apache ignores it.
+pub(crate) const INDEX_STATE: &str = "indexstate";
 /// Ours: log files on their way to their full length. Apache ignores it.
 pub(crate) const PREPARING: &str = "preparing";
 /// Ours: what recovery cut off. Apache ignores it.

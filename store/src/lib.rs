@@ -26,12 +26,18 @@ mod flush;
 pub mod index;
 mod keeper;
 mod layout;
+mod local_time;
 mod lock_file;
 #[expect(
     unsafe_code,
     reason = "the one place that makes slices of mapped memory; its interface is safe"
 )]
 mod mapped_file;
+#[expect(
+    unsafe_code,
+    reason = "makes atomic words of mapped memory; its interface is safe"
+)]
+mod mapped_words;
 mod prepare;
 mod recovery;
 mod scan;
@@ -46,6 +52,7 @@ pub use consume_queue::Queue;
 pub use env::{Clock, Env, Faults, Operation, Time};
 pub use error::{AppendError, CloseError, OpenError, ReadOnlyReason};
 pub use flush::Flushed;
+pub use index::{IndexConfig, KeyKind, KeyQuery, KeysFound};
 pub use query::{Boundary, QueueEntry};
 pub use read::{Accept, Access, Read, ReadLimits, ReadStatus, Run};
 pub use staged::Staged;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One mapped file, and all the `unsafe` of this crate.
+//! One mapped file, and most of the `unsafe` of this crate.
 //!
 //! A file has a published length that only grows. Readers get slices below it, the one [`FileWriter`] gets the bytes
 //! above it: the two never meet, so both interfaces are safe as long as nobody else changes the file. The directory

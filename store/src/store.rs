@@ -20,6 +20,7 @@ use crate::{
     error::{AppendError, CloseError, OpenError, ReadOnlyReason},
     files::{Descriptors, Files},
     flush::{Flushed, Waiters},
+    index::Index,
     layout::{self, ENTRY_BYTES},
     lock_file::LockFile,
     recovery,
@@ -51,6 +52,7 @@ pub(crate) struct Inner {
     /// Distance from the end of the log behind which messages count as being on disk.
     pub(crate) memory_distance: i64,
     pub(crate) readers: Readers,
+    pub(crate) index: Index,
 }
 
 /// An open store directory.
@@ -79,10 +81,12 @@ impl Store {
         env.create_dir_all(&config.dir)
             .map_err(OpenError::io("create", &config.dir))?;
         let lock = LockFile::take(&env, &config.dir)?;
+        let is_clean = !env.exists(&config.dir.join(layout::ABORT));
         let recovered = recovery::recover(&config, &env)?;
         let memory_distance = i64::try_from(env.memory_bytes() / 100 * 40).unwrap_or(i64::MAX);
         let largest_append = usize::try_from(config.commit_log_file_bytes).unwrap_or(usize::MAX)
             - aerobee_message::record::BLANK_BYTES;
+        let recovered_end = recovered.log.marks.end();
         let inner = Arc::new(Inner {
             marks: Arc::clone(&recovered.log.marks),
             log: recovered.log,
@@ -97,6 +101,7 @@ impl Store {
             largest_append,
             memory_distance,
             readers: Readers::new(config.cold_queue),
+            index: Index::new(is_clean, recovered_end),
             config,
             env,
         });

@@ -20,8 +20,8 @@ use std::{
 
 use aerobee_message::{Record, RecordView, TagsCode, tags};
 use aerobee_store::{
-    Access, AppendError, Appended, Clock, Config, Env, Faults, FlushMode, Flushed, Operation,
-    Queue, Read, ReadLimits, Store, Time,
+    Access, AppendError, Appended, Clock, Config, Env, Faults, FlushMode, Flushed, IndexConfig,
+    Operation, Queue, Read, ReadLimits, Store, Time, index::Geometry,
 };
 use parking_lot::Mutex;
 
@@ -32,6 +32,13 @@ pub fn config(dir: &Path) -> Config {
         queue_file_entries: 10,
         populate_bytes: 4096,
         sync_flush_timeout: Duration::from_secs(20),
+        index: IndexConfig {
+            geometry: Geometry {
+                slots: 50,
+                entries: 200,
+            },
+            ..IndexConfig::default()
+        },
         ..Config::new(dir)
     }
 }
