@@ -73,7 +73,15 @@ pub struct Config {
     pub index: IndexConfig,
     /// Callers that may wait for a flush at once; one more is told that its time is up.
     pub flush_waiters: usize,
+    /// Delays of the levels of `SCHEDULE_TOPIC_XXXX` in milliseconds, the first level first (`messageDelayLevel`):
+    /// recovery computes from them when a message is due.
+    pub delay_levels: Vec<i64>,
 }
+
+/// Apache's delay levels, in seconds.
+const DELAY_SECONDS: [i64; 18] = [
+    1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1_200, 1_800, 3_600, 7_200,
+];
 
 impl Config {
     /// Apache's defaults for a directory.
@@ -95,6 +103,7 @@ impl Config {
             cold_queue: 4096,
             index: IndexConfig::default(),
             flush_waiters: 1 << 16,
+            delay_levels: DELAY_SECONDS.map(|seconds| seconds * 1000).to_vec(),
         }
     }
 }

@@ -10,10 +10,8 @@ use crate::{
     error::AppendError,
 };
 
-/// Delay of the levels that Apache has by default (`messageDelayLevel`), in seconds.
-const DELAY_SECONDS: [i64; 18] = [
-    1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1_200, 1_800, 3_600, 7_200,
-];
+/// Delay of a level where none is configured, as in Java.
+const UNKNOWN_LEVEL_MILLIS: i64 = 1000;
 
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +23,8 @@ pub(crate) enum Dispatched {
     Gap,
 }
 
-/// The tags code of a stored record.
-pub(crate) fn tags_code(record: &RecordView<'_>) -> i64 {
+/// The tags code of a stored record; `levels` are the delays of the levels, in milliseconds.
+pub(crate) fn tags_code(record: &RecordView<'_>, levels: &[i64]) -> i64 {
     let properties = record.properties();
     if record.topic() == topic::SCHEDULE
         && let Some(level) = properties
@@ -34,8 +32,10 @@ pub(crate) fn tags_code(record: &RecordView<'_>) -> i64 {
             .and_then(|level| level.parse::<usize>().ok())
         && level > 0
     {
-        let seconds = DELAY_SECONDS[level.min(DELAY_SECONDS.len()) - 1];
-        return record.store_timestamp() + seconds * 1000;
+        let delay = levels.get(level.min(levels.len()).wrapping_sub(1));
+        return record
+            .store_timestamp()
+            .saturating_add(delay.copied().unwrap_or(UNKNOWN_LEVEL_MILLIS));
     }
     properties.get(keys::TAGS).map_or(0, tags::code_of)
 }
@@ -45,10 +45,12 @@ pub(crate) fn is_queued(record: &RecordView<'_>) -> bool {
     sysflag::is_queued(record.sys_flag()) && record.queue_id() >= 0 && record.queue_offset() >= 0
 }
 
-/// Adds a record to its queue unless it is there. `fills_gaps`: where entries are missing, put blank ones.
+/// Adds a record to its queue unless it is there. `levels` are the delays of the levels; `fills_gaps`: where entries are
+/// missing, put blank ones.
 pub(crate) fn dispatch(
     queue: &Queue,
     record: &RecordView<'_>,
+    levels: &[i64],
     fills_gaps: bool,
 ) -> Result<Dispatched, AppendError> {
     #[expect(clippy::cast_possible_truncation, reason = "read from four bytes")]
@@ -56,7 +58,7 @@ pub(crate) fn dispatch(
     let entry = Entry {
         physical: record.physical_offset(),
         size,
-        tags_code: tags_code(record),
+        tags_code: tags_code(record, levels),
     };
     let (next, max_physical) = {
         let tail = queue.tail();

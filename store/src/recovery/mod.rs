@@ -233,7 +233,9 @@ impl Recovery<'_> {
                     if dispatch::is_queued(&record) {
                         let queue = self.queue_of(record.topic(), record.queue_id());
                         let queue = queue.map_err(|error| self.dispatch_error(error))?;
-                        let dispatched = dispatch::dispatch(&queue, &record, is_whole);
+                        let levels = &self.config.delay_levels;
+                        let dispatched =
+                            dispatch::dispatch(&queue, &record, levels, is_whole);
                         match dispatched.map_err(|error| self.dispatch_error(error))? {
                             Dispatched::Gap => return Ok(None),
                             Dispatched::Known => {}

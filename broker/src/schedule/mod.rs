@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Delay levels: messages wait in the queue of their level in `SCHEDULE_TOPIC_XXXX`, in the order in
+//! which they are due, and are delivered from its head. `config/delayOffset.json` says how far each
+//! level is. Apache: `ScheduleMessageService`.
+//!
+//! One thread delivers all levels. It sleeps until the next message is due; what is stored while it
+//! sleeps is due no earlier than the shortest delay of a level without messages, which bounds the
+//! sleep too, so nobody has to wake it.
+
+pub(crate) mod levels;
+mod progress;
+
+use std::{path::Path, sync::Arc, thread, time::Duration};
+
+use aerobee_message::{RecordView, properties::keys, topic as names};
+use aerobee_store::{Access, AppendError, Queue, ReadLimits, Store};
+use tokio::runtime::Handle;
+
+use crate::{
+    error::StartError,
+    pulse::{Pulse, Wake},
+    requeue::{Message, PutError, Requeue},
+    schedule::{levels::DelayLevels, progress::Progress},
+};
+
+/// Longest sleep; bounds how late a jump of the clock is noticed.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// Shortest sleep, and the pause after a message could not be stored.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Messages read at once.
+const BATCH: u32 = 256;
+/// Bytes read at once.
+const BATCH_BYTES: usize = 1 << 20;
+/// Tags codes up to this are addresses of Apache's queue extension, which we do not read.
+const EXTENSION_ADDRESS_MAX: i64 = i32::MIN as i64 - 1;
+
+/// Delivers delayed messages.
+pub(crate) struct Schedule {
+    inner: Arc<Inner>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+struct Inner {
+    store: Arc<Store>,
+    requeue: Arc<Requeue>,
+    levels: Arc<DelayLevels>,
+    progress: Progress,
+    pulse: Pulse,
+}
+
+/// How the delivery of a level ended for now.
+enum Pause {
+    /// The next message is due, or may be stored and due, after this time.
+    Until(Duration),
+    Stopped,
+}
+
+impl Schedule {
+    /// Reads how far the levels are and starts to deliver. Needs a running runtime.
+    ///
+    /// # Errors
+    /// The file exists but neither it nor its backup can be read.
+    pub(crate) fn start(
+        directory: &Path,
+        requeue: &Arc<Requeue>,
+        levels: &Arc<DelayLevels>,
+        persist_every: Duration,
+    ) -> Result<Self, StartError> {
+        let store = Arc::clone(requeue.store());
+        let inner = Arc::new(Inner {
+            progress: Progress::open(&directory.join("delayOffset.json"), persist_every)?,
+            store,
+            requeue: Arc::clone(requeue),
+            levels: Arc::clone(levels),
+            pulse: Pulse::default(),
+        });
+        inner.clamp_all();
+        let running = Arc::clone(&inner);
+        let thread = thread::Builder::new()
+            .name("schedule".to_owned())
+            .spawn(move || running.run())
+            .map_err(|error| StartError::Thread {
+                name: "schedule",
+                source: error,
+            })?;
+        Ok(Self {
+            inner,
+            thread: Some(thread),
+        })
+    }
+
+    /// Delivers no more and writes how far the levels are. Blocks.
+    pub(crate) fn stop(mut self) {
+        self.inner.pulse.stop();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread of the delay levels has panicked");
+        }
+        if let Err(error) = self.inner.progress.persist_now() {
+            tracing::error!(%error, "progress of the delay levels is not kept: messages delivered lately will be delivered again");
+        }
+    }
+}
+
+impl Drop for Schedule {
+    /// Without [`Schedule::stop`] it ends as in a crash.
+    fn drop(&mut self) {
+        self.inner.pulse.stop();
+    }
+}
+
+impl Inner {
+    fn run(&self) {
+        loop {
+            let mut sleep = SLEEP_MAX;
+            for (index, delay) in self.levels.all().iter().enumerate() {
+                let level = i32::try_from(index + 1).unwrap_or(i32::MAX);
+                match self.deliver(level, *delay) {
+                    Pause::Until(time) => sleep = sleep.min(time),
+                    Pause::Stopped => return,
+                }
+            }
+            if let Err(error) = self.progress.persist_in_time(self.store.flushed()) {
+                tracing::error!(%error, "cannot keep the progress of the delay levels; trying again");
+            }
+            if self.pulse.wait(sleep.max(Duration::from_millis(1))) == Wake::Stopped {
+                return;
+            }
+        }
+    }
+
+    fn queue(&self, level: i32) -> Option<Arc<Queue>> {
+        self.store.queue(names::SCHEDULE, level - 1)
+    }
+
+    /// Offsets outside their queues, as after a loss of the log's end, are brought back into them.
+    fn clamp_all(&self) {
+        for level in 1..=self.levels.highest() {
+            if let Some(queue) = self.queue(level) {
+                self.clamped(level, &queue);
+            }
+        }
+    }
+
+    fn clamped(&self, level: i32, queue: &Queue) -> i64 {
+        let offset = self.progress.get(level);
+        let (min, max) = (queue.min_offset(), queue.max_offset());
+        let inside = offset.clamp(min, max.max(min));
+        if inside != offset {
+            tracing::warn!(level, offset, min, max, "the offset of a delay level lies outside its queue");
+            self.progress.set(level, inside, self.store.confirmed());
+        }
+        inside
+    }
+
+    /// Delivers what is due in a level.
+    fn deliver(&self, level: i32, delay: i64) -> Pause {
+        // What is stored from now on is due after the delay of its level.
+        let nothing = Pause::Until(millis(delay).clamp(PAUSE, SLEEP_MAX));
+        let Some(queue) = self.queue(level) else {
+            return nothing;
+        };
+        let mut offset = self.clamped(level, &queue);
+        loop {
+            if self.pulse.is_stopped() {
+                return Pause::Stopped;
+            }
+            if offset >= queue.max_offset() {
+                return nothing;
+            }
+            let (due, wait) = self.count_due(&queue, offset, level, delay);
+            if due == 0 {
+                return Pause::Until(wait.unwrap_or(PAUSE));
+            }
+            let until = offset + i64::from(due);
+            match self.deliver_range(&queue, level, offset..until) {
+                Ok(next) => offset = next,
+                Err(error) => {
+                    tracing::warn!(level, %error, "a delayed message cannot be delivered yet");
+                    return Pause::Until(PAUSE);
+                }
+            }
+        }
+    }
+
+    /// How many messages from an offset on are due, and if none is, how long the first one waits.
+    fn count_due(
+        &self,
+        queue: &Queue,
+        offset: i64,
+        level: i32,
+        delay: i64,
+    ) -> (u32, Option<Duration>) {
+        let now = self.store.clock().millis();
+        let mut due = 0;
+        while due < BATCH {
+            let at = offset + i64::from(due);
+            if at >= queue.max_offset() {
+                break;
+            }
+            // An entry that cannot be read holds nobody up.
+            if let Some(entry) = self.store.entry_at(queue, at) {
+                let mut time = entry.tags_code;
+                if time <= EXTENSION_ADDRESS_MAX {
+                    let stored = self.store.store_time_of(queue, at).unwrap_or(now);
+                    time = stored.saturating_add(self.levels.millis(level).unwrap_or(1000));
+                }
+                // Further off than its delay: the clock went back, or the delay was made shorter.
+                let waits = time.saturating_sub(now);
+                if waits > 0 && waits <= delay {
+                    return (due, Some(millis(waits)));
+                }
+            }
+            due += 1;
+        }
+        (due, None)
+    }
+
+    /// Delivers the messages at these offsets in order; the offset to go on from.
+    fn deliver_range(
+        &self,
+        queue: &Queue,
+        level: i32,
+        offsets: std::ops::Range<i64>,
+    ) -> Result<i64, PutError> {
+        let limits = ReadLimits {
+            max_messages: u32::try_from(offsets.end - offsets.start).unwrap_or(1),
+            max_bytes: BATCH_BYTES,
+        };
+        let read = self
+            .store
+            .read(queue, offsets.start, limits, Access::Any, |_: i64| true);
+        for run in &read.runs {
+            let mut bytes = run.as_slice();
+            while let Ok(record) = RecordView::parse(bytes) {
+                bytes = &bytes[record.total_len()..];
+                let at = record.queue_offset();
+                if at >= offsets.end {
+                    return Ok(offsets.end);
+                }
+                let end = self.deliver_one(&record)?;
+                self.progress.set(level, at + 1, end);
+                if self.pulse.is_stopped() {
+                    return Ok(at + 1);
+                }
+            }
+        }
+        let next = read.next.clamp(offsets.start + 1, offsets.end);
+        self.progress.set(level, next, 0);
+        Ok(next)
+    }
+
+    /// Puts a message where it was sent to; where the log ends after it.
+    fn deliver_one(&self, record: &RecordView<'_>) -> Result<i64, PutError> {
+        let mut message = Message::of(record);
+        let real_topic = message.properties.get(keys::REAL_TOPIC).map(str::to_owned);
+        let queue_id = message.properties.number(keys::REAL_QID);
+        let (Some(topic), Some(queue_id)) = (real_topic, queue_id) else {
+            tracing::error!(
+                position = record.physical_offset(),
+                "a delayed message does not say where it goes and is dropped"
+            );
+            return Ok(0);
+        };
+        if topic == names::TRANS_HALF {
+            tracing::error!(
+                position = record.physical_offset(),
+                "a delayed message for the half topic is dropped"
+            );
+            return Ok(0);
+        }
+        message.topic = topic;
+        message.queue_id = queue_id;
+        message.prepared_transaction_offset = 0;
+        deliver(&self.requeue, &mut message)
+    }
+}
+
+/// Puts a message that is due; where the log ends after it. What can never be stored is dropped with
+/// an error in the log of the process.
+pub(crate) fn deliver(requeue: &Requeue, message: &mut Message) -> Result<i64, PutError> {
+    let result = match requeue.put_blocking(message) {
+        // The topic was deleted and made again with fewer queues.
+        Err(PutError::NoQueue { .. }) if message.queue_id != 0 => {
+            message.queue_id = 0;
+            requeue.put_blocking(message)
+        }
+        result => result,
+    };
+    match result {
+        Ok(appended) => Ok(appended.end),
+        Err(
+            error @ (PutError::NoQueue { .. }
+            | PutError::Append(AppendError::TooLarge { .. } | AppendError::Name { .. })),
+        ) => {
+            tracing::error!(topic = %message.topic, queue = message.queue_id, %error, "a message that is due cannot be stored and is dropped");
+            Ok(0)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+pub(crate) fn millis(value: i64) -> Duration {
+    Duration::from_millis(u64::try_from(value).unwrap_or(0))
+}
+
+/// Whether blocking calls into the runtime are possible on this thread.
+pub(crate) fn is_off_runtime() -> bool {
+    Handle::try_current().is_err()
+}
