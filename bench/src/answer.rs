@@ -117,6 +117,7 @@ mod tests {
             queue_offset: 17,
             transaction_id: None,
             batch_uniq_id: None,
+            recall_handle: None,
             region: Some("DefaultRegion"),
             trace_on: Some(true),
         };

@@ -75,6 +75,7 @@ fn reply() -> SendReply<'static> {
         queue_offset: 0,
         transaction_id: Some("7F000001000000000000000000000000"),
         batch_uniq_id: None,
+        recall_handle: None,
         region: Some("DefaultRegion"),
         trace_on: Some(true),
     }

@@ -101,6 +101,7 @@ impl Memory {
             queue_offset,
             transaction_id: None,
             batch_uniq_id: None,
+            recall_handle: None,
             region: None,
             trace_on: None,
         });

@@ -16,6 +16,7 @@ use arc_swap::{ArcSwap, Guard};
 
 use crate::{
     error::StartError,
+    schedule::levels::DelayLevels,
     topics::{PERM_READ, PERM_WRITE},
 };
 
@@ -23,6 +24,9 @@ use crate::{
 const RECORD_EXTRA_BYTES: usize = 64 << 10;
 /// Bytes of an entry of a consume queue; Apache rounds the size of a file up to whole entries.
 const QUEUE_ENTRY_BYTES: u64 = 20;
+
+/// Apache's delays of the levels.
+const DELAY_LEVELS: &str = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h";
 
 config_enum! {
     /// Role of a broker. Only masters without a slave to wait for exist yet.
@@ -112,6 +116,13 @@ config! {
         "transactionCheckMax" => transaction_check_max: i32 [1..=1_000_000] = 15,
         /// How often open transactions are looked at, ms.
         "transactionCheckInterval" => transaction_check_interval: i64 [50..=86_400_000] = 30_000,
+        /// Whether a timer message may be recalled before it is due (Apache: off).
+        "recallMessageEnable" => recall_message_enable: bool = true,
+        /// Whether messages may be recalled while `brokerPermission` forbids writing.
+        "allowRecallWhenBrokerNotWriteable" => allow_recall_when_broker_not_writeable: bool = true,
+        /// Whether the mark that recalls a timer message names its topic too, as versions before
+        /// 5.4 have it.
+        "appendTopicForTimerDeleteKey" => append_topic_for_timer_delete_key: bool = false,
         /// Queues of the topic of the pop machinery.
         "reviveQueueNum" => revive_queue_num: i32 [1..=1024] = 8,
     }
@@ -158,6 +169,31 @@ config! {
         "fileReservedTime" important => file_reserved_time: i32 [1..=1_000_000] = 72,
         /// Hours of the day at which old files are deleted, separated by ';'.
         "deleteWhen" important => delete_when: String = "04".to_owned(),
+        /// Delays of the levels from the first on, each a number and one of s, m, h, d, separated by
+        /// single spaces.
+        "messageDelayLevel" => message_delay_level: String = DELAY_LEVELS.to_owned(),
+        /// How often it is written how far the delay levels are, ms.
+        "flushDelayOffsetInterval" => flush_delay_offset_interval: i64 [1..=600_000] = 10_000,
+        /// Whether messages may be delivered at any time.
+        "timerWheelEnable" => timer_wheel_enable: bool = true,
+        /// Distance between the times at which timer messages are delivered, ms: 100, 200, 500 or
+        /// 1000. Fixed once there are timer messages.
+        "timerPrecisionMs" => timer_precision_ms: i64 [1..=1_000_000] = 1_000,
+        /// Timer messages further away than so many distances are put off by half that or more.
+        "timerRollWindowSlot" => timer_roll_window_slot: i64 [i64::MIN..=i64::MAX] = 172_800,
+        /// Furthest time of delivery, s from now.
+        "timerMaxDelaySec" important => timer_max_delay_sec: i64 [1..=2_147_483_647] = 259_200,
+        /// Messages due at one time above which new ones are refused at random; above twice as many
+        /// all are.
+        "timerCongestNumEachSlot" => timer_congest_num_each_slot: i32 [1..=i32::MAX] = i32::MAX,
+        /// How often timer messages are made durable in their wheel, ms.
+        "timerFlushIntervalMs" => timer_flush_interval_ms: i64 [10..=60_000] = 1_000,
+        /// Size of a file of the timer log, bytes. Fixed once there are timer messages.
+        "mappedFileSizeTimerLog" => mapped_file_size_timer_log: i64 [4_096..=2_147_479_552] = 100 << 20,
+        /// Whether timer messages wait in their topic instead of being sorted by time.
+        "timerStopEnqueue" => timer_stop_enqueue: bool = false,
+        /// Whether timer messages that are due are kept back.
+        "timerStopDequeue" => timer_stop_dequeue: bool = false,
     }
 }
 
@@ -189,8 +225,30 @@ config_parts! {
 pub type Config = Loaded<Keys>;
 
 impl StoreKeys {
+    /// The delays of the levels.
+    ///
+    /// # Errors
+    /// `messageDelayLevel` cannot be read.
+    pub fn delay_levels(&self) -> Result<DelayLevels, StartError> {
+        DelayLevels::parse(&self.message_delay_level).map_err(|source| StartError::DelayLevels {
+            value: self.message_delay_level.clone(),
+            source,
+        })
+    }
+
+    /// The distance between times of delivery that counts, ms. Apache:
+    /// `MessageStoreConfig.setTimerPrecisionMs`.
+    pub fn timer_precision(&self) -> i64 {
+        match self.timer_precision_ms {
+            ..200 => 100,
+            200..500 => 200,
+            500..1_000 => 500,
+            _ => 1_000,
+        }
+    }
+
     /// Settings of the store.
-    pub(crate) fn to_store(&self) -> aerobee_store::Config {
+    pub(crate) fn to_store(&self, levels: &DelayLevels) -> aerobee_store::Config {
         let count = |value: i32| value.unsigned_abs();
         let millis = |value: i64| Duration::from_millis(value.unsigned_abs());
         let queue_entries = self
@@ -214,6 +272,7 @@ impl StoreKeys {
                 disk_messages: count(self.max_transfer_count_on_message_in_disk),
                 disk_bytes: count(self.max_transfer_bytes_on_message_in_disk) as usize,
             },
+            delay_levels: levels.all().to_vec(),
             ..aerobee_store::Config::new(&self.store_path_root_dir)
         }
     }

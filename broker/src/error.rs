@@ -3,7 +3,7 @@
 
 use aerobee_daemon::{persist, properties};
 
-use crate::table::PersistError;
+use crate::{schedule::levels::LevelError, table::PersistError};
 
 /// Why a broker did not start: one line with the cause and the fix.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,24 @@ pub enum StartError {
         key: &'static str,
         /// Its value.
         value: String,
+    },
+    /// The delays of the levels cannot be read.
+    #[error("messageDelayLevel = {value:?}: {source}")]
+    DelayLevels {
+        /// The value.
+        value: String,
+        /// What is wrong with it.
+        source: LevelError,
+    },
+    /// A thread of the broker cannot be started.
+    #[error(
+        "cannot start the thread {name}: {source}; the system has too many threads or too little memory"
+    )]
+    Thread {
+        /// Its name.
+        name: &'static str,
+        /// What failed.
+        source: std::io::Error,
     },
     /// Opening was interrupted by the end of the process.
     #[error("starting was interrupted")]

@@ -6,16 +6,19 @@
 pub mod attributes;
 pub mod clients;
 pub mod config;
+mod delays;
 pub mod error;
 pub mod filter;
 pub mod groups;
 mod longpoll;
 pub mod offsets;
 mod processor;
+mod pulse;
 pub mod registration;
 mod requeue;
 pub mod run;
 pub mod runtime;
+mod schedule;
 mod stats;
 mod system;
 pub mod table;
@@ -39,6 +42,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use crate::{
     clients::Clients,
     config::{BrokerRole, Identity, Switches},
+    delays::Delays,
     groups::Groups,
     longpoll::pull::HeldPulls,
     offsets::Offsets,
@@ -55,11 +59,13 @@ use crate::{
         pull::{Pull, Puller},
         queue_offset::QueueOffset,
         send::Send,
+        send_back::SendBack,
         view::View,
     },
     registration::{Registration, Settings},
     requeue::Requeue,
     runtime::Runtime,
+    schedule::{Schedule, levels::DelayLevels},
     stats::Stats,
     topics::Topics,
     transaction::Transactions,
@@ -94,6 +100,7 @@ pub struct Broker {
     registration: Arc<Registration>,
     transactions: Arc<Transactions>,
     loops: JoinSet<()>,
+    schedule: Schedule,
 }
 
 /// The parts that have state, before anything runs.
@@ -108,6 +115,8 @@ struct Parts {
     registration: Arc<Registration>,
     runtime: Arc<Runtime>,
     stats: Arc<Stats>,
+    levels: Arc<DelayLevels>,
+    delays: Arc<Delays>,
     /// Where changes of the configuration are kept.
     config_file: PathBuf,
     /// Where tables are kept.
@@ -147,7 +156,7 @@ impl Broker {
             &parts.identity,
         );
         let transactions = parts.transactions(&requeue).await?;
-        let processors = Arc::new(parts.processors(puller, &flushing, &transactions));
+        let processors = Arc::new(parts.processors(puller, &flushing, &requeue, &transactions));
         let limits = parts.limits();
         let serve = |port, bound: Bound| {
             let listener = Arc::new(Listener {
@@ -163,6 +172,7 @@ impl Broker {
         let fast = ports.fast.map(|fast| serve(Port::Fast, fast)).transpose()?;
         let mut loops = parts.loops(&held);
         loops.spawn(Arc::clone(&transactions).run());
+        let schedule = parts.schedule(&requeue)?;
         let servers: Vec<String> = name_servers.iter().map(ToString::to_string).collect();
         parts.registration.set_servers(&servers);
         parts.registration.started(FIRST_REGISTRATION).await;
@@ -187,6 +197,7 @@ impl Broker {
             registration,
             transactions,
             loops,
+            schedule,
         })
     }
 
@@ -227,6 +238,10 @@ impl Broker {
             fast.close(DRAIN).await;
         }
         self.loops.shutdown().await;
+        let schedule = self.schedule;
+        spawn_blocking(move || schedule.stop())
+            .await
+            .map_err(|_| StopError::Interrupted)?;
         let tables = [
             // It commits offsets.
             self.transactions.close().await,
@@ -248,7 +263,8 @@ impl Broker {
 impl Parts {
     async fn open(config: Config, port: u16, env: Env) -> Result<Self, StartError> {
         let identity = Identity::new(&config, port)?;
-        let store_config = config.store.to_store();
+        let levels = Arc::new(config.store.delay_levels()?);
+        let store_config = config.store.to_store(&levels);
         let store = spawn_blocking(move || Store::open(store_config, env))
             .await
             .map_err(|_| StartError::Interrupted)??;
@@ -261,8 +277,9 @@ impl Parts {
                 error,
             )
         })?;
-        let system = system::topics(&config.broker, &identity);
+        let system = system::topics(&config.broker, &identity, levels.highest());
         let topics = Topics::open(&directory.join("topics.json"), &store, system)?;
+        topics.widen(names::SCHEDULE, levels.highest());
         let groups = Groups::open(&directory.join("subscriptionGroup.json"))?;
         groups.configure(
             config.broker.auto_create_subscription_group,
@@ -289,12 +306,15 @@ impl Parts {
             permission: config.broker.broker_permission,
         };
         let clock = store.clock().clone();
+        let switches = Switches::new(config);
         Ok(Self {
+            delays: Delays::new(&levels, &switches),
+            levels,
             stats: Stats::new(&identity.cluster, clock, &topics, &groups),
             registration: Registration::new(identity.clone(), Arc::clone(&topics), &settings),
             store,
             identity: Arc::new(identity),
-            switches: Switches::new(config),
+            switches,
             topics,
             groups,
             offsets,
@@ -311,6 +331,7 @@ impl Parts {
         let (offsets, clients) = (Arc::clone(&self.offsets), Arc::clone(&self.clients));
         let (identity, switches) = (Arc::clone(&self.identity), Arc::clone(&self.switches));
         let (requeue, directory) = (Arc::clone(requeue), self.directory.clone());
+        let delays = Arc::clone(&self.delays);
         let open = move || {
             let parts = transaction::Parts {
                 store: &store,
@@ -318,6 +339,7 @@ impl Parts {
                 offsets: &offsets,
                 clients: &clients,
                 requeue: &requeue,
+                delays: &delays,
                 identity: &identity,
                 switches: &switches,
             };
@@ -332,6 +354,7 @@ impl Parts {
         &self,
         puller: Arc<Puller>,
         flushing: &Arc<Flushing>,
+        requeue: &Arc<Requeue>,
         transactions: &Arc<Transactions>,
     ) -> Processors {
         let held = flushing.held();
@@ -346,6 +369,7 @@ impl Parts {
             registration,
             runtime,
             stats,
+            delays,
             config_file,
             ..
         } = self;
@@ -360,6 +384,16 @@ impl Parts {
                 registration: Arc::clone(registration),
                 flushing: Arc::clone(flushing),
                 transactions: Arc::clone(transactions),
+                delays: Arc::clone(delays),
+            }),
+            send_back: Arc::new(SendBack {
+                store: Arc::clone(store),
+                groups: Arc::clone(groups),
+                identity: Arc::clone(identity),
+                switches: Arc::clone(switches),
+                requeue: Arc::clone(requeue),
+                delays: Arc::clone(delays),
+                stats: Arc::clone(stats),
             }),
             pull: Pull {
                 topics: Arc::clone(topics),
@@ -436,6 +470,13 @@ impl Parts {
             held: Arc::clone(held),
             clients: Arc::clone(clients),
         }
+    }
+
+    fn schedule(&self, requeue: &Arc<Requeue>) -> Result<Schedule, StartError> {
+        let config = self.switches.config();
+        let directory = Path::new(&config.store.store_path_root_dir).join("config");
+        let period = millis(config.store.flush_delay_offset_interval);
+        Schedule::start(&directory, requeue, &self.levels, period)
     }
 
     fn limits(&self) -> Limits {

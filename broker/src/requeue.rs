@@ -191,6 +191,15 @@ impl Requeue {
         })
     }
 
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// The topic, if there is one.
+    pub(crate) fn topic(&self, name: &str) -> Option<Arc<Topic>> {
+        self.topics.find(name)
+    }
+
     /// The topic; created, made durable and announced when it is missing.
     ///
     /// # Errors

@@ -10,15 +10,17 @@ use crate::{
 };
 
 const READ_WRITE: i32 = PERM_READ | PERM_WRITE;
-/// Levels of delay, and so queues of the schedule topic.
-const DELAY_LEVELS: i32 = 18;
 /// Queues of the topic that Apache's benchmark sends to.
 const BENCHMARK_QUEUES: i32 = 1024;
 /// Queues of the topic that is named after the cluster.
 const CLUSTER_QUEUES: i32 = 16;
 
 /// The topics that exist before any client asks for one.
-pub(crate) fn topics(keys: &BrokerKeys, identity: &Identity) -> Vec<TopicConfig> {
+pub(crate) fn topics(
+    keys: &BrokerKeys,
+    identity: &Identity,
+    delay_levels: i32,
+) -> Vec<TopicConfig> {
     let template = |enabled| PERM_INHERIT | if enabled { READ_WRITE } else { 0 };
     let mut topics = vec![
         topic(names::SELF_TEST, 1, READ_WRITE),
@@ -30,7 +32,7 @@ pub(crate) fn topics(keys: &BrokerKeys, identity: &Identity) -> Vec<TopicConfig>
         ),
         topic(&identity.broker_name, 1, template(keys.broker_topic_enable)),
         topic(names::OFFSET_MOVED_EVENT, 1, READ_WRITE),
-        topic(names::SCHEDULE, DELAY_LEVELS, READ_WRITE),
+        topic(names::SCHEDULE, delay_levels, READ_WRITE),
         topic(
             &format!("{}_{}", identity.cluster, names::REPLY_SUFFIX),
             1,

@@ -355,6 +355,20 @@ impl Topics {
         }
     }
 
+    /// Gives a topic at least so many queues.
+    pub(crate) fn widen(&self, name: &str, queues: i32) {
+        let Some(topic) = self.find(name) else {
+            return;
+        };
+        let mut config = TopicConfig::clone(&topic.config());
+        if config.read_queue_nums >= queues && config.write_queue_nums >= queues {
+            return;
+        }
+        config.read_queue_nums = config.read_queue_nums.max(queues);
+        config.write_queue_nums = config.write_queue_nums.max(queues);
+        self.put(config);
+    }
+
     /// Forgets a topic; nothing when there is none.
     pub fn remove(&self, name: &str) -> Option<Generation> {
         self.table.topics.remove(name)?;

@@ -206,16 +206,10 @@ async fn refusals_carry_apaches_codes() {
         ),
         (json!({}), "", 13, "the message is illegal"),
         (
-            json!({"i": format!("DELAY{SEP}3{END}")}),
-            "x",
-            13,
-            "delayed messages",
-        ),
-        (
             json!({"i": format!("TIMER_DELAY_SEC{SEP}3{END}")}),
             "x",
-            13,
-            "delayed messages",
+            1,
+            "accurate timer message is not enabled",
         ),
         (json!({"e": "zero"}), "x", 1, "the custom field <queueId>"),
         (

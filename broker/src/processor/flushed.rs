@@ -18,6 +18,7 @@ pub(crate) struct Unflushed {
     queue_id: i32,
     queue_offset: i64,
     transaction_id: String,
+    recall_handle: Option<String>,
     region: String,
     trace_on: bool,
 }
@@ -30,6 +31,7 @@ impl Unflushed {
             queue_id: header.queue_id,
             queue_offset: header.queue_offset,
             transaction_id: header.transaction_id.unwrap_or_default().to_owned(),
+            recall_handle: header.recall_handle.map(str::to_owned),
             region: header.region.unwrap_or_default().to_owned(),
             trace_on: header.trace_on.unwrap_or_default(),
         }
@@ -42,6 +44,7 @@ impl Unflushed {
             queue_offset: self.queue_offset,
             transaction_id: Some(&self.transaction_id),
             batch_uniq_id: None,
+            recall_handle: self.recall_handle.as_deref(),
             region: Some(&self.region),
             trace_on: Some(self.trace_on),
         };

@@ -24,12 +24,14 @@ use crate::{
 
 pub(crate) mod admin;
 pub(crate) mod consumer;
+mod delayed;
 pub(crate) mod flushed;
 pub(crate) mod heartbeat;
 pub(crate) mod lock;
 pub(crate) mod pull;
 pub(crate) mod queue_offset;
 pub(crate) mod send;
+pub(crate) mod send_back;
 mod staging;
 pub(crate) mod view;
 
@@ -176,6 +178,7 @@ fn note_arrival(arrivals: &mut SmallVec<[Arc<QueueSlot>; 4]>, slot: &Arc<QueueSl
 /// The processors of a broker; each holds just the parts that it uses.
 pub(crate) struct Processors {
     pub(crate) send: Arc<send::Send>,
+    pub(crate) send_back: Arc<send_back::SendBack>,
     pub(crate) pull: pull::Pull,
     pub(crate) heartbeat: Arc<heartbeat::Heartbeat>,
     pub(crate) consumer: consumer::Consumer,
@@ -220,6 +223,9 @@ impl Processors {
     /// What is not on the path of every message.
     fn handle_rare(&self, code: RequestCode, command: &Command<'_>, reply: Reply<'_>) {
         match code {
+            RequestCode::CONSUMER_SEND_MSG_BACK => {
+                run(command, reply, |call| self.send_back.handle(call));
+            }
             RequestCode::UNREGISTER_CLIENT => {
                 run(command, reply, |call| self.heartbeat.unregister(call));
             }

@@ -25,6 +25,7 @@ use smallvec::SmallVec;
 use crate::{
     clients::locks::Locks,
     config::{Identity, Switches},
+    delays::Delays,
     groups::Groups,
     processor::{
         Turn,
@@ -42,8 +43,11 @@ const V3_4_9: i32 = 121;
 const RETRY_QUEUES: i32 = 1;
 /// A longer body is copied once only, straight into the log.
 const STAGED_BODY_MAX: usize = 32 << 10;
+/// Remark to a batch with such messages.
+const DELAYED_BATCH: &str =
+    "the message is illegal: a batch holds no delayed and no transactional messages";
 /// Longest properties of a message, bytes.
-const PROPERTIES_MAX_BYTES: usize = i16::MAX as usize;
+pub(super) const PROPERTIES_MAX_BYTES: usize = i16::MAX as usize;
 
 /// Stores messages of producers.
 pub(crate) struct Send {
@@ -56,12 +60,13 @@ pub(crate) struct Send {
     pub(crate) registration: Arc<Registration>,
     pub(crate) flushing: Arc<Flushing>,
     pub(crate) transactions: Arc<Transactions>,
+    pub(crate) delays: Arc<Delays>,
 }
 
 /// Why a message was not stored.
-struct Refusal {
-    code: ResponseCode,
-    remark: String,
+pub(super) struct Refusal {
+    pub(super) code: ResponseCode,
+    pub(super) remark: String,
 }
 
 /// What the checks came to.
@@ -73,25 +78,25 @@ enum Checked {
 }
 
 /// Where a message goes.
-struct Target {
-    topic: Arc<Topic>,
+pub(super) struct Target {
+    pub(super) topic: Arc<Topic>,
     /// Number of the queue's slot in the turn.
-    slot: usize,
-    queue_id: i32,
+    pub(super) slot: usize,
+    pub(super) queue_id: i32,
     /// A message that has failed too often goes to the dead letter topic instead.
-    is_dead_letter: bool,
+    pub(super) is_dead_letter: bool,
 }
 
 /// What a request asks for, with the addresses that its message carries.
-struct Incoming<'a> {
-    request: &'a SendMessage<'a>,
-    /// The request's named fields.
+pub(super) struct Incoming<'a> {
+    pub(super) request: &'a SendMessage<'a>,
+    /// The header as received, for what has to be done later.
     fields: &'a Fields<'a>,
     /// The queue asked for, or chosen once the topic is known; below zero while it is not.
     queue_id: i32,
-    body: &'a [u8],
+    pub(super) body: &'a [u8],
     version: i32,
-    born_host: SocketAddr,
+    pub(super) born_host: SocketAddr,
 }
 
 #[cold]
@@ -231,7 +236,14 @@ impl Send {
         Ok(target(turn, topic, 0, true))
     }
 
-    fn prepare_later(self: &Arc<Self>, incoming: &Incoming<'_>, queue_id: i32, reply: Reply<'_>) {
+    /// Has files created, then the message stored in this queue.
+    #[cold]
+    pub(super) fn prepare_later(
+        self: &Arc<Self>,
+        incoming: &Incoming<'_>,
+        queue_id: i32,
+        reply: Reply<'_>,
+    ) {
         let job = Prepared {
             queue_id,
             fields: incoming.fields.to_owned_pairs(),
@@ -259,6 +271,9 @@ impl Send {
             born_host: job.born_host,
         };
         if let Err(refusal) = self.create_topics(&incoming).await {
+            return job.reply.fail(refusal.code, refusal.remark);
+        }
+        if let Err(refusal) = self.create_waiting_queue(request.properties).await {
             return job.reply.fail(refusal.code, refusal.remark);
         }
         let mut turn = Turn::default();
@@ -401,8 +416,11 @@ impl Send {
     ) {
         let request = incoming.request;
         let scan = Scan::of(request.properties.as_bytes());
-        if let Err(refusal) = self.check_message(incoming, &scan) {
+        if let Err(refusal) = self.check_message(incoming) {
             return reply.fail(refusal.code, refusal.remark);
+        }
+        if (scan.is_delayed || scan.is_timer) && !scan.is_half(request) {
+            return self.store_delayed(turn, incoming, target, &scan, reply);
         }
         let made_key;
         let unique_key = match scan.unique_key {
@@ -486,6 +504,7 @@ impl Send {
                     queue_id: target.queue_id,
                     first: appended,
                     transaction_id: unique_key,
+                    recall_handle: None,
                     waits: scan.waits,
                 };
                 self.answer(&stored, &[appended], reply);
@@ -568,6 +587,7 @@ impl Send {
                     queue_id: target.queue_id,
                     first: appended,
                     transaction_id: unique_key,
+                    recall_handle: None,
                     waits: scan.waits,
                 };
                 self.answer(&stored, &[appended], reply);
@@ -623,6 +643,7 @@ impl Send {
                 queue_id: sent.queue_id,
                 first: appended,
                 transaction_id: keys.get(sent.key).unwrap_or_default(),
+                recall_handle: None,
                 waits: sent.waits,
             };
             self.answer(&stored, &[appended], reply);
@@ -635,14 +656,13 @@ impl Send {
     }
 
     /// Consumers see a message at once, or, under synchronous flush, when it is flushed.
-    fn arrived(&self, turn: &mut Turn, slot: &Arc<QueueSlot>) {
+    pub(super) fn arrived(&self, turn: &mut Turn, slot: &Arc<QueueSlot>) {
         if self.store.flush_mode() == FlushMode::Async {
             turn.arrived(slot);
         }
     }
 
-    fn check_message(&self, incoming: &Incoming<'_>, scan: &Scan<'_>) -> Result<(), Refusal> {
-        let request = incoming.request;
+    fn check_message(&self, incoming: &Incoming<'_>) -> Result<(), Refusal> {
         let limit = self.switches.max_message_bytes();
         if incoming.body.is_empty() || incoming.body.len() > limit {
             return refusal(
@@ -651,12 +671,6 @@ impl Send {
                     "the message is illegal, maybe msg body or properties length not matched. msg body length limit {limit}B, msg properties length limit 32KB; the body has {} bytes",
                     incoming.body.len()
                 ),
-            );
-        }
-        if (scan.is_delayed || scan.is_timer) && !scan.is_half(request) {
-            return refusal(
-                ResponseCode::MESSAGE_ILLEGAL,
-                "delayed messages are not supported by this version: send without a delay level or delivery time".to_owned(),
             );
         }
         Ok(())
@@ -675,8 +689,11 @@ impl Send {
         }
         let request = incoming.request;
         let outer = Scan::of(request.properties.as_bytes());
-        if let Err(refusal) = self.check_message(incoming, &outer) {
+        if let Err(refusal) = self.check_message(incoming) {
             return reply.fail(refusal.code, refusal.remark);
+        }
+        if outer.is_delayed || outer.is_timer {
+            return reply.fail(ResponseCode::MESSAGE_ILLEGAL, DELAYED_BATCH);
         }
         let mut items: SmallVec<[batch::Item<'_>; 32]> = SmallVec::new();
         for item in batch::items(incoming.body) {
@@ -696,10 +713,7 @@ impl Send {
         for (item, properties) in items.iter().zip(&pieces) {
             let scan = Scan::of(item.properties);
             if scan.is_delayed || scan.is_timer || scan.is_transaction {
-                return reply.fail(
-                    ResponseCode::MESSAGE_ILLEGAL,
-                    "the message is illegal: a batch holds no delayed and no transactional messages",
-                );
+                return reply.fail(ResponseCode::MESSAGE_ILLEGAL, DELAYED_BATCH);
             }
             records.push(Record {
                 topic: target.topic.name(),
@@ -743,6 +757,7 @@ impl Send {
                 ..*first
             },
             transaction_id,
+            recall_handle: None,
             waits: outer.waits,
         };
         self.answer(&stored, &appended, reply);
@@ -751,7 +766,7 @@ impl Send {
 
     /// Answers the producer.
     #[inline]
-    fn answer(&self, stored: &Stored<'_>, all: &[Appended], reply: Reply<'_>) {
+    pub(super) fn answer(&self, stored: &Stored<'_>, all: &[Appended], reply: Reply<'_>) {
         let mut ids = String::new();
         let mut single = id::Buffer::new();
         let message_id = match all {
@@ -776,6 +791,7 @@ impl Send {
             queue_offset: stored.first.queue_offset,
             transaction_id: Some(stored.transaction_id),
             batch_uniq_id: None,
+            recall_handle: stored.recall_handle,
             region: Some(&self.identity.region),
             trace_on: Some(self.identity.trace_on),
         };
@@ -813,13 +829,14 @@ struct Half<'a> {
 }
 
 /// A message, or a batch, that is in the log.
-struct Stored<'a> {
-    slot: &'a Arc<QueueSlot>,
-    queue_id: i32,
+pub(super) struct Stored<'a> {
+    pub(super) slot: &'a Arc<QueueSlot>,
+    pub(super) queue_id: i32,
     /// The first message; its `end` is that of the last.
-    first: Appended,
-    transaction_id: &'a str,
-    waits: bool,
+    pub(super) first: Appended,
+    pub(super) transaction_id: &'a str,
+    pub(super) recall_handle: Option<&'a str>,
+    pub(super) waits: bool,
 }
 
 fn target(turn: &mut Turn, topic: Arc<Topic>, queue_id: i32, is_dead_letter: bool) -> Checked {
@@ -859,7 +876,7 @@ fn illegal_queue<T>(topic: &Topic, wanted: i32) -> Result<T, Refusal> {
 
 /// Transaction bits without a transaction would hide the message from consumers; inner batches
 /// come with topics of their own.
-fn stored_sys_flag(requested: i32, topic: &Topic) -> i32 {
+pub(super) fn stored_sys_flag(requested: i32, topic: &Topic) -> i32 {
     let kept = requested & (sysflag::COMPRESSED | sysflag::COMPRESSION_TYPE_MASK);
     if topic.is_multi_tag() {
         kept | sysflag::MULTI_TAGS
@@ -886,11 +903,11 @@ fn rebuild(properties: &[u8], is_dead_letter: bool) -> Vec<u8> {
 
 /// What one pass over a message's properties finds.
 #[derive(Debug, Default)]
-struct Scan<'a> {
+pub(super) struct Scan<'a> {
     tags: Option<&'a str>,
-    unique_key: Option<&'a str>,
+    pub(super) unique_key: Option<&'a str>,
     /// Whether the sender waits for flush and replication.
-    waits: bool,
+    pub(super) waits: bool,
     is_delayed: bool,
     is_timer: bool,
     is_transaction: bool,
@@ -933,12 +950,12 @@ impl<'a> Scan<'a> {
 }
 
 #[cold]
-fn fail(error: &AppendError, reply: Reply<'_>) {
+pub(super) fn fail(error: &AppendError, reply: Reply<'_>) {
     let refusal = refusal_of(error);
     reply.fail(refusal.code, refusal.remark);
 }
 
-fn refusal_of(error: &AppendError) -> Refusal {
+pub(super) fn refusal_of(error: &AppendError) -> Refusal {
     Refusal {
         code: code_of(error),
         remark: error.to_string(),

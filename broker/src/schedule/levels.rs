@@ -85,12 +85,24 @@ mod tests {
         assert_eq!(levels.all(), [1_000, 300_000, 7_200_000, 86_400_000]);
         assert_eq!((levels.clamp(0), levels.clamp(-1)), (None, None));
         assert_eq!((levels.clamp(3), levels.clamp(99)), (Some(3), Some(4)));
-        assert_eq!((levels.millis(4), levels.millis(5)), (Some(86_400_000), None));
+        assert_eq!(
+            (levels.millis(4), levels.millis(5)),
+            (Some(86_400_000), None)
+        );
     }
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "1", "s", "1s  5s", "1x", "-1s", "99999999999999999d", "1ß"] {
+        for text in [
+            "",
+            "1",
+            "s",
+            "1s  5s",
+            "1x",
+            "-1s",
+            "99999999999999999d",
+            "1ß",
+        ] {
             assert!(DelayLevels::parse(text).is_err(), "{text}");
         }
     }

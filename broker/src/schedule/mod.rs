@@ -14,7 +14,6 @@ use std::{path::Path, sync::Arc, thread, time::Duration};
 
 use aerobee_message::{RecordView, properties::keys, topic as names};
 use aerobee_store::{Access, AppendError, Queue, ReadLimits, Store};
-use tokio::runtime::Handle;
 
 use crate::{
     error::StartError,
@@ -148,7 +147,13 @@ impl Inner {
         let (min, max) = (queue.min_offset(), queue.max_offset());
         let inside = offset.clamp(min, max.max(min));
         if inside != offset {
-            tracing::warn!(level, offset, min, max, "the offset of a delay level lies outside its queue");
+            tracing::warn!(
+                level,
+                offset,
+                min,
+                max,
+                "the offset of a delay level lies outside its queue"
+            );
             self.progress.set(level, inside, self.store.confirmed());
         }
         inside
@@ -303,9 +308,4 @@ pub(crate) fn deliver(requeue: &Requeue, message: &mut Message) -> Result<i64, P
 
 pub(crate) fn millis(value: i64) -> Duration {
     Duration::from_millis(u64::try_from(value).unwrap_or(0))
-}
-
-/// Whether blocking calls into the runtime are possible on this thread.
-pub(crate) fn is_off_runtime() -> bool {
-    Handle::try_current().is_err()
 }

@@ -233,6 +233,10 @@ impl Transactions {
             // The half message that the next start would find open.
             message.prepared_transaction_offset = open.physical;
         }
+        // A delay counts from the commit.
+        if let Err(error) = self.delays.divert(&mut message) {
+            return Err(refusal(error.code(), error.to_string()));
+        }
         let stored = match thread {
             Thread::Network if !self.can_note_done() => return Ok(Ending::NotHere),
             Thread::Network => match self.requeue.try_put(&message) {

@@ -31,6 +31,7 @@ use self::{
 use crate::{
     clients::Clients,
     config::{Identity, Switches},
+    delays::Delays,
     offsets::Offsets,
     requeue::{PutError, Requeue},
     topics::{QueueSlot, Topics},
@@ -46,6 +47,7 @@ pub(crate) struct Transactions {
     offsets: Arc<Offsets>,
     clients: Arc<Clients>,
     requeue: Arc<Requeue>,
+    delays: Arc<Delays>,
     identity: Arc<Identity>,
     switches: Arc<Switches>,
     table: Table,
@@ -59,6 +61,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) offsets: &'a Arc<Offsets>,
     pub(crate) clients: &'a Arc<Clients>,
     pub(crate) requeue: &'a Arc<Requeue>,
+    pub(crate) delays: &'a Arc<Delays>,
     pub(crate) identity: &'a Arc<Identity>,
     pub(crate) switches: &'a Arc<Switches>,
 }

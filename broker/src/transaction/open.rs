@@ -68,6 +68,7 @@ impl Transactions {
             offsets: Arc::clone(parts.offsets),
             clients: Arc::clone(parts.clients),
             requeue: Arc::clone(parts.requeue),
+            delays: Arc::clone(parts.delays),
             identity: Arc::clone(parts.identity),
             switches: Arc::clone(parts.switches),
             table: Table::default(),

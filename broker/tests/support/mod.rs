@@ -333,3 +333,80 @@ pub(crate) fn heartbeat(id: &str, group: &str, topic: &str) -> Value {
         "producerDataSet": [{"groupName": "CLIENT_INNER_PRODUCER"}],
     })
 }
+
+/// Wall-clock time that a test moves.
+#[derive(Debug, Default)]
+pub(crate) struct Shift(AtomicI64);
+
+impl Shift {
+    /// Lets so much time pass.
+    pub(crate) fn advance(&self, millis: i64) {
+        self.0.fetch_add(millis, Ordering::SeqCst);
+    }
+
+    pub(crate) fn now(&self) -> i64 {
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
+        i64::try_from(now.as_millis()).unwrap() + self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// The shifted clock of a store.
+struct Shifted(Arc<Shift>);
+
+impl Time for Shifted {
+    fn wall_millis(&self) -> i64 {
+        self.0.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+        START.get_or_init(Instant::now).elapsed()
+    }
+}
+
+/// A broker whose clock a test moves, on a directory that outlives it.
+pub(crate) async fn start_shifted(
+    directory: &Path,
+    shift: &Arc<Shift>,
+    keys: &[(&str, &str)],
+) -> Broker {
+    let clock = Clock::given(Arc::new(Shifted(Arc::clone(shift))));
+    let env = Env::with(Arc::new(NoFaults), clock);
+    Broker::start_in(config(directory, keys), env)
+        .await
+        .unwrap()
+}
+
+impl Client {
+    /// Sends a message with properties; the answer.
+    pub(crate) async fn send_with(
+        &mut self,
+        topic: &str,
+        body: &str,
+        properties: &[(&str, &str)],
+    ) -> Message {
+        let mut text = String::new();
+        for (name, value) in properties {
+            text.push_str(&format!("{name}\u{1}{value}\u{2}"));
+        }
+        let fields = json!({
+            "a": "producers", "b": topic, "c": "TBW102", "d": "4", "e": "0",
+            "f": "0", "g": "1700000000000", "h": "0", "i": text, "j": "0", "k": "false",
+            "m": "false",
+        });
+        self.ask(310, fields, body.as_bytes()).await
+    }
+
+    /// Pulls from an offset, waiting up to ten seconds for a message.
+    pub(crate) async fn pull(&mut self, topic: &str, queue_id: i32, offset: i64) -> Message {
+        let fields = json!({
+            "consumerGroup": "pullers", "topic": topic, "queueId": queue_id.to_string(),
+            "queueOffset": offset.to_string(), "maxMsgNums": "32", "sysFlag": "6",
+            "commitOffset": "0", "suspendTimeoutMillis": "10000", "subscription": "*",
+            "subVersion": "0", "expressionType": "TAG",
+        });
+        self.ask(11, fields, &[]).await
+    }
+}

@@ -65,10 +65,56 @@ pub struct SendReply<'a> {
     pub transaction_id: Option<&'a str>,
     /// Unique key of an inner batch.
     pub batch_uniq_id: Option<&'a str>,
+    /// With which a timer message can be taken back.
+    pub recall_handle: Option<&'a str>,
     /// Region, for traces.
     #[field(name = "MSG_REGION")]
     pub region: Option<&'a str>,
     /// Whether clients shall trace.
     #[field(name = "TRACE_ON")]
     pub trace_on: Option<bool>,
+}
+
+/// A consumer gives a message back: it is delivered again later, or becomes a dead letter. Apache:
+/// `ConsumerSendMsgBackRequestHeader`.
+#[derive(Debug, Clone, Header)]
+#[request(code = CONSUMER_SEND_MSG_BACK)]
+pub struct SendMessageBack<'a> {
+    /// Commit log offset of the message.
+    pub offset: i64,
+    /// Group of the consumer.
+    pub group: &'a str,
+    /// Below zero: to the dead letters; zero: the broker chooses the delay; else that delay level.
+    pub delay_level: i32,
+    /// Id of the message.
+    pub origin_msg_id: Option<&'a str>,
+    /// Topic of the message.
+    pub origin_topic: Option<&'a str>,
+    /// Unit mode of the client.
+    #[field(default)]
+    pub unit_mode: bool,
+    /// Most attempts.
+    pub max_reconsume_times: Option<i32>,
+}
+
+/// A producer takes a timer message back. Apache: `RecallMessageRequestHeader`.
+#[derive(Debug, Clone, Header)]
+#[request(code = RECALL_MESSAGE)]
+pub struct RecallMessage<'a> {
+    /// Group of the producer.
+    pub producer_group: Option<&'a str>,
+    /// Topic that the message was sent to.
+    pub topic: &'a str,
+    /// What the answer to the send told.
+    pub recall_handle: &'a str,
+}
+
+/// The message that was taken back. Apache: `RecallMessageResponseHeader`.
+#[derive(Debug, Clone, Header)]
+pub struct RecallReply<'a> {
+    /// Its unique key.
+    pub msg_id: &'a str,
+    /// Region, for traces.
+    #[field(name = "MSG_REGION")]
+    pub region: Option<&'a str>,
 }

@@ -234,8 +234,7 @@ impl Recovery<'_> {
                         let queue = self.queue_of(record.topic(), record.queue_id());
                         let queue = queue.map_err(|error| self.dispatch_error(error))?;
                         let levels = &self.config.delay_levels;
-                        let dispatched =
-                            dispatch::dispatch(&queue, &record, levels, is_whole);
+                        let dispatched = dispatch::dispatch(&queue, &record, levels, is_whole);
                         match dispatched.map_err(|error| self.dispatch_error(error))? {
                             Dispatched::Gap => return Ok(None),
                             Dispatched::Known => {}

@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Delay levels and messages that consumers give back: code 36, retry topics, dead letters.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::{sync::Arc, time::Duration};
+
+use aerobee_broker::Broker;
+use aerobee_message::{properties::keys, record::RecordView};
+use serde_json::json;
+use support::{Client, Message, Shift, start_shifted};
+
+/// One delivered message.
+#[derive(Debug, Clone)]
+struct Got {
+    body: String,
+    offset: i64,
+    physical: i64,
+    reconsume_times: i32,
+    properties: Vec<(String, String)>,
+}
+
+impl Got {
+    fn property(&self, name: &str) -> Option<&str> {
+        let found = self.properties.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
+fn messages(answer: &Message) -> Vec<Got> {
+    let mut rest = &answer.body[..];
+    let mut all = Vec::new();
+    while !rest.is_empty() {
+        let record = RecordView::parse(rest).unwrap();
+        all.push(Got {
+            body: String::from_utf8(record.body().to_vec()).unwrap(),
+            offset: record.queue_offset(),
+            physical: record.physical_offset(),
+            reconsume_times: record.reconsume_times(),
+            properties: record
+                .properties()
+                .iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+        });
+        rest = &rest[record.total_len()..];
+    }
+    all
+}
+
+/// Pulls until so many messages have come.
+async fn take(client: &mut Client, topic: &str, count: usize) -> Vec<Got> {
+    let mut all: Vec<Got> = Vec::new();
+    while all.len() < count {
+        let next = all.last().map_or(0, |got| got.offset + 1);
+        let answer = client.pull(topic, 0, next).await;
+        assert_eq!(answer.code(), 0, "{answer:?} after {all:?}");
+        all.extend(messages(&answer));
+    }
+    all
+}
+
+/// How many messages a queue has.
+async fn count(client: &mut Client, topic: &str, queue_id: i32) -> i64 {
+    let fields = json!({"topic": topic, "queueId": queue_id.to_string()});
+    let answer = client.ask(30, fields, &[]).await;
+    answer.field("offset").parse().unwrap()
+}
+
+struct Bench {
+    directory: tempfile::TempDir,
+    shift: Arc<Shift>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            shift: Arc::default(),
+        }
+    }
+
+    async fn start(&self) -> (Broker, Client) {
+        self.start_with(&[]).await
+    }
+
+    async fn start_with(&self, keys: &[(&str, &str)]) -> (Broker, Client) {
+        let broker = start_shifted(self.directory.path(), &self.shift, keys).await;
+        let client = Client::connect(broker.address()).await;
+        (broker, client)
+    }
+
+    fn file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.directory.path().join(name)).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_message_waits_for_its_level_and_no_longer() {
+    let bench = Bench::new();
+    let (_broker, mut client) = bench.start().await;
+    client.create_topic("orders", 1).await;
+    let sent_at = bench.shift.now();
+    let level = [
+        (keys::DELAY, "3"),
+        (keys::TAGS, "red"),
+        (keys::UNIQ_KEY, "U1"),
+    ];
+    let answer = client.send_with("orders", "later", &level).await;
+    assert_eq!(answer.code(), 0, "{answer:?}");
+    // The place is that in the schedule topic, the queue that of the message.
+    assert_eq!(
+        (answer.field("queueId"), answer.field("queueOffset")),
+        ("0", "0")
+    );
+    assert_eq!(count(&mut client, "SCHEDULE_TOPIC_XXXX", 2).await, 1);
+    bench.shift.advance(8_500);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(
+        count(&mut client, "orders", 0).await,
+        0,
+        "not before its time"
+    );
+    bench.shift.advance(1_000);
+    let got = take(&mut client, "orders", 1).await;
+    let late = bench.shift.now() - sent_at - 10_000;
+    assert!((0..1_500).contains(&late), "{late} ms late");
+    assert_eq!(got[0].body, "later");
+    assert_eq!(got[0].property(keys::TAGS), Some("red"));
+    assert_eq!(got[0].property(keys::UNIQ_KEY), Some("U1"));
+    assert_eq!(got[0].property(keys::REAL_TOPIC), Some("orders"));
+}
+
+#[tokio::test]
+async fn levels_deliver_in_order_and_once_across_restarts() {
+    let bench = Bench::new();
+    let (broker, mut client) = bench.start().await;
+    client.create_topic("orders", 1).await;
+    for number in 0..300 {
+        let body = format!("m{number}");
+        client
+            .send_with("orders", &body, &[(keys::DELAY, "2")])
+            .await;
+    }
+    bench.shift.advance(5_000);
+    let first = take(&mut client, "orders", 300).await;
+    assert!(
+        first
+            .iter()
+            .enumerate()
+            .all(|(at, got)| got.body == format!("m{at}"))
+    );
+    client
+        .send_with("orders", "last", &[(keys::DELAY, "1")])
+        .await;
+    broker.stop().await.unwrap();
+    let file: serde_json::Value =
+        serde_json::from_str(&bench.file("config/delayOffset.json")).unwrap();
+    assert_eq!(file["offsetTable"]["2"], 300);
+    // Due while the broker is down.
+    bench.shift.advance(60_000);
+    let (_broker, mut client) = bench.start().await;
+    let all = take(&mut client, "orders", 301).await;
+    assert_eq!(all[300].body, "last");
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    assert_eq!(count(&mut client, "orders", 0).await, 301);
+}
+
+#[tokio::test]
+async fn levels_are_configured_and_higher_ones_lowered() {
+    let bench = Bench::new();
+    let keys = [("messageDelayLevel", "1s 1h")];
+    let (broker, mut client) = bench.start_with(&keys).await;
+    client.create_topic("orders", 1).await;
+    let answer = client
+        .send_with("orders", "x", &[(keys::DELAY, "40")])
+        .await;
+    assert_eq!(answer.code(), 0, "{answer:?}");
+    assert_eq!(count(&mut client, "SCHEDULE_TOPIC_XXXX", 1).await, 1);
+    // Queue files are lost: recovery computes the same time from the configured levels.
+    broker.stop().await.unwrap();
+    std::fs::remove_dir_all(
+        bench
+            .directory
+            .path()
+            .join("consumequeue/SCHEDULE_TOPIC_XXXX"),
+    )
+    .unwrap();
+    std::fs::write(bench.directory.path().join("abort"), "").unwrap();
+    let (_broker, mut client) = bench.start_with(&keys).await;
+    bench.shift.advance(3_590_000);
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    assert_eq!(count(&mut client, "orders", 0).await, 0);
+    bench.shift.advance(10_000);
+    assert_eq!(take(&mut client, "orders", 1).await[0].body, "x");
+}
+
+#[tokio::test]
+async fn levels_that_cannot_be_read_stop_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = aerobee_broker::Config::default();
+    config.set("listenPort", "0").unwrap();
+    config
+        .set("storePathRootDir", directory.path().to_str().unwrap())
+        .unwrap();
+    config.set("messageDelayLevel", "1s 5x").unwrap();
+    let Err(error) = Broker::start(config).await else {
+        panic!("it started");
+    };
+    assert!(error.to_string().contains("messageDelayLevel"), "{error}");
+}
+
+/// Gives a message back.
+async fn give_back(client: &mut Client, got: &Got, changes: serde_json::Value) -> Message {
+    let mut fields = json!({
+        "offset": got.physical.to_string(), "group": "workers", "delayLevel": "0",
+        "originMsgId": "", "originTopic": "orders", "unitMode": "false",
+        "maxReconsumeTimes": "2",
+    });
+    for (name, value) in changes.as_object().unwrap() {
+        fields[name] = value.clone();
+    }
+    client.ask(36, fields, &[]).await
+}
+
+#[tokio::test]
+async fn a_message_given_back_comes_again_and_ends_as_a_dead_letter() {
+    let bench = Bench::new();
+    let (_broker, mut client) = bench.start().await;
+    client.create_topic("orders", 1).await;
+    client
+        .send_with(
+            "orders",
+            "bad",
+            &[(keys::UNIQ_KEY, "U1"), (keys::KEYS, "k")],
+        )
+        .await;
+    let mut got = take(&mut client, "orders", 1).await[0].clone();
+    let first = got.physical;
+    for (attempt, delay) in [(1, 10_000), (2, 30_000)] {
+        let answer = give_back(&mut client, &got, json!({})).await;
+        assert_eq!(answer.code(), 0, "{answer:?}");
+        assert_eq!(
+            count(&mut client, "%RETRY%workers", 0).await,
+            i64::from(attempt) - 1
+        );
+        bench.shift.advance(delay);
+        got = take(&mut client, "%RETRY%workers", attempt as usize)
+            .await
+            .pop()
+            .unwrap();
+        assert_eq!((got.body.as_str(), got.reconsume_times), ("bad", attempt));
+        assert_eq!(got.property(keys::RETRY_TOPIC), Some("orders"));
+        assert_eq!(got.property(keys::UNIQ_KEY), Some("U1"));
+        let origin = got.property(keys::ORIGIN_MESSAGE_ID).unwrap();
+        assert_eq!(aerobee_message::id::parse(origin).unwrap().1, first);
+    }
+    assert_eq!(give_back(&mut client, &got, json!({})).await.code(), 0);
+    let dead = take(&mut client, "%DLQ%workers", 1).await.pop().unwrap();
+    assert_eq!((dead.body.as_str(), dead.reconsume_times), ("bad", 3));
+    assert_eq!(dead.property(keys::RETRY_TOPIC), Some("orders"));
+    assert_eq!(dead.property(keys::DLQ_ORIGIN_TOPIC), Some("orders"));
+    let config = client
+        .ask(351, json!({"topic": "%DLQ%workers"}), &[])
+        .await
+        .json();
+    assert_eq!(
+        (&config["perm"], &config["readQueueNums"]),
+        (&json!(6), &json!(1))
+    );
+}
+
+#[tokio::test]
+async fn a_consumer_may_choose_the_delay_or_the_dead_letters() {
+    let bench = Bench::new();
+    let (_broker, mut client) = bench.start().await;
+    client.create_topic("orders", 1).await;
+    client.send_with("orders", "bad", &[]).await;
+    let got = take(&mut client, "orders", 1).await[0].clone();
+    assert_eq!(
+        give_back(
+            &mut client,
+            &got,
+            json!({"delayLevel": "1", "unitMode": "true"})
+        )
+        .await
+        .code(),
+        0
+    );
+    bench.shift.advance(1_000);
+    assert_eq!(
+        take(&mut client, "%RETRY%workers", 1).await[0].reconsume_times,
+        1
+    );
+    let config = client
+        .ask(351, json!({"topic": "%RETRY%workers"}), &[])
+        .await
+        .json();
+    assert_eq!(
+        (&config["topicSysFlag"], &config["perm"]),
+        (&json!(2), &json!(6))
+    );
+    assert_eq!(
+        give_back(&mut client, &got, json!({"delayLevel": "-1"}))
+            .await
+            .code(),
+        0
+    );
+    assert_eq!(take(&mut client, "%DLQ%workers", 1).await[0].body, "bad");
+}
+
+#[tokio::test]
+async fn what_cannot_be_given_back_is_refused_without_effect() {
+    let bench = Bench::new();
+    let (_broker, mut client) = bench
+        .start_with(&[("autoCreateSubscriptionGroup", "false")])
+        .await;
+    client.create_topic("orders", 1).await;
+    client.send_with("orders", "x", &[]).await;
+    let got = take_anyway(&mut client).await;
+    let answer = give_back(&mut client, &got, json!({})).await;
+    assert_eq!(answer.code(), 26);
+    assert!(
+        answer
+            .remark()
+            .starts_with("subscription group not exist, workers")
+    );
+    let group = json!({"groupName": "workers", "retryQueueNums": 1, "retryMaxTimes": 16});
+    assert_eq!(client.ask_json(200, &group).await.code(), 0);
+    for offset in [got.physical + 1, -1, i64::MAX] {
+        let answer = give_back(&mut client, &got, json!({"offset": offset.to_string()})).await;
+        assert_eq!(answer.code(), 1);
+        assert!(
+            answer
+                .remark()
+                .starts_with(&format!("look message by offset failed, {offset}"))
+        );
+    }
+    // Without retry queues a message is given up, and that is a success.
+    let group = json!({"groupName": "workers", "retryQueueNums": 0, "retryMaxTimes": 16});
+    assert_eq!(client.ask_json(200, &group).await.code(), 0);
+    assert_eq!(give_back(&mut client, &got, json!({})).await.code(), 0);
+    assert_eq!(count(&mut client, "SCHEDULE_TOPIC_XXXX", 2).await, 0);
+}
+
+/// The first message of `orders`, found without a group.
+async fn take_anyway(client: &mut Client) -> Got {
+    let view = client.ask(33, json!({"offset": "0"}), &[]).await;
+    messages(&view).pop().unwrap()
+}
