@@ -10,8 +10,9 @@ use smallvec::SmallVec;
 
 use crate::{
     commit_log::{Appender, Wakes},
-    consume_queue::{Entry, Queue, Tail},
+    consume_queue::{Entry, Queue},
     error::AppendError,
+    queue_tail::Tail,
     store::Store,
 };
 
@@ -117,7 +118,7 @@ impl Store {
             self.inner.flush_signal.kick();
         }
         if wakes.preparer {
-            self.inner.prepare_signal.kick();
+            self.inner.shared.prepare_signal.kick();
         }
     }
 
@@ -187,6 +188,7 @@ impl Store {
             };
             done(put(
                 appender,
+                queue,
                 &mut tail,
                 store_timestamp,
                 entry,
@@ -217,6 +219,7 @@ pub(crate) struct NewEntry {
 #[inline]
 pub(crate) fn put(
     appender: &mut Appender,
+    queue: &Queue,
     tail: &mut Tail,
     store_timestamp: i64,
     entry: NewEntry,
@@ -238,11 +241,14 @@ pub(crate) fn put(
             reason = "a record is shorter than a file, that than 2 GiB"
         )]
         let size = entry.len as i32;
-        tail.put(Entry {
-            physical,
-            size,
-            tags_code: entry.tags_code.at(store_timestamp),
-        });
+        queue.put(
+            tail,
+            Entry {
+                physical,
+                size,
+                tags_code: entry.tags_code.at(store_timestamp),
+            },
+        );
     }
     Appended {
         physical,

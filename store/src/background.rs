@@ -70,8 +70,8 @@ fn signal_of(inner: &Inner, task: Task) -> Option<&Signal> {
     match task {
         Task::Flusher => Some(&inner.flush_signal),
         Task::Keeper => Some(&inner.keep_signal),
-        Task::Preparer => Some(&inner.prepare_signal),
         Task::Indexer => Some(&inner.index.signal),
+        Task::Preparer => Some(&inner.shared.prepare_signal),
         Task::Reader => None,
     }
 }
@@ -126,8 +126,8 @@ impl Background {
         for signal in [
             &inner.flush_signal,
             &inner.keep_signal,
-            &inner.prepare_signal,
             &inner.index.signal,
+            &inner.shared.prepare_signal,
         ] {
             signal.stop();
         }

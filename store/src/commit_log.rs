@@ -45,7 +45,7 @@ pub(crate) struct Appender {
     /// Start of the last record; 0 before the first.
     pub(crate) last_start: i64,
     /// Counts the rounds of the keeper; a queue that has an older number is not on the list yet.
-    pub(crate) round: u64,
+    pub(crate) round: u32,
     pub(crate) dirty: Vec<Arc<Queue>>,
     /// An append that reaches this wakes the flusher.
     pub(crate) wake_flusher_at: i64,
@@ -62,7 +62,7 @@ impl Appender {
 
     /// Puts a queue on the keeper's list, once in each of its rounds.
     #[inline]
-    pub(crate) fn mark_dirty(&mut self, queue: &Queue, dirty_round: &mut u64) {
+    pub(crate) fn mark_dirty(&mut self, queue: &Queue, dirty_round: &mut u32) {
         if *dirty_round != self.round {
             *dirty_round = self.round;
             self.dirty.extend(queue.handle());
@@ -210,7 +210,7 @@ impl CommitLog {
     /// The file that holds a position. One that cannot be mapped counts as missing.
     pub(crate) fn file_of(&self, position: i64) -> Option<Arc<MappedFile>> {
         match self.files.find(&self.env, position) {
-            Ok(file) => file,
+            Ok(file) => file.inspect(|file| file.touch()),
             Err(error) => {
                 tracing::warn!(position, %error, "a file of the commit log cannot be mapped");
                 None

@@ -71,6 +71,10 @@ pub struct Config {
     pub cold_queue: usize,
     /// The index by keys.
     pub index: IndexConfig,
+    /// Consume queues that may have files mapped at once; others are opened when they are needed.
+    pub open_queues: usize,
+    /// Queues whose files nobody has used for so long give them up.
+    pub queue_idle: Duration,
     /// Callers that may wait for a flush at once; one more is told that its time is up.
     pub flush_waiters: usize,
     /// Delays of the levels of `SCHEDULE_TOPIC_XXXX` in milliseconds, the first level first (`messageDelayLevel`):
@@ -102,6 +106,8 @@ impl Config {
             cold_readers: 2,
             cold_queue: 4096,
             index: IndexConfig::default(),
+            open_queues: 16_384,
+            queue_idle: Duration::from_secs(60),
             flush_waiters: 1 << 16,
             delay_levels: DELAY_SECONDS.map(|seconds| seconds * 1000).to_vec(),
         }

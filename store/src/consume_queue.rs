@@ -1,31 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The consume queue of one topic and queue id: an entry for each message, by which readers find it in the log
 //! (Apache: `store/ConsumeQueue.java`).
+//!
+//! New entries wait in memory until the keeper writes them ([`crate::queue_files`]); a queue that gets many has the
+//! end of its file mapped and is written through that ([`crate::queue_tail`]). Readers look in both places.
 
 use std::{
-    collections::VecDeque,
     fmt, io,
+    path::PathBuf,
     sync::{
         Arc, Weak,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
 
+use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
 use crate::{
     config::FlushMode,
-    env::Env,
     error::AppendError,
-    files::{Files, Slot},
-    layout::{BLANK_ENTRY_SIZE, ENTRY_BYTES, QUEUE_ALLOCATION_BYTES},
-    mapped_file::{FileWriter, MappedFile},
-    watermark::Watermarks,
+    files::Files,
+    layout::{self, BLANK_ENTRY_SIZE, ENTRY_BYTES},
+    mapped_file::MappedFile,
+    queue_table::Shared,
+    queue_tail::{LIGHT_ENTRIES, Tail},
+    read::Access,
 };
 
-const ENTRY: i64 = ENTRY_BYTES as i64;
-/// Entries of room below which more is made before it is needed.
-const LOW_ROOM: i64 = (QUEUE_ALLOCATION_BYTES / 2) as i64 / ENTRY;
+pub(crate) const ENTRY: i64 = ENTRY_BYTES as i64;
+/// A position that is not known.
+pub(crate) const UNKNOWN: i64 = -1;
 
 /// Where one message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,21 +81,33 @@ impl Entry {
 pub struct Queue {
     topic: Arc<str>,
     id: i32,
+    /// A directory, and perhaps files, exist.
+    pub(crate) has_dir: AtomicBool,
+    /// What lies behind the last entry in the file is not known to be zero.
+    pub(crate) unverified: AtomicBool,
+    /// Somebody has used the files since this was last asked.
+    touched: AtomicBool,
+    /// The end of the last file is mapped for writing.
+    pub(crate) is_mapped: AtomicBool,
+    /// Room was asked for and is not there yet.
+    pub(crate) has_asked: AtomicBool,
+    /// Held while files are made, written without a mapping, listed or given up.
+    pub(crate) files_work: Mutex<()>,
     me: Weak<Queue>,
-    env: Env,
-    marks: Arc<Watermarks>,
-    pub(crate) files: Files,
+    pub(crate) shared: Arc<Shared>,
+    /// The files, while they are at hand.
+    pub(crate) files: ArcSwapOption<Files>,
     min: AtomicI64,
+    /// Position in the log of the message at `min`, if known.
+    min_physical: AtomicI64,
     /// Offset of the next message. Everything below it can be read, but in sync mode perhaps not yet be shown.
     next: AtomicI64,
     /// In sync mode: what was known to be flushed when somebody last asked.
     visible: AtomicI64,
-    /// Entries below this have their blocks reserved and a writer.
-    room_until: AtomicI64,
+    /// Entries below this have a place: in memory, or in a mapped file with its blocks reserved.
+    pub(crate) room_until: AtomicI64,
     /// Locked by appenders, always under the lock of the log, and by those who make room.
-    tail: Mutex<Tail>,
-    /// Held while files are made, so that only one does.
-    preparing: Mutex<()>,
+    pub(crate) tail: Mutex<Tail>,
 }
 
 impl fmt::Debug for Queue {
@@ -102,84 +119,78 @@ impl fmt::Debug for Queue {
     }
 }
 
-/// The end that is written.
-#[derive(Debug, Default)]
-pub(crate) struct Tail {
+/// What a queue is opened with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) min: i64,
+    pub(crate) min_physical: i64,
     pub(crate) next: i64,
-    /// End in the log of the last message.
     pub(crate) max_physical: i64,
-    /// The file of the next entry and those prepared behind it.
-    writers: VecDeque<FileWriter>,
-    /// Bytes of the last writer's file whose blocks are reserved.
-    allocated: u64,
-    /// The round of the keeper in which this queue was put on its list.
-    pub(crate) dirty_round: u64,
-    /// Entries below this are durable.
-    pub(crate) flushed: i64,
-    /// A file, or a directory, was made that is not yet durable.
-    has_new_files: bool,
-    pub(crate) retired: bool,
+    pub(crate) has_dir: bool,
+    pub(crate) unverified: bool,
 }
 
-impl Tail {
-    /// Adds an entry; the caller has checked that there is room.
-    #[inline]
-    pub(crate) fn put(&mut self, entry: Entry) {
-        if self
-            .writers
-            .front()
-            .is_some_and(|writer| writer.remaining() < ENTRY_BYTES)
-        {
-            self.writers.pop_front();
+impl Default for Found {
+    fn default() -> Self {
+        Found {
+            min: 0,
+            min_physical: UNKNOWN,
+            next: 0,
+            max_physical: 0,
+            has_dir: false,
+            unverified: false,
         }
-        // Without room the entry would be lost silently; the caller's check makes that impossible.
-        let writer = self.writers.front_mut().expect("room was checked before");
-        writer.spare()[..ENTRY_BYTES].copy_from_slice(&entry.to_bytes());
-        writer.advance(ENTRY_BYTES);
-        writer.publish();
-        self.next += 1;
-        self.max_physical = entry.end();
     }
 }
 
-/// What a queue is opened with.
-#[derive(Debug, Default)]
-pub(crate) struct Found {
-    pub(crate) min: i64,
-    pub(crate) next: i64,
-    pub(crate) max_physical: i64,
+/// Some entries of a queue.
+pub(crate) enum Chunk {
+    /// In a file: from this byte, so many bytes.
+    Mapped(Arc<MappedFile>, usize, usize),
+    /// They were copied.
+    Copied,
+    /// The files are not at hand.
+    Cold,
+    /// They cannot be read.
+    Missing,
 }
 
 impl Queue {
-    pub(crate) fn new(
-        topic: Arc<str>,
-        id: i32,
-        env: Env,
-        marks: Arc<Watermarks>,
-        files: Files,
-        found: &Found,
-        is_new: bool,
-    ) -> Arc<Queue> {
+    pub(crate) fn new(topic: Arc<str>, id: i32, shared: Arc<Shared>, found: &Found) -> Arc<Queue> {
         Arc::new_cyclic(|me| Queue {
             topic,
             id,
+            has_dir: found.has_dir.into(),
+            unverified: found.unverified.into(),
+            touched: false.into(),
+            is_mapped: false.into(),
+            has_asked: false.into(),
+            files_work: Mutex::new(()),
             me: Weak::clone(me),
-            env,
-            marks,
-            files,
+            shared,
+            files: ArcSwapOption::empty(),
             min: found.min.into(),
+            min_physical: found.min_physical.into(),
             next: found.next.into(),
             visible: found.next.into(),
-            room_until: found.next.into(),
-            tail: Mutex::new(Tail {
-                next: found.next,
-                max_physical: found.max_physical,
-                flushed: found.next,
-                has_new_files: is_new,
-                ..Tail::default()
-            }),
-            preparing: Mutex::new(()),
+            room_until: (found.next + LIGHT_ENTRIES).into(),
+            tail: Mutex::new(Tail::new(found.next, found.max_physical)),
         })
+    }
+
+    /// A new queue. Its directory is made with its first file.
+    pub(crate) fn create(
+        topic: Arc<str>,
+        id: i32,
+        shared: Arc<Shared>,
+    ) -> Result<Arc<Queue>, AppendError> {
+        if !layout::is_directory_name(&topic) || id < 0 {
+            return Err(AppendError::Name {
+                topic: topic.to_string(),
+                id,
+            });
+        }
+        Ok(Queue::new(topic, id, shared, &Found::default()))
     }
 
     /// The topic.
@@ -194,6 +205,11 @@ impl Queue {
         self.id
     }
 
+    /// Where its files are.
+    pub(crate) fn dir(&self) -> PathBuf {
+        layout::queue_dir(&self.shared.root, &self.topic, self.id)
+    }
+
     /// Offset of the first message that can be read.
     #[must_use]
     #[inline]
@@ -205,7 +221,7 @@ impl Queue {
     #[must_use]
     #[inline]
     pub fn max_offset(&self) -> i64 {
-        match self.marks.mode() {
+        match self.shared.marks.mode() {
             FlushMode::Async => self.appended_offset(),
             FlushMode::Sync => self.flushed_offset(),
         }
@@ -223,7 +239,7 @@ impl Queue {
         if visible >= next {
             return visible;
         }
-        let confirmed = self.marks.confirmed();
+        let confirmed = self.shared.marks.confirmed();
         let is_shown = |offset: i64| {
             self.entry(offset)
                 .is_some_and(|entry| entry.end() <= confirmed)
@@ -250,24 +266,87 @@ impl Queue {
         self.me.upgrade()
     }
 
-    /// The file of an entry. A file that cannot be mapped counts as missing.
-    pub(crate) fn file_of(&self, offset: i64) -> Option<Arc<MappedFile>> {
-        match self.files.find(&self.env, offset.checked_mul(ENTRY)?) {
-            Ok(file) => file,
+    /// Notes that somebody uses the files.
+    #[inline]
+    pub(crate) fn touch(&self) {
+        if !self.touched.load(Ordering::Relaxed) {
+            self.touched.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether somebody has used the files since the last call.
+    pub(crate) fn take_touched(&self) -> bool {
+        self.touched.swap(false, Ordering::Relaxed)
+    }
+
+    /// The mapped file of an entry, if the files are at hand.
+    #[inline]
+    fn mapped_at(&self, offset: i64) -> io::Result<Option<Arc<MappedFile>>> {
+        let files = self.files.load();
+        let (Some(files), Some(position)) = (&*files, offset.checked_mul(ENTRY)) else {
+            return Ok(None);
+        };
+        self.touch();
+        files.find(&self.shared.env, position)
+    }
+
+    /// Entries from `at` on, at most up to `until` and the end of a file. Those that are copied replace what is in
+    /// `copied`.
+    #[inline]
+    pub(crate) fn chunk(&self, at: i64, until: i64, access: Access, copied: &mut Vec<u8>) -> Chunk {
+        if let Ok(Some(file)) = self.mapped_at(at) {
+            let in_file = usize::try_from(at * ENTRY - file.base()).unwrap_or(usize::MAX);
+            let written = file.published().saturating_sub(in_file) / ENTRY_BYTES;
+            let count = written.min(usize::try_from(until - at).unwrap_or(0));
+            if count > 0 {
+                return Chunk::Mapped(file, in_file, count * ENTRY_BYTES);
+            }
+        }
+        self.chunk_elsewhere(at, until, access, copied)
+    }
+
+    #[cold]
+    fn chunk_elsewhere(&self, at: i64, until: i64, access: Access, copied: &mut Vec<u8>) -> Chunk {
+        if self.tail.lock().copy_pending(at, until, copied) {
+            return Chunk::Copied;
+        }
+        let had_files = self.files.load().is_some();
+        if !had_files && access == Access::HotOnly {
+            return Chunk::Cold;
+        }
+        if let Err(error) = self.files_now() {
+            tracing::warn!(dir = %self.dir().display(), offset = at, %error, "a consume queue cannot be read");
+            return Chunk::Missing;
+        }
+        match self.mapped_at(at) {
+            Ok(Some(file)) => {
+                let in_file = usize::try_from(at * ENTRY - file.base()).unwrap_or(usize::MAX);
+                let written = file.published().saturating_sub(in_file) / ENTRY_BYTES;
+                let count = written.min(usize::try_from(until - at).unwrap_or(0));
+                if count > 0 {
+                    return Chunk::Mapped(file, in_file, count * ENTRY_BYTES);
+                }
+                Chunk::Missing
+            }
+            Ok(None) => Chunk::Missing,
             Err(error) => {
-                tracing::warn!(dir = %self.files.dir().display(), offset, %error, "a consume queue file cannot be read");
-                None
+                tracing::warn!(dir = %self.dir().display(), offset = at, %error, "a consume queue file cannot be read");
+                Chunk::Missing
             }
         }
     }
 
-    /// The entry at an offset.
+    /// The entry at an offset. Opens the files if need be: not for a network thread, unless the entry is new.
     pub(crate) fn entry(&self, offset: i64) -> Option<Entry> {
-        let file = self.file_of(offset)?;
-        let at = usize::try_from(offset * ENTRY - file.base()).ok()?;
-        file.slice(at, ENTRY_BYTES)?
-            .first_chunk()
-            .map(Entry::of_bytes)
+        let mut copied = Vec::new();
+        match self.chunk(offset, offset + 1, Access::Any, &mut copied) {
+            Chunk::Mapped(file, from, _) => file
+                .slice(from, ENTRY_BYTES)?
+                .first_chunk()
+                .map(Entry::of_bytes),
+            Chunk::Copied => copied.first_chunk().map(Entry::of_bytes),
+            Chunk::Cold | Chunk::Missing => None,
+        }
     }
 
     /// The tail, locked. Appenders hold the lock of the log.
@@ -282,270 +361,64 @@ impl Queue {
         self.next.store(tail.next, Ordering::Release);
     }
 
-    /// Whether entries up to an offset have room.
-    #[inline]
-    pub(crate) fn has_room(&self, until: i64) -> bool {
-        until <= self.room_until.load(Ordering::Acquire)
-    }
-
-    /// Makes room for `count` more entries and some to spare, outside the lock of the log. In the common case there is
-    /// enough and nothing happens.
-    #[inline]
-    pub(crate) fn ensure_room(&self, count: i64) -> Result<(), AppendError> {
-        if self.has_room(self.appended_offset() + count + self.low_room()) {
-            return Ok(());
-        }
-        self.make_room(count)
-    }
-
-    #[inline]
-    fn low_room(&self) -> i64 {
-        LOW_ROOM.min(self.files.file_bytes().cast_signed() / ENTRY / 2)
-    }
-
-    #[cold]
-    fn make_room(&self, count: i64) -> Result<(), AppendError> {
-        let _only_one = self.preparing.lock();
-        let result = self.make_room_locked(count);
-        match &result {
-            Err(AppendError::Io(error)) if error.kind() == io::ErrorKind::StorageFull => {
-                tracing::warn!(dir = %self.files.dir().display(), "no space for a consume queue");
-                Err(crate::ReadOnlyReason::DiskFull.into())
-            }
-            _ => result,
-        }
-    }
-
-    fn make_room_locked(&self, count: i64) -> Result<(), AppendError> {
-        let file_bytes = self.files.file_bytes();
-        loop {
-            let (next, last, allocated, retired) = {
-                let tail = self.tail.lock();
-                (
-                    tail.next,
-                    tail.writers.back().map(|writer| Arc::clone(writer.file())),
-                    tail.allocated,
-                    tail.retired,
-                )
-            };
-            if retired {
-                return Err(AppendError::QueueGone);
-            }
-            let wanted = next + count + self.low_room();
-            let Some(last) = last else {
-                self.add_writer(
-                    self.files.base_for(next * ENTRY),
-                    (next * ENTRY).cast_unsigned(),
-                )?;
-                continue;
-            };
-            let until = (last.base() + allocated.cast_signed()) / ENTRY;
-            if until >= wanted {
-                return Ok(());
-            }
-            if allocated < file_bytes {
-                let more = QUEUE_ALLOCATION_BYTES
-                    .max((wanted - until).cast_unsigned() * ENTRY_BYTES as u64);
-                let target = (allocated + more).min(file_bytes);
-                let file = self.env.open(last.path())?;
-                self.env
-                    .allocate(&file, last.path(), allocated, target - allocated)?;
-                let mut tail = self.tail.lock();
-                tail.allocated = target;
-                self.room_until.store(
-                    (last.base() + target.cast_signed()) / ENTRY,
-                    Ordering::Release,
-                );
-            } else {
-                self.add_writer(last.end(), 0)?;
-            }
-        }
-    }
-
-    /// Opens or makes the file at `base`, reserves its first blocks, and lets the tail write to it.
-    fn add_writer(&self, base: i64, used_until: u64) -> Result<(), AppendError> {
-        let file_bytes = self.files.file_bytes();
-        let path = self.files.path(base);
-        let in_file = used_until
-            .saturating_sub(base.cast_unsigned())
-            .min(file_bytes);
-        let allocated =
-            (in_file - in_file % QUEUE_ALLOCATION_BYTES + QUEUE_ALLOCATION_BYTES).min(file_bytes);
-        let is_known = self.files.bases().contains(&base);
-        let file = self.env.open_or_create(&path)?;
-        if file.metadata()?.len() != file_bytes {
-            self.env.set_len(&file, &path, file_bytes)?;
-        }
-        self.env.allocate(&file, &path, 0, allocated)?;
-        if !is_known {
-            drop(file);
-            self.files.push(&Slot::unmapped(base, 0));
-        }
-        let map = self
-            .files
-            .find(&self.env, base)?
-            .ok_or(AppendError::QueueGone)?;
-        let writer = map.writer().ok_or(AppendError::QueueGone)?;
-        let mut tail = self.tail.lock();
-        tail.has_new_files |= !is_known;
-        tail.writers.push_back(writer);
-        tail.allocated = allocated;
-        self.room_until
-            .store((base + allocated.cast_signed()) / ENTRY, Ordering::Release);
-        Ok(())
-    }
-
-    /// Makes the entries durable that were there when this was called; returns whether the directories above need a
-    /// sync too.
-    pub(crate) fn flush(&self) -> io::Result<bool> {
-        let (from, until, new_files) = {
-            let mut tail = self.tail.lock();
-            if tail.retired {
-                return Ok(false);
-            }
-            (
-                tail.flushed,
-                tail.next,
-                std::mem::take(&mut tail.has_new_files),
-            )
-        };
-        let mut at = from * ENTRY;
-        while at < until * ENTRY {
-            let Some(file) = self.files.find(&self.env, at)? else {
-                break;
-            };
-            let end = file.end().min(until * ENTRY);
-            let in_file = usize::try_from(at - file.base()).unwrap_or(0);
-            let len = usize::try_from(end - at).unwrap_or(0);
-            file.sync_range(&self.env, in_file, len)?;
-            at = end;
-        }
-        if new_files {
-            self.env.sync_dir(self.files.dir())?;
-        }
-        self.tail.lock().flushed = until;
-        Ok(new_files)
-    }
-
-    /// Removes files that were made ahead and hold nothing; for the end, when nobody appends any more.
-    pub(crate) fn remove_unused_files(&self) -> io::Result<()> {
-        let mut tail = self.tail.lock();
-        let first = self.files.first();
-        while let Some(unused) = tail
-            .writers
-            .pop_back_if(|writer| writer.position() == 0 && Some(writer.file().base()) != first)
-        {
-            self.env.remove_file(unused.file().path())?;
-        }
-        Ok(())
-    }
-
-    /// No more appends; for deletion, under the lock of the log.
-    pub(crate) fn retire(&self) {
-        let mut tail = self.tail.lock();
-        tail.retired = true;
-        tail.writers.clear();
-        self.room_until.store(i64::MIN, Ordering::Release);
-    }
-
-    /// Starts an empty queue at an offset other than 0, as Java does when earlier messages are gone: the space before
-    /// it in its file is filled with blank entries. For recovery.
-    pub(crate) fn start_at(&self, offset: i64) -> Result<(), AppendError> {
-        let first = self.files.base_for(offset * ENTRY) / ENTRY;
-        {
-            let mut tail = self.tail.lock();
-            tail.next = first;
-            tail.flushed = first;
-            self.next.store(first, Ordering::Release);
-        }
-        self.fill_until(offset)?;
-        self.min.store(offset, Ordering::Release);
-        Ok(())
-    }
-
-    /// Adds blank entries up to an offset. For recovery.
-    pub(crate) fn fill_until(&self, offset: i64) -> Result<(), AppendError> {
-        while self.appended_offset() < offset {
-            self.put_recovered(Entry::BLANK)?;
-        }
-        Ok(())
-    }
-
-    /// Adds an entry. For recovery, where nobody else appends.
-    pub(crate) fn put_recovered(&self, entry: Entry) -> Result<(), AppendError> {
-        self.ensure_room(1)?;
-        let mut tail = self.tail.lock();
-        let max_physical = tail.max_physical;
-        tail.put(entry);
-        if entry.is_blank() {
-            tail.max_physical = max_physical;
-        }
-        self.publish(&tail);
-        self.visible.store(tail.next, Ordering::Release);
-        Ok(())
-    }
-
-    /// Cuts the queue so that `next` is its next offset; what was behind is zero on disk. For recovery.
-    pub(crate) fn cut(&self, next: i64) -> io::Result<()> {
-        let mut tail = self.tail.lock();
-        tail.writers.clear();
-        let max_physical = match next.checked_sub(1).and_then(|last| self.entry(last)) {
-            Some(entry) if !entry.is_blank() => entry.end(),
-            _ => 0,
-        };
-        let bases = self.files.bases();
-        let slots = cut_files(&self.env, &self.files, &bases, next)?;
-        self.files.replace(slots);
-        tail.next = next;
-        tail.max_physical = max_physical;
-        tail.flushed = tail.flushed.min(next);
-        tail.allocated = 0;
+    /// Sets the offset of the next message, where nobody appends.
+    pub(crate) fn set_next(&self, next: i64) {
         self.next.store(next, Ordering::Release);
         self.visible.store(next, Ordering::Release);
-        self.room_until.store(next, Ordering::Release);
-        self.min.fetch_min(next, Ordering::AcqRel);
-        Ok(())
+    }
+
+    /// Everything below `next` can be shown. For recovery, and when all is durable.
+    pub(crate) fn show(&self, next: i64) {
+        self.visible.fetch_max(next, Ordering::AcqRel);
     }
 
     pub(crate) fn set_min(&self, min: i64) {
         self.min.store(min, Ordering::Release);
+        self.min_physical.store(UNKNOWN, Ordering::Release);
     }
-}
 
-/// Removes the files behind entry `next`, the last first, and makes the rest of its own file zero; all of it durable.
-pub(crate) fn cut_files(
-    env: &Env,
-    files: &Files,
-    bases: &[i64],
-    next: i64,
-) -> io::Result<Vec<Arc<Slot>>> {
-    let position = next * ENTRY;
-    let file_bytes = files.file_bytes().cast_signed();
-    let mut slots = Vec::new();
-    let mut removed = false;
-    for base in bases.iter().rev() {
-        let path = files.path(*base);
-        if *base > position || (*base == position && bases.len() > 1 && *base != bases[0]) {
-            env.remove_file(&path)?;
-            removed = true;
-            continue;
-        }
-        let used = (position - base).min(file_bytes);
-        if used < file_bytes {
-            let file = env.open(&path)?;
-            env.zero_range(
-                &file,
-                &path,
-                used.cast_unsigned(),
-                (file_bytes - used).cast_unsigned(),
-            )?;
-            env.sync_all(&file, &path)?;
-        }
-        slots.push(Slot::unmapped(*base, usize::try_from(used).unwrap_or(0)));
+    /// Position in the log of the first message, if known without reading.
+    pub(crate) fn min_physical(&self) -> Option<i64> {
+        let physical = self.min_physical.load(Ordering::Acquire);
+        (physical >= 0).then_some(physical)
     }
-    if removed {
-        env.sync_dir(files.dir())?;
+
+    /// Notes where the message at an offset is, if that is the first.
+    pub(crate) fn note_first(&self, offset: i64, entry: Entry) {
+        if offset == self.min_offset() && !entry.is_blank() {
+            self.min_physical.store(entry.physical, Ordering::Release);
+        }
     }
-    slots.reverse();
-    Ok(slots)
+
+    /// Moves the first offset to the first message that is not before `first` in the log (Apache:
+    /// `ConsumeQueue.correctMinOffset`). Reads entries only when messages are gone.
+    pub(crate) fn correct_min(&self, first: i64) {
+        if self.min_physical().is_some_and(|known| known >= first) {
+            return;
+        }
+        let (mut low, mut high) = (self.min_offset(), self.appended_offset());
+        if low >= high {
+            return;
+        }
+        let max_physical = self.tail.lock().max_physical;
+        if max_physical > 0 && max_physical <= first {
+            self.set_min(high);
+            return;
+        }
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let is_gone = self
+                .entry(middle)
+                .is_none_or(|entry| entry.is_blank() || entry.physical < first);
+            if is_gone {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        self.set_min(low);
+        if let Some(entry) = self.entry(low) {
+            self.note_first(low, entry);
+        }
+    }
 }

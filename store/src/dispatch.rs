@@ -3,11 +3,15 @@
 //! records that are read back, of which the queue may or may not know (Apache: `DefaultMessageStore.java`,
 //! `CommitLog.checkMessageAndReturnSize`).
 
+use std::sync::atomic::Ordering;
+
 use aerobee_message::{RecordView, keys, sysflag, tags, topic};
+use smallvec::SmallVec;
 
 use crate::{
     consume_queue::{Entry, Queue},
     error::AppendError,
+    light,
 };
 
 /// Delay of a level where none is configured, as in Java.
@@ -45,14 +49,22 @@ pub(crate) fn is_queued(record: &RecordView<'_>) -> bool {
     sysflag::is_queued(record.sys_flag()) && record.queue_id() >= 0 && record.queue_offset() >= 0
 }
 
-/// Adds a record to its queue unless it is there. `levels` are the delays of the levels; `fills_gaps`: where entries are
-/// missing, put blank ones.
-pub(crate) fn dispatch(
-    queue: &Queue,
-    record: &RecordView<'_>,
-    levels: &[i64],
-    fills_gaps: bool,
-) -> Result<Dispatched, AppendError> {
+/// A place of a record in a queue: its own, or that in a light queue.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct QueuePlace<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) queue_id: i32,
+    pub(crate) offset: i64,
+    pub(crate) entry: Entry,
+}
+
+/// All places of a record, `levels` being the delays of the levels: none for records of the kind that has none; light queues follow the queue of its own
+/// (Apache: `queue/MultiDispatchUtils.java`).
+pub(crate) fn places<'a>(record: &RecordView<'a>, levels: &[i64]) -> SmallVec<[QueuePlace<'a>; 1]> {
+    let mut places = SmallVec::new();
+    if !is_queued(record) {
+        return places;
+    }
     #[expect(clippy::cast_possible_truncation, reason = "read from four bytes")]
     let size = record.total_len() as i32;
     let entry = Entry {
@@ -60,6 +72,38 @@ pub(crate) fn dispatch(
         size,
         tags_code: tags_code(record, levels),
     };
+    places.push(QueuePlace {
+        topic: record.topic(),
+        queue_id: record.queue_id(),
+        offset: record.queue_offset(),
+        entry,
+    });
+    let properties = record.properties();
+    if let Some(offsets) = properties.get(keys::INNER_MULTI_QUEUE_OFFSET)
+        && let Some(names) = properties.get(keys::INNER_MULTI_DISPATCH)
+        && light::is_allowed_in(record.topic())
+    {
+        let pairs = light::names(names).zip(offsets.split(','));
+        places.extend(pairs.filter_map(|(topic, offset)| {
+            let offset = offset.parse().ok().filter(|offset| *offset >= 0)?;
+            light::is_light(topic).then_some(QueuePlace {
+                topic,
+                queue_id: 0,
+                offset,
+                entry,
+            })
+        }));
+    }
+    places
+}
+
+/// Adds an entry to its queue unless it is there. `fills_gaps`: where entries are missing, put blank ones.
+pub(crate) fn dispatch(
+    queue: &Queue,
+    place: &QueuePlace<'_>,
+    fills_gaps: bool,
+) -> Result<Dispatched, AppendError> {
+    let entry = place.entry;
     let (next, max_physical) = {
         let tail = queue.tail();
         (tail.next, tail.max_physical)
@@ -68,9 +112,9 @@ pub(crate) fn dispatch(
     if entry.end() <= max_physical {
         return Ok(Dispatched::Known);
     }
-    let offset = record.queue_offset();
+    let offset = place.offset;
     if offset > next {
-        let is_empty = next == 0 && queue.files.first().is_none();
+        let is_empty = next == 0 && !queue.has_dir.load(Ordering::Acquire);
         if is_empty {
             queue.start_at(offset)?;
         } else if fills_gaps {

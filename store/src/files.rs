@@ -5,10 +5,13 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::{env::Env, error::OpenError, layout, mapped_file::MappedFile};
 
@@ -17,25 +20,47 @@ use crate::{env::Env, error::OpenError, layout, mapped_file::MappedFile};
 pub(crate) struct Slot {
     pub(crate) base: i64,
     /// Published length to map with.
-    published: usize,
-    map: OnceLock<Arc<MappedFile>>,
+    published: AtomicUsize,
+    map: ArcSwapOption<MappedFile>,
 }
 
 impl Slot {
     pub(crate) fn unmapped(base: i64, published: usize) -> Arc<Slot> {
         Arc::new(Slot {
             base,
-            published,
-            map: OnceLock::new(),
+            published: published.into(),
+            map: ArcSwapOption::empty(),
         })
     }
 
     pub(crate) fn mapped(file: Arc<MappedFile>) -> Arc<Slot> {
         Arc::new(Slot {
             base: file.base(),
-            published: file.published(),
-            map: OnceLock::from(file),
+            published: file.published().into(),
+            map: ArcSwapOption::from(Some(file)),
         })
+    }
+
+    /// Shows readers bytes that were written to the file without its mapping.
+    pub(crate) fn publish(&self, until: usize) {
+        self.published.fetch_max(until, Ordering::AcqRel);
+        if let Some(map) = &*self.map.load() {
+            map.publish_written(until);
+        }
+    }
+
+    /// Gives the mapping up, unless somebody else holds it; whether it did.
+    fn unmap(&self) -> bool {
+        let Some(map) = self.map.load_full() else {
+            return false;
+        };
+        // One reference is the slot's, one is ours. A reader that comes now keeps what it gets.
+        if Arc::strong_count(&map) > 2 || map.take_touched() {
+            return false;
+        }
+        self.published.fetch_max(map.published(), Ordering::AcqRel);
+        self.map.store(None);
+        true
     }
 }
 
@@ -128,10 +153,37 @@ impl Files {
         let Some(slot) = slots.get(index) else {
             return Ok(None);
         };
-        match slot.map.get() {
-            Some(map) => Ok(Some(Arc::clone(map))),
+        match slot.map.load_full() {
+            Some(map) => Ok(Some(map)),
             None => self.map(env, slot).map(Some),
         }
+    }
+
+    /// All slots.
+    pub(crate) fn slots(&self) -> Vec<Arc<Slot>> {
+        Vec::clone(&self.slots.load())
+    }
+
+    /// How many files are mapped.
+    pub(crate) fn mapped_count(&self) -> usize {
+        let slots = self.slots.load();
+        slots
+            .iter()
+            .filter(|slot| slot.map.load().is_some())
+            .count()
+    }
+
+    /// The slot of the file that starts at `base`.
+    pub(crate) fn slot(&self, base: i64) -> Option<Arc<Slot>> {
+        let slots = self.slots.load();
+        slots.iter().find(|slot| slot.base == base).cloned()
+    }
+
+    /// Unmaps all files before `base` that nobody has touched since this was last called; how many.
+    pub(crate) fn unmap_idle(&self, base: i64) -> usize {
+        let slots = self.slots.load();
+        let old = slots.iter().filter(|slot| slot.base < base);
+        old.filter(|slot| slot.unmap()).count()
     }
 
     #[cold]
@@ -139,9 +191,17 @@ impl Files {
         let path = self.path(slot.base);
         let file = env.open(&path)?;
         let keep = self.descriptors == Descriptors::Keep;
-        let map = MappedFile::map(env, file, path, slot.base, slot.published, keep)?;
+        let published = slot.published.load(Ordering::Acquire);
+        let map = Arc::new(MappedFile::map(
+            env, file, path, slot.base, published, keep,
+        )?);
+        let before = slot
+            .map
+            .compare_and_swap(&None::<Arc<MappedFile>>, Some(Arc::clone(&map)));
         // Somebody may have been faster; then theirs is the one.
-        Ok(Arc::clone(slot.map.get_or_init(|| Arc::new(map))))
+        let map = before.as_ref().map_or(map, Arc::clone);
+        map.publish_written(slot.published.load(Ordering::Acquire));
+        Ok(map)
     }
 }
 

@@ -2,28 +2,84 @@
 //! The keeper: flushes consume queues, then writes the checkpoint, and expires those who wait for a flush in vain. Also
 //! what makes an end clean.
 
-use std::{collections::BTreeSet, io, path::PathBuf, sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use crate::{
     background::{Turn, Work},
     checkpoint::State,
+    consume_queue::Queue,
+    env::Operation,
     error::{CloseError, OpenError},
     layout,
+    queue_table::Ids,
     store::Inner,
+    summary,
 };
+
+/// From so many queues on one sync of the file system is cheaper than one for each.
+const MANY_QUEUES: usize = 64;
+/// Queues that are looked at in one turn after a crash, and the pause after that.
+const VERIFIED_AT_ONCE: usize = 128;
+const VERIFY_PAUSE: Duration = Duration::from_millis(20);
 
 /// The thread that makes queues durable and writes the checkpoint.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     /// When it last did.
     last: Duration,
+    /// When queues last gave up files that nobody uses.
+    last_idle: Duration,
+    /// Queues whose ends on disk are to be looked at, after a crash.
+    unverified: Vec<Arc<Queue>>,
 }
 
 impl Keeper {
     pub(crate) fn new(inner: &Inner) -> Keeper {
+        let now = inner.env.clock().monotonic();
+        let table = inner.queues.read();
+        let unverified = table.values().flat_map(Ids::values);
+        let unverified = unverified.filter(|queue| queue.unverified.load(Ordering::Relaxed));
         Keeper {
-            last: inner.env.clock().monotonic(),
+            last: now,
+            last_idle: now,
+            unverified: unverified.cloned().collect(),
         }
+    }
+
+    /// After a crash: sees to it that nothing follows the last entries of some more queues. Until then a broker of
+    /// Apache's would take what is there for entries.
+    fn verify_some(&mut self) -> Option<Duration> {
+        let rest = self.unverified.len().saturating_sub(VERIFIED_AT_ONCE);
+        for queue in self.unverified.drain(rest..) {
+            if let Err(error) = queue.verify() {
+                tracing::warn!(dir = %queue.dir().display(), %error, "the end of a consume queue cannot be examined");
+            }
+        }
+        if self.unverified.is_empty() {
+            self.unverified.shrink_to_fit();
+            return None;
+        }
+        Some(VERIFY_PAUSE)
+    }
+
+    /// Lets queues and the log give up what nobody uses; when to look again.
+    fn close_idle(&mut self, inner: &Inner, now: Duration) -> Option<Duration> {
+        let next = self.last_idle + inner.config.queue_idle;
+        if now < next {
+            let has_open = inner.shared.open_count() > 0 || inner.log.files.mapped_count() > 2;
+            return has_open.then(|| next.saturating_sub(now));
+        }
+        self.last_idle = now;
+        inner.shared.close_idle();
+        let files = &inner.log.files;
+        files.unmap_idle(files.base_for(inner.marks.flushed()));
+        Some(inner.config.queue_idle)
     }
 }
 
@@ -32,23 +88,30 @@ impl Work for Keeper {
         let clock = inner.env.clock();
         let now = clock.monotonic();
         inner.waiters.expire(now);
-        let has_work = !inner.log.peek().dirty.is_empty() && !inner.marks.has_sync_failed();
+        let soonest = [self.verify_some(), self.close_idle(inner, now)];
+        let soonest = soonest.into_iter().flatten().min();
+        let has_work = inner.has_to_keep();
         let next = self.last + inner.config.queue_flush_interval;
         if has_work && now >= next {
             // A failure is noted where it happens and makes the store read-only.
             let _ = inner.keep();
+            inner.shared.close_surplus(usize::MAX);
             self.last = clock.monotonic();
             return Turn::Again;
         }
-        let timeout = match (has_work, inner.waiters.is_empty()) {
+        let due = match (has_work, inner.waiters.is_empty()) {
             (true, _) => Some(next.saturating_sub(now)),
             (false, false) => Some(Duration::from_millis(200).min(inner.config.sync_flush_timeout)),
             (false, true) => None,
         };
-        if timeout.is_none() {
+        let timeout = match (due, soonest) {
+            (Some(due), Some(soonest)) => Some(due.min(soonest)),
+            (due, soonest) => due.or(soonest),
+        };
+        if due.is_none() {
             // Whoever appends from here on finds the keeper asleep and wakes it, by way of the flusher.
             inner.keeper_sleeps.store(true, Ordering::Release);
-            if !inner.log.peek().dirty.is_empty() && !inner.marks.has_sync_failed() {
+            if inner.has_to_keep() {
                 inner.keeper_sleeps.store(false, Ordering::Release);
                 return Turn::Again;
             }
@@ -58,6 +121,15 @@ impl Work for Keeper {
 }
 
 impl Inner {
+    fn has_to_keep(&self) -> bool {
+        let has_dirty = !self.log.peek().dirty.is_empty();
+        (has_dirty || self.lacks_summary()) && !self.marks.has_sync_failed()
+    }
+
+    fn lacks_summary(&self) -> bool {
+        self.summary_due.lock().is_missing() && !self.queues.read().is_empty()
+    }
+
     /// Wakes the keeper if it has nothing to do. The caller has held the lock of the log since the last append.
     pub(crate) fn wake_keeper(&self) {
         if self.keeper_sleeps.swap(false, Ordering::AcqRel) {
@@ -68,11 +140,17 @@ impl Inner {
     /// Makes the queue entries durable of everything appended so far, then notes in the checkpoint how far that is.
     /// The log comes first: a queue must not know what the log may lose.
     pub(crate) fn keep(&self) -> io::Result<()> {
+        let end = self.keep_queues()?;
+        self.summarise(end, false)
+    }
+
+    /// As [`Inner::keep`], but leaves the summary to the next time; returns how far everything is durable.
+    pub(crate) fn keep_queues(&self) -> io::Result<i64> {
         // One at a time: the checkpoint must not pass over queues that another call is still flushing.
         let mut checkpoint = self.checkpoint.lock();
         let (dirty, end, start, timestamp) = {
             let mut appender = self.log.peek();
-            appender.round += 1;
+            appender.round = appender.round.wrapping_add(1);
             (
                 std::mem::take(&mut appender.dirty),
                 appender.end(),
@@ -82,21 +160,25 @@ impl Inner {
         };
         self.log.sync_until(end)?;
         self.serve_waiters();
-        let mut new_dirs = BTreeSet::new();
         for queue in &dirty {
-            match queue.flush() {
-                Ok(true) => new_dirs.extend(queue.files.dir().parent().map(PathBuf::from)),
-                Ok(false) => {}
-                Err(error) => {
-                    // The directory of a topic that is deleted meanwhile is no failure.
-                    if !queue.tail().retired {
-                        self.marks.sync_failed(queue.files.dir(), &error);
-                        return Err(error);
-                    }
+            if let Err(error) = queue.write_out()
+                && !queue.tail().retired
+            {
+                if error.kind() == io::ErrorKind::StorageFull {
+                    tracing::warn!(dir = %queue.dir().display(), "no space for a consume queue");
+                    // Nothing is lost: the entries wait in memory, and the next round tries again.
+                    self.log.peek().dirty.extend(dirty);
+                } else {
+                    self.marks.sync_failed(&queue.dir(), &error);
                 }
+                return Err(error);
             }
         }
-        self.sync_dirs(&new_dirs)?;
+        if dirty.len() > MANY_QUEUES {
+            self.flush_together(&dirty)?;
+        } else {
+            self.flush_each(&dirty)?;
+        }
         let state = State {
             flushed: end,
             dispatched: end,
@@ -109,7 +191,69 @@ impl Inner {
             self.marks
                 .sync_failed(&self.config.dir.join(layout::CHECKPOINT), error);
         }
-        written
+        written.map(|()| end)
+    }
+
+    fn flush_each(&self, queues: &[Arc<Queue>]) -> io::Result<()> {
+        let mut new_dirs = BTreeSet::new();
+        for queue in queues {
+            match queue.flush() {
+                Ok(true) => new_dirs.extend(queue.dir().parent().map(PathBuf::from)),
+                Ok(false) => {}
+                Err(error) => {
+                    // The directory of a topic that is deleted meanwhile is no failure.
+                    if !queue.tail().retired {
+                        self.marks.sync_failed(&queue.dir(), &error);
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        self.sync_dirs(&new_dirs)
+    }
+
+    /// Makes many queues durable by one sync of the file system.
+    fn flush_together(&self, queues: &[Arc<Queue>]) -> io::Result<()> {
+        let ends: Vec<i64> = queues.iter().map(|queue| queue.take_written()).collect();
+        let root = self.config.dir.join(layout::CONSUME_QUEUE);
+        self.env
+            .sync_file_system(&root, || {
+                let mut covered: Vec<_> = queues
+                    .iter()
+                    .zip(&ends)
+                    .flat_map(|(queue, end)| queue.covered(*end))
+                    .collect();
+                covered.push((Operation::SyncDir, root.clone()));
+                covered
+            })
+            .inspect_err(|error| self.marks.sync_failed(&root, error))?;
+        for (queue, end) in queues.iter().zip(ends) {
+            queue.flushed(end);
+        }
+        Ok(())
+    }
+
+    /// Writes the summary of the queues if it is due, or at the end. What it says of the log is `position`, up to which
+    /// everything is durable. Without it the next start takes longer and loses nothing.
+    fn summarise(&self, position: i64, at_end: bool) -> io::Result<()> {
+        let mut due = self.summary_due.lock();
+        if !(due.is_due(position) || (at_end && !due.is_at(position))) {
+            return Ok(());
+        }
+        let queues: Vec<Arc<Queue>> = {
+            let table = self.queues.read();
+            table.values().flat_map(Ids::values).cloned().collect()
+        };
+        let first = self.log.files.first().unwrap_or(0);
+        match summary::write(&self.env, &self.config.dir, position, first, &queues) {
+            Ok(bytes) => due.written(position, bytes),
+            Err(error) => {
+                tracing::warn!(%error, "the summary of the queues cannot be written: the next start takes longer");
+                due.written(position, 0);
+                summary::remove(&self.env, &self.config.dir)?;
+            }
+        }
+        Ok(())
     }
 
     fn sync_dirs(&self, topics: &BTreeSet<PathBuf>) -> io::Result<()> {
@@ -171,15 +315,21 @@ impl Inner {
         self.keep().map_err(|_| CloseError::SyncFailed)?;
         index?;
         self.remove_unused_file()?;
-        for queue in self.queues.read().values().flat_map(|ids| ids.values()) {
-            queue
-                .remove_unused_files()
-                .map_err(|source| CloseError::Io {
-                    what: "remove an unused file of",
-                    path: queue.files.dir().to_owned(),
-                    source,
-                })?;
+        self.shared.close_idle();
+        self.shared.close_idle();
+        for queue in self.queues.read().values().flat_map(Ids::values) {
+            queue.verify().map_err(|source| CloseError::Io {
+                what: "clear the end of",
+                path: queue.dir(),
+                source,
+            })?;
         }
+        self.summarise(self.marks.end(), true)
+            .map_err(|source| CloseError::Io {
+                what: "remove the summary in",
+                path: self.config.dir.clone(),
+                source,
+            })?;
         let path = self.config.dir.join(layout::ABORT);
         let io = |what, path: &PathBuf, source| CloseError::Io {
             what,

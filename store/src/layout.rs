@@ -11,6 +11,8 @@ pub(crate) const LOCK: &str = "lock";
 pub(crate) const INDEX: &str = "index";
 /// Ours: how far the index is durable. Apache ignores it.
 pub(crate) const INDEX_STATE: &str = "indexstate";
+/// Ours: what is known of all queues. Apache ignores it.
+pub(crate) const SUMMARY: &str = "queues.summary";
 /// Ours: log files on their way to their full length. Apache ignores it.
 pub(crate) const PREPARING: &str = "preparing";
 /// Ours: what recovery cut off. Apache ignores it.

@@ -26,6 +26,7 @@ mod flush;
 pub mod index;
 mod keeper;
 mod layout;
+mod light;
 mod local_time;
 mod lock_file;
 #[expect(
@@ -38,10 +39,15 @@ mod mapped_file;
     reason = "makes atomic words of mapped memory; its interface is safe"
 )]
 mod mapped_words;
+mod mend;
 mod prepare;
+mod queue_files;
+mod queue_table;
+mod queue_tail;
 mod recovery;
 mod scan;
 mod signal;
+mod summary;
 mod watermark;
 
 pub use append::Appended;

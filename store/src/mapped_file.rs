@@ -29,6 +29,8 @@ pub(crate) struct MappedFile {
     base: i64,
     published: AtomicUsize,
     has_writer: AtomicBool,
+    /// Somebody has read here since this was last asked.
+    touched: AtomicBool,
     /// Kept where syncs and plain reads need it; queue files give theirs up.
     file: Option<File>,
     path: PathBuf,
@@ -54,6 +56,7 @@ impl MappedFile {
             base,
             published: AtomicUsize::new(published),
             has_writer: AtomicBool::new(false),
+            touched: AtomicBool::new(true),
             file: keep_descriptor.then_some(file),
             path,
         })
@@ -83,6 +86,25 @@ impl MappedFile {
     #[inline]
     pub(crate) fn published(&self) -> usize {
         self.published.load(Ordering::Acquire)
+    }
+
+    /// Publishes bytes that were written to the file by other means than a [`FileWriter`], above what was published.
+    pub(crate) fn publish_written(&self, until: usize) {
+        self.published
+            .fetch_max(until.min(self.map.len()), Ordering::AcqRel);
+    }
+
+    /// Notes that somebody reads here.
+    #[inline]
+    pub(crate) fn touch(&self) {
+        if !self.touched.load(Ordering::Relaxed) {
+            self.touched.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether somebody has read here since the last call.
+    pub(crate) fn take_touched(&self) -> bool {
+        self.touched.swap(false, Ordering::Relaxed)
     }
 
     /// Published bytes; `None` when any of them is not.

@@ -111,6 +111,12 @@ impl Preparer {
 
 impl Work for Preparer {
     fn turn(&mut self, inner: &Inner) -> Turn {
+        for queue in inner.shared.take_asks() {
+            // An append that finds no room then makes it itself, or says why it cannot.
+            if let Err(error) = queue.make_room(1) {
+                tracing::debug!(?queue, %error, "no room was made");
+            }
+        }
         let window = i64::try_from(inner.config.populate_bytes).unwrap_or(i64::MAX);
         let file_bytes = inner.config.commit_log_file_bytes.cast_signed();
         let prepare_behind = file_bytes / 10 * 7;

@@ -135,6 +135,14 @@ impl Store {
         if offset < queue.min_offset() || offset >= queue.max_offset() {
             return false;
         }
+        if offset == queue.min_offset()
+            && let Some(physical) = queue.min_physical()
+        {
+            // The first message can be told without its queue's files.
+            return self.inner.log.file_of(physical).is_some_and(|file| {
+                file.is_resident(usize::try_from(physical - file.base()).unwrap_or(0), 1)
+            });
+        }
         let Some(entry) = queue.entry(offset).filter(|entry| !entry.is_blank()) else {
             return false;
         };

@@ -8,7 +8,7 @@ use aerobee_message::record::starts_record;
 use smallvec::SmallVec;
 
 use crate::{
-    consume_queue::{Entry, Queue},
+    consume_queue::{Chunk, Entry, Queue},
     layout::ENTRY_BYTES,
     mapped_file::MappedFile,
     store::Store,
@@ -297,32 +297,28 @@ impl Reader<'_> {
             .max
             .min(self.read.next + SCAN_ENTRIES.max(i64::from(self.limits.max_messages)));
         let mut removed = false;
+        let mut copied = Vec::new();
+        let mut mapped;
         while self.read.next < until {
             let at = self.read.next;
-            let Some(file) = queue.file_of(at) else {
-                let entries_per_file =
-                    (queue.files.file_bytes() / ENTRY_BYTES as u64).cast_signed();
-                self.read.next = at - at.rem_euclid(entries_per_file) + entries_per_file;
-                return self.finish(ReadStatus::OffsetFoundNull);
-            };
-            let in_file =
-                usize::try_from(at * ENTRY_BYTES as i64 - file.base()).unwrap_or(usize::MAX);
-            let in_chunk = (until - at).min(
-                (file.end() - file.base()) / ENTRY_BYTES as i64 - (in_file / ENTRY_BYTES) as i64,
-            );
-            let chunk = usize::try_from(in_chunk).unwrap_or(0) * ENTRY_BYTES;
-            if self.access == Access::HotOnly
-                && self.read.max - at > HOT_ENTRIES
-                && !file.is_resident(in_file, chunk)
-            {
-                return self.finish(ReadStatus::Cold);
-            }
-            let Some(entries) = file
-                .slice(in_file, chunk)
-                .filter(|entries| !entries.is_empty())
-            else {
-                self.read.next = at + in_chunk.max(1);
-                return self.finish(ReadStatus::OffsetFoundNull);
+            let entries = match queue.chunk(at, until, self.access, &mut copied) {
+                Chunk::Mapped(found, from, len) => {
+                    if self.access == Access::HotOnly
+                        && self.read.max - at > HOT_ENTRIES
+                        && !found.is_resident(from, len)
+                    {
+                        return self.finish(ReadStatus::Cold);
+                    }
+                    mapped = found;
+                    mapped.slice(from, len).unwrap_or_default()
+                }
+                Chunk::Copied => &copied,
+                Chunk::Cold => return self.finish(ReadStatus::Cold),
+                Chunk::Missing => {
+                    let per_file = (queue.shared.file_bytes / ENTRY_BYTES as u64).cast_signed();
+                    self.read.next = (at - at.rem_euclid(per_file) + per_file).min(self.read.max);
+                    return self.finish(ReadStatus::OffsetFoundNull);
+                }
             };
             for bytes in entries.chunks_exact(ENTRY_BYTES) {
                 let Some(entry) = bytes.first_chunk().map(Entry::of_bytes) else {

@@ -183,6 +183,7 @@ impl Store {
             let appender = &mut *locked.appender;
             let appended = put(
                 appender,
+                queue,
                 &mut tail,
                 store_timestamp,
                 item.entry,

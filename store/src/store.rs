@@ -2,7 +2,6 @@
 //! The store as a whole: its parts, its queues, its end.
 
 use std::{
-    collections::{BTreeMap, HashMap},
     fmt, io,
     sync::{Arc, atomic::AtomicBool},
 };
@@ -15,21 +14,19 @@ use crate::{
     cold::{Job, Readers, ReadersBusy},
     commit_log::CommitLog,
     config::{Config, FlushMode},
-    consume_queue::{Found, Queue},
+    consume_queue::Queue,
     env::{Clock, Env},
     error::{AppendError, CloseError, OpenError, ReadOnlyReason},
-    files::{Descriptors, Files},
     flush::{Flushed, Waiters},
     index::Index,
-    layout::{self, ENTRY_BYTES},
+    layout,
     lock_file::LockFile,
+    queue_table::{Ids, QueueTable, Shared, queue_in},
     recovery,
     signal::Signal,
+    summary::Due,
     watermark::Watermarks,
 };
-
-/// Queues by topic and id.
-pub(crate) type QueueTable = HashMap<Arc<str>, BTreeMap<i32, Arc<Queue>>>;
 
 /// What the threads of a store share.
 pub(crate) struct Inner {
@@ -38,11 +35,13 @@ pub(crate) struct Inner {
     pub(crate) marks: Arc<Watermarks>,
     pub(crate) log: CommitLog,
     pub(crate) queues: RwLock<QueueTable>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) waiters: Waiters,
     pub(crate) checkpoint: Mutex<CheckpointFile>,
+    /// When the queues are to be summarised.
+    pub(crate) summary_due: Mutex<Due>,
     pub(crate) flush_signal: Signal,
     pub(crate) keep_signal: Signal,
-    pub(crate) prepare_signal: Signal,
     /// Whether the keeper waits for somebody to wake it.
     pub(crate) keeper_sleeps: AtomicBool,
     /// Held by the one who makes the next file of the log.
@@ -91,11 +90,12 @@ impl Store {
             marks: Arc::clone(&recovered.log.marks),
             log: recovered.log,
             queues: RwLock::new(recovered.queues),
+            shared: recovered.shared,
             waiters: Waiters::new(config.flush_waiters),
             checkpoint: Mutex::new(recovered.checkpoint),
+            summary_due: Mutex::new(Due::since(recovered.summarised)),
             flush_signal: Signal::default(),
             keep_signal: Signal::default(),
-            prepare_signal: Signal::default(),
             keeper_sleeps: AtomicBool::new(false),
             preparing: Mutex::new(None),
             largest_append,
@@ -145,10 +145,10 @@ impl Store {
     /// The queue, if it exists. Never makes one.
     #[must_use]
     pub fn queue(&self, topic: &str, id: i32) -> Option<Arc<Queue>> {
-        self.inner.queues.read().get(topic)?.get(&id).cloned()
+        self.inner.queues.read().get(topic)?.get(id).cloned()
     }
 
-    /// The queue, made if need be: its directory and first file, with blocks for the first messages.
+    /// The queue, made if need be. Files are made when there is something to write.
     ///
     /// # Errors
     /// Why it cannot be made.
@@ -158,10 +158,7 @@ impl Store {
         }
         self.inner.marks.appendable()?;
         let mut queues = self.inner.queues.write();
-        let queue = self.inner.queue_in(&mut queues, topic, id)?;
-        drop(queues);
-        queue.ensure_room(1)?;
-        Ok(queue)
+        queue_in(&mut queues, &self.inner.shared, topic, id)
     }
 
     /// All queues, in no order.
@@ -171,7 +168,7 @@ impl Store {
             .queues
             .read()
             .values()
-            .flat_map(BTreeMap::values)
+            .flat_map(Ids::values)
             .cloned()
             .collect()
     }
@@ -191,8 +188,14 @@ impl Store {
             removed.values().for_each(|queue| queue.retire());
             self.inner.marks.set_forgotten(appender.end());
         }
+        // Whoever writes files of these queues ends before they are removed.
+        removed
+            .values()
+            .for_each(|queue| drop(queue.files_work.lock()));
+        self.inner.summary_due.lock().forget();
         // First the note that queues know less than the log, so that the next start does not bring the topic back.
-        self.inner.keep()?;
+        self.inner.keep_queues()?;
+        self.inner.keep_signal.kick();
         let parent = self.inner.config.dir.join(layout::CONSUME_QUEUE);
         let dir = parent.join(topic);
         if self.inner.env.exists(&dir) {
@@ -282,54 +285,6 @@ impl Drop for Store {
         self.inner.marks.close();
         self.background.stop(&self.inner);
     }
-}
-
-impl Inner {
-    fn queue_in(
-        &self,
-        queues: &mut QueueTable,
-        topic: &str,
-        id: i32,
-    ) -> Result<Arc<Queue>, AppendError> {
-        if let Some(queue) = queues.get(topic).and_then(|ids| ids.get(&id)) {
-            return Ok(Arc::clone(queue));
-        }
-        let queue = make_queue(&self.config, &self.env, &self.marks, topic, id)?;
-        queues
-            .entry(Arc::clone(queue.topic()))
-            .or_default()
-            .insert(id, Arc::clone(&queue));
-        Ok(queue)
-    }
-}
-
-/// A new queue with its directory.
-pub(crate) fn make_queue(
-    config: &Config,
-    env: &Env,
-    marks: &Arc<Watermarks>,
-    topic: &str,
-    id: i32,
-) -> Result<Arc<Queue>, AppendError> {
-    if !layout::is_directory_name(topic) || id < 0 {
-        return Err(AppendError::Name {
-            topic: topic.to_owned(),
-            id,
-        });
-    }
-    let dir = layout::queue_dir(&config.dir, topic, id);
-    env.create_dir_all(&dir)?;
-    let file_bytes = u64::from(config.queue_file_entries) * ENTRY_BYTES as u64;
-    let files = Files::new(dir, file_bytes, Descriptors::Drop, Vec::new());
-    Ok(Queue::new(
-        topic.into(),
-        id,
-        env.clone(),
-        Arc::clone(marks),
-        files,
-        &Found::default(),
-        true,
-    ))
 }
 
 fn check(config: &Config) -> Result<(), OpenError> {

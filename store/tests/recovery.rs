@@ -35,6 +35,14 @@ fn bodies_in(dir: &Path) -> Vec<Vec<u8>> {
     bodies
 }
 
+/// Removes what has been written of the queues.
+fn remove_queues(dir: &Path) {
+    match fs::remove_dir_all(dir.join("consumequeue")) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        removed => removed.unwrap(),
+    }
+}
+
 fn open_error(dir: &Path) -> OpenError {
     Store::open(config(dir), Env::real()).unwrap_err()
 }
@@ -69,7 +77,7 @@ fn queues_are_rebuilt_from_the_log() {
         if after_close {
             bodies_in(dir.path());
         }
-        fs::remove_dir_all(dir.path().join("consumequeue")).unwrap();
+        remove_queues(dir.path());
         assert_eq!(bodies_in(dir.path()), numbered(0..100));
     }
 }
@@ -93,7 +101,7 @@ fn a_torn_tail_is_cut_and_its_bytes_never_come_back() {
     // The last record was half written: its body is not what its CRC says.
     let last = *places.last().unwrap();
     poke(&dir.path().join(LOG), last.cast_unsigned() + 90, b"??");
-    fs::remove_dir_all(dir.path().join("consumequeue")).unwrap();
+    remove_queues(dir.path());
     assert_eq!(bodies_in(dir.path()), numbered(0..19));
     let log = fs::read(dir.path().join(LOG)).unwrap();
     assert!(
@@ -109,7 +117,7 @@ fn records_behind_a_torn_one_are_kept_aside() {
     let dir = tempfile::tempdir().unwrap();
     let places = killed(dir.path(), 20);
     fs::remove_file(dir.path().join("checkpoint")).unwrap();
-    fs::remove_dir_all(dir.path().join("consumequeue")).unwrap();
+    remove_queues(dir.path());
     poke(
         &dir.path().join(LOG),
         places[15].cast_unsigned() + 90,
@@ -133,7 +141,7 @@ fn damage_before_the_durable_end_keeps_the_store_closed() {
     let log = dir.path().join(LOG);
     poke(&log, places[10].cast_unsigned() + 90, b"??");
     // So that the damaged part is scanned at all.
-    fs::remove_dir_all(dir.path().join("consumequeue")).unwrap();
+    remove_queues(dir.path());
     let before = fs::read(&log).unwrap();
     let error = open_error(dir.path());
     let OpenError::Damaged { path, position, .. } = &error else {
@@ -245,6 +253,8 @@ fn a_directory_that_apache_wrote_last_is_recovered_by_its_rules() {
     ] {
         let dir = tempfile::tempdir().unwrap();
         killed(dir.path(), 150);
+        bodies_in(dir.path());
+        fs::write(dir.path().join("abort"), b"1").unwrap();
         // Java's longs and none of our slots.
         let mut checkpoint = vec![0; 4096];
         for (at, long) in longs.iter().enumerate() {
@@ -279,7 +289,7 @@ fn queues_whose_beginning_is_gone_start_with_blank_entries() {
     }
     fs::remove_file(dir.path().join("checkpoint")).unwrap();
     fs::remove_file(dir.path().join(LOG)).unwrap();
-    fs::remove_dir_all(dir.path().join("consumequeue")).unwrap();
+    remove_queues(dir.path());
     let store = open(dir.path());
     let queue = store.queue("T", 0).unwrap();
     let min = queue.min_offset();
@@ -317,7 +327,7 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let places = killed(dir.path(), 30);
         fs::remove_file(dir.path().join("checkpoint")).unwrap();
-        fs::remove_dir_all(dir.path().join("consumequeue")).unwrap();
+        remove_queues(dir.path());
         let path = dir.path().join(LOG);
         let mut log = fs::read(&path).unwrap();
         let end = cut + garbage.len().min(log.len() - cut);

@@ -5,12 +5,18 @@
 //! is copied to `quarantine/` if it contains one, and damage before the durable end keeps the store from opening.
 
 mod queues;
+mod summary;
 mod tail;
 
-use std::{collections::HashMap, io, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    io,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
 
 use crate::{
-    checkpoint::CheckpointFile,
+    checkpoint::{CheckpointFile, State},
     commit_log::CommitLog,
     config::Config,
     consume_queue::Queue,
@@ -19,8 +25,8 @@ use crate::{
     error::{AppendError, OpenError},
     files::{self, Descriptors, Files, Slot},
     layout, prepare,
+    queue_table::{Ids, QueueTable, Shared, queue_in},
     scan::{Frame, Scanner},
-    store::{QueueTable, make_queue},
     watermark::Watermarks,
 };
 
@@ -28,7 +34,10 @@ use crate::{
 pub(crate) struct Recovered {
     pub(crate) log: CommitLog,
     pub(crate) queues: QueueTable,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) checkpoint: CheckpointFile,
+    /// What the summary that holds says of the log.
+    pub(crate) summarised: Option<i64>,
 }
 
 /// How far the bytes of a log are known to have been durable.
@@ -56,6 +65,7 @@ struct Recovery<'a> {
     marks: Arc<Watermarks>,
     log: Files,
     queues: QueueTable,
+    shared: Arc<Shared>,
 }
 
 /// Recovers a locked directory.
@@ -77,22 +87,36 @@ pub(crate) fn recover(config: &Config, env: &Env) -> Result<Recovered, OpenError
     let mut recovery = Recovery {
         config,
         env,
+        shared: Shared::new(config, env, &marks),
         marks,
         log,
         queues: HashMap::new(),
     };
-    recovery.load_queues()?;
+    let own = checkpoint.own().filter(|own| own.dispatched >= first);
+    let trusted = match &own {
+        Some(own) if recovery.has_last_record(own)? => Some(own),
+        _ => None,
+    };
+    let summary = recovery.load_summary(trusted, clean_before)?;
+    if summary.is_none() {
+        recovery.load_queues()?;
+    }
 
-    let known = recovery.queues.values().flat_map(|ids| ids.values());
+    let known = recovery.queues.values().flat_map(Ids::values);
     let known = known
         .map(|queue| queue.tail().max_physical)
         .max()
         .unwrap_or(0);
-    let own = checkpoint.own().filter(|own| own.dispatched >= first);
     recovery
         .marks
         .set_forgotten(own.map_or(0, |own| own.forgotten));
     let (start, durable, last) = match own {
+        // What the summary says holds for the log up to where it was written.
+        Some(own) if let Some(summarised) = summary => (
+            summarised.position.max(first),
+            Durable::Own(own.flushed),
+            (own.last_start, own.last_timestamp),
+        ),
         // Queues that know less than the checkpoint says were removed: all of the log is dispatched again.
         Some(own) if known < own.dispatched && own.forgotten < own.dispatched => {
             (first, Durable::Own(own.flushed), (0, 0))
@@ -124,18 +148,17 @@ pub(crate) fn recover(config: &Config, env: &Env) -> Result<Recovered, OpenError
     let end = scanned.end;
     recovery.check_tail(&scanned, durable)?;
     recovery.cut_queues(end)?;
-    recovery.correct_mins();
+    if summary.is_none_or(|summarised| summarised.log_first != first) {
+        recovery.correct_mins();
+    }
     tracing::info!(
         clean = clean_before,
         own_checkpoint = own.is_some(),
         from = start,
         end,
         records = scanned.records,
-        queues = recovery
-            .queues
-            .values()
-            .map(std::collections::BTreeMap::len)
-            .sum::<usize>(),
+        summary = summary.is_some(),
+        queues = recovery.queues.values().map(Ids::len).sum::<usize>(),
         "the store is recovered"
     );
     let dirty = std::mem::take(&mut scanned.dirty);
@@ -152,7 +175,9 @@ pub(crate) fn recover(config: &Config, env: &Env) -> Result<Recovered, OpenError
     Ok(Recovered {
         log,
         queues: recovery.queues,
+        shared: recovery.shared,
         checkpoint,
+        summarised: summary.map(|summarised| summarised.position),
     })
 }
 
@@ -161,6 +186,21 @@ impl Recovery<'_> {
         self.log.bases().last().map_or(0, |base| {
             base + self.config.commit_log_file_bytes.cast_signed()
         })
+    }
+
+    /// Whether the last record that a checkpoint knows is still there: else the log has lost something.
+    fn has_last_record(&self, own: &State) -> Result<bool, OpenError> {
+        if own.dispatched == self.log.first().unwrap_or(0) {
+            return Ok(true);
+        }
+        Ok(
+            match Scanner::new(self.env, &self.log).frame(own.last_start)? {
+                Frame::Record(record) => {
+                    own.last_start + record.total_len() as i64 == own.dispatched
+                }
+                _ => false,
+            },
+        )
     }
 
     /// Where to start in a directory that a broker of Apache's wrote last; its own rules (`CommitLog.java`,
@@ -230,11 +270,10 @@ impl Recovery<'_> {
                     scanned.end = log.base_for(scanned.end) + log.file_bytes().cast_signed();
                 }
                 Frame::Record(record) => {
-                    if dispatch::is_queued(&record) {
-                        let queue = self.queue_of(record.topic(), record.queue_id());
+                    for place in dispatch::places(&record, &self.config.delay_levels) {
+                        let queue = self.queue_of(place.topic, place.queue_id);
                         let queue = queue.map_err(|error| self.dispatch_error(error))?;
-                        let levels = &self.config.delay_levels;
-                        let dispatched = dispatch::dispatch(&queue, &record, levels, is_whole);
+                        let dispatched = dispatch::dispatch(&queue, &place, is_whole);
                         match dispatched.map_err(|error| self.dispatch_error(error))? {
                             Dispatched::Gap => return Ok(None),
                             Dispatched::Known => {}
@@ -266,14 +305,12 @@ impl Recovery<'_> {
     }
 
     fn queue_of(&mut self, topic: &str, id: i32) -> Result<Arc<Queue>, AppendError> {
-        if let Some(queue) = self.queues.get(topic).and_then(|ids| ids.get(&id)) {
+        if let Some(queue) = self.queues.get(topic).and_then(|ids| ids.get(id)) {
             return Ok(Arc::clone(queue));
         }
-        let queue = make_queue(self.config, self.env, &self.marks, topic, id)?;
-        self.queues
-            .entry(Arc::clone(queue.topic()))
-            .or_default()
-            .insert(id, Arc::clone(&queue));
+        let queue = queue_in(&mut self.queues, &self.shared, topic, id)?;
+        // Files of a queue that nobody has noted yet may be there from before a crash.
+        queue.unverified.store(true, Ordering::Release);
         Ok(queue)
     }
 

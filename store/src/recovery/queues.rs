@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use super::Recovery;
 use crate::{
-    consume_queue::{Entry, Found, Queue, cut_files},
+    consume_queue::{Entry, Found, Queue},
     env::Env,
     error::OpenError,
-    files::{self, Descriptors, Files, Slot},
+    files::{self, Descriptors, Files},
     layout::{self, ENTRY_BYTES},
+    queue_files::cut_files,
+    queue_table::Ids,
     scan::Scanner,
 };
 
@@ -17,31 +19,36 @@ impl Recovery<'_> {
     pub(super) fn load_queues(&mut self) -> Result<(), OpenError> {
         let root = self.config.dir.join(layout::CONSUME_QUEUE);
         for topic in self.env.list(&root).map_err(OpenError::io("list", &root))? {
-            if !topic.is_dir {
-                continue;
-            }
-            let name: Arc<str> = topic.name.as_str().into();
-            let dir = root.join(&topic.name);
-            for entry in self.env.list(&dir).map_err(OpenError::io("list", &dir))? {
-                let id = entry
-                    .name
-                    .parse::<i32>()
-                    .ok()
-                    .filter(|id| *id >= 0 && id.to_string() == entry.name);
-                let Some(id) = id.filter(|_| entry.is_dir) else {
-                    continue;
-                };
-                let queue = self.load_queue(&name, id)?;
-                self.queues
-                    .entry(Arc::clone(&name))
-                    .or_default()
-                    .insert(id, queue);
+            if topic.is_dir {
+                self.load_topic(&topic.name)?;
             }
         }
         Ok(())
     }
 
-    /// Opens one queue: its entries count up to the first that is none, or that its last record does not confirm.
+    /// Queues of one topic.
+    pub(super) fn load_topic(&mut self, topic: &str) -> Result<(), OpenError> {
+        let name: Arc<str> = topic.into();
+        let dir = self.config.dir.join(layout::CONSUME_QUEUE).join(topic);
+        for entry in self.env.list(&dir).map_err(OpenError::io("list", &dir))? {
+            let id = entry
+                .name
+                .parse::<i32>()
+                .ok()
+                .filter(|id| *id >= 0 && id.to_string() == entry.name);
+            let Some(id) = id.filter(|_| entry.is_dir) else {
+                continue;
+            };
+            let queue = self.load_queue(&name, id)?;
+            self.queues
+                .entry(Arc::clone(&name))
+                .or_default()
+                .insert(queue);
+        }
+        Ok(())
+    }
+
+    /// Examines one queue: its entries count up to the first that is none, or that its last record does not confirm.
     fn load_queue(&self, topic: &Arc<str>, id: i32) -> Result<Arc<Queue>, OpenError> {
         let dir = layout::queue_dir(&self.config.dir, topic, id);
         let file_bytes = u64::from(self.config.queue_file_entries) * ENTRY_BYTES as u64;
@@ -51,7 +58,8 @@ impl Recovery<'_> {
         let mut found = Found {
             min: first,
             next: first,
-            max_physical: 0,
+            has_dir: true,
+            ..Found::default()
         };
         let mut has_stale_tail = false;
         let mut scanner = Scanner::new(self.env, &self.log);
@@ -69,6 +77,11 @@ impl Recovery<'_> {
                 has_stale_tail = true;
             }
             has_stale_tail |= entries.has_more;
+            if *base == bases[0]
+                && let Some(entry) = valid.first().filter(|entry| !entry.is_blank())
+            {
+                found.min_physical = entry.physical;
+            }
             if !valid.is_empty() || *base == bases[0] {
                 found.next = start + valid.len() as i64;
                 found.max_physical = valid
@@ -80,33 +93,20 @@ impl Recovery<'_> {
             // An empty file behind the end, made ahead, goes too.
             has_stale_tail = true;
         }
-        let slots = if has_stale_tail {
-            cut_files(self.env, &files, &bases, found.next).map_err(OpenError::io("cut", &dir))?
-        } else {
-            let published = |base: i64| {
-                (found.next * ENTRY_BYTES as i64 - base).clamp(0, file_bytes.cast_signed())
-            };
-            bases
-                .iter()
-                .map(|base| Slot::unmapped(*base, usize::try_from(published(*base)).unwrap_or(0)))
-                .collect()
-        };
-        files.replace(slots);
-        let marks = Arc::clone(&self.marks);
+        if has_stale_tail {
+            cut_files(self.env, &files, &bases, found.next).map_err(OpenError::io("cut", &dir))?;
+        }
         Ok(Queue::new(
             Arc::clone(topic),
             id,
-            self.env.clone(),
-            marks,
-            files,
+            Arc::clone(&self.shared),
             &found,
-            false,
         ))
     }
 
     /// Cuts from all queues what lies behind the end of the log.
     pub(super) fn cut_queues(&self, end: i64) -> Result<(), OpenError> {
-        for queue in self.queues.values().flat_map(|ids| ids.values()) {
+        for queue in self.queues.values().flat_map(Ids::values) {
             if queue.tail().max_physical <= end {
                 continue;
             }
@@ -118,9 +118,7 @@ impl Recovery<'_> {
             {
                 next -= 1;
             }
-            queue
-                .cut(next)
-                .map_err(OpenError::io("cut", queue.files.dir()))?;
+            queue.cut(next).map_err(OpenError::io("cut", queue.dir()))?;
         }
         Ok(())
     }
@@ -128,25 +126,8 @@ impl Recovery<'_> {
     /// Sets the first readable offset of each queue: the first entry whose record is still in the log.
     pub(super) fn correct_mins(&self) {
         let first = self.log.first().unwrap_or(0);
-        for queue in self.queues.values().flat_map(|ids| ids.values()) {
-            let (mut low, mut high) = (queue.min_offset(), queue.appended_offset());
-            let starts_at = queue
-                .files
-                .first()
-                .map_or(0, |base| base / ENTRY_BYTES as i64);
-            low = low.min(starts_at);
-            while low < high {
-                let middle = low + (high - low) / 2;
-                let is_gone = queue
-                    .entry(middle)
-                    .is_none_or(|entry| entry.is_blank() || entry.physical < first);
-                if is_gone {
-                    low = middle + 1;
-                } else {
-                    high = middle;
-                }
-            }
-            queue.set_min(low);
+        for queue in self.queues.values().flat_map(Ids::values) {
+            queue.correct_min(first);
         }
     }
 }

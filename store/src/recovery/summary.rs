@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Queues as the summary of the last run knows them, without a look at each.
+
+use std::{collections::HashSet, sync::Arc};
+
+use super::Recovery;
+use crate::{
+    checkpoint::State,
+    consume_queue::{Found, Queue},
+    error::OpenError,
+    layout, summary,
+};
+
+/// What a summary that holds tells of the log.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Summarised {
+    /// The queues know the log up to here.
+    pub(super) position: i64,
+    /// First offsets are those for a log that starts here.
+    pub(super) log_first: i64,
+}
+
+impl Recovery<'_> {
+    /// Takes the queues from the summary, if it holds: it is ours and nobody else has written here since, no topic was
+    /// deleted after it, and the directories of all its topics are there. One that does not hold is removed.
+    /// Topics that it does not know are examined.
+    pub(super) fn load_summary(
+        &mut self,
+        own: Option<&State>,
+        was_clean: bool,
+    ) -> Result<Option<Summarised>, OpenError> {
+        let root = self.config.dir.clone();
+        let found = match own {
+            Some(own) => summary::read(self.env, &root)
+                .map_err(OpenError::io("read", root.join(layout::SUMMARY)))?
+                .filter(|found| (own.forgotten..=own.dispatched).contains(&found.position)),
+            None => None,
+        };
+        let queues_dir = root.join(layout::CONSUME_QUEUE);
+        let listed = self
+            .env
+            .list(&queues_dir)
+            .map_err(OpenError::io("list", &queues_dir))?;
+        let mut unknown: HashSet<&str> = listed
+            .iter()
+            .filter(|entry| entry.is_dir)
+            .map(|entry| entry.name.as_str())
+            .collect();
+        let holds = found
+            .as_ref()
+            .is_some_and(|found| found.topics.iter().all(|(name, _)| unknown.remove(&**name)));
+        let Some(found) = found.filter(|_| holds) else {
+            summary::remove(self.env, &root)
+                .map_err(OpenError::io("remove", root.join(layout::SUMMARY)))?;
+            return Ok(None);
+        };
+        for (name, queues) in found.topics {
+            let ids = self.queues.entry(Arc::clone(&name)).or_default();
+            for (id, found) in queues {
+                let found = Found {
+                    unverified: found.unverified || !was_clean,
+                    ..found
+                };
+                ids.insert(Queue::new(
+                    Arc::clone(&name),
+                    id,
+                    Arc::clone(&self.shared),
+                    &found,
+                ));
+            }
+        }
+        let mut unknown: Vec<&str> = unknown.into_iter().collect();
+        unknown.sort_unstable();
+        for topic in unknown {
+            self.load_topic(topic)?;
+        }
+        Ok(Some(Summarised {
+            position: found.position,
+            log_first: found.log_first,
+        }))
+    }
+}

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Many queues: what a start reads, what stays open, what a crash leaves behind.
+
+#![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
+
+mod support;
+
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use aerobee_store::{Access, Config, Env, Operation, ReadStatus, Store};
+use support::*;
+
+const QUEUES: i32 = 40;
+
+fn fill_queues(store: &Store, numbers: std::ops::Range<u32>) {
+    for number in numbers {
+        for id in 0..QUEUES {
+            let queue = store.create_queue("T", id).unwrap();
+            append(store, &queue, &body(number)).unwrap();
+        }
+    }
+}
+
+fn check_queues(store: &Store, numbers: std::ops::Range<u32>) {
+    for id in 0..QUEUES {
+        let queue = store.queue("T", id).unwrap();
+        assert_eq!(bodies(store, &queue), numbered(numbers.clone()), "{id}");
+    }
+}
+
+/// Opens a store and counts what it does to files of queues.
+fn open_counting(dir: &Path) -> (Arc<Store>, Arc<AtomicUsize>) {
+    let (plan, env) = faulty();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&count);
+    plan.set(move |operation, path| {
+        let is_file = path.components().count() > 3
+            && path
+                .file_name()
+                .is_some_and(|name| name.len() == 20 || name.to_str() == Some("0"));
+        if is_in(path, "consumequeue") && is_file && operation != Operation::SyncDir {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    });
+    (Store::open(config(dir), env).unwrap(), count)
+}
+
+#[test]
+fn a_start_looks_at_no_queue_that_the_summary_knows() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    fill_queues(&store, 0..30);
+    store.close().unwrap();
+    let (store, count) = open_counting(dir.path());
+    assert_eq!(store.queue("T", 7).unwrap().max_offset(), 30);
+    assert_eq!(count.load(Ordering::Relaxed), 0);
+    check_queues(&store, 0..30);
+    assert!(count.load(Ordering::Relaxed) > 0);
+    fill_queues(&store, 30..40);
+    store.close().unwrap();
+    // Without the summary every queue is looked at, and the result is the same.
+    fs::remove_file(dir.path().join("queues.summary")).unwrap();
+    let (store, count) = open_counting(dir.path());
+    assert!(count.load(Ordering::Relaxed) >= 40);
+    check_queues(&store, 0..40);
+    store.close().unwrap();
+}
+
+#[test]
+fn a_summary_from_before_somebody_elses_writes_does_not_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    fill_queues(&store, 0..3);
+    store.close().unwrap();
+    let old = fs::read(dir.path().join("queues.summary")).unwrap();
+    let store = open(dir.path());
+    fill_queues(&store, 3..9);
+    store.close().unwrap();
+    // A broker of Apache's has written the checkpoint since; the summary that lies there is from before.
+    fs::write(dir.path().join("queues.summary"), &old).unwrap();
+    let path = dir.path().join("checkpoint");
+    let mut checkpoint = fs::read(&path).unwrap();
+    checkpoint[7] ^= 1;
+    fs::write(&path, checkpoint).unwrap();
+    let store = open(dir.path());
+    check_queues(&store, 0..9);
+    store.close().unwrap();
+    let new = fs::read(dir.path().join("queues.summary")).unwrap();
+    assert_ne!(new, old);
+}
+
+#[test]
+fn after_a_kill_queues_go_on_behind_the_summary() {
+    let live = tempfile::tempdir().unwrap();
+    let store = open(live.path());
+    fill_queues(&store, 0..5);
+    store.close().unwrap();
+    let store = open(live.path());
+    fill_queues(&store, 5..25);
+    let new = store.create_queue("new", 3).unwrap();
+    fill(&store, &new, 0..15);
+    for round in 0..2 {
+        let dir = tempfile::tempdir().unwrap();
+        if round == 1 {
+            // Some of it has reached the files.
+            eventually("the keeper writes", || {
+                live.path().join("consumequeue/new/3").exists()
+            });
+        }
+        copy(live.path(), dir.path());
+        let store = open(dir.path());
+        check_queues(&store, 0..25);
+        fill_queues(&store, 25..27);
+        check_queues(&store, 0..27);
+        let new = store.queue("new", 3).unwrap();
+        assert_eq!(bodies(&store, &new), numbered(0..15));
+        store.close().unwrap();
+        drop(store);
+        let store = open(dir.path());
+        check_queues(&store, 0..27);
+        store.close().unwrap();
+    }
+}
+
+#[test]
+fn stale_entries_behind_the_end_are_gone_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    fill_queues(&store, 0..13);
+    store.close().unwrap();
+    drop(store);
+    // What a power cut may leave: entries of messages that the log has lost, in this file and in one more.
+    let queue = dir.path().join("consumequeue/T/5");
+    let stale = [
+        0, 0, 0, 0, 0, 0, 0xFF, 0, 0, 0, 0, 90, 0, 0, 0, 0, 0, 0, 0, 1,
+    ];
+    poke(&queue.join("00000000000000000200"), 60, &stale);
+    fs::write(queue.join("00000000000000000400"), [1; 200]).unwrap();
+    fs::write(dir.path().join("abort"), b"1").unwrap();
+    let store = open(dir.path());
+    assert_eq!(store.queue("T", 5).unwrap().max_offset(), 13);
+    store.close().unwrap();
+    assert!(!queue.join("00000000000000000400").exists());
+    let bytes = fs::read(queue.join("00000000000000000200")).unwrap();
+    assert!(bytes[60..].iter().all(|byte| *byte == 0));
+    assert!(bytes[..60].iter().any(|byte| *byte != 0));
+}
+
+#[test]
+fn deleted_topics_stay_away_after_a_kill() {
+    let live = tempfile::tempdir().unwrap();
+    let store = open(live.path());
+    fill_queues(&store, 0..5);
+    let kept = store.create_queue("kept", 0).unwrap();
+    fill(&store, &kept, 0..5);
+    store.close().unwrap();
+    let store = open(live.path());
+    store.delete_topic("T").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    copy(live.path(), dir.path());
+    let store = open(dir.path());
+    assert!(store.queue("T", 0).is_none());
+    assert_eq!(store.queue("kept", 0).unwrap().max_offset(), 5);
+    store.close().unwrap();
+}
+
+/// Mappings of files of queues in this process.
+fn mapped(dir: &Path) -> usize {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let prefix = dir.join("consumequeue");
+    maps.lines()
+        .filter(|line| line.contains(prefix.to_str().unwrap()))
+        .count()
+}
+
+#[test]
+fn few_queues_have_their_files_mapped() {
+    let dir = tempfile::tempdir().unwrap();
+    let bounded = Config {
+        open_queues: 4,
+        queue_file_entries: 300,
+        commit_log_file_bytes: 1 << 20,
+        ..config(dir.path())
+    };
+    let store = Store::open(bounded, Env::real()).unwrap();
+    fill_queues(&store, 0..70);
+    check_queues(&store, 0..70);
+    fill_queues(&store, 70..150);
+    check_queues(&store, 0..150);
+    eventually("surplus files are unmapped", || mapped(dir.path()) <= 12);
+    check_queues(&store, 0..150);
+    store.close().unwrap();
+    drop(store);
+    let store = open_big(dir.path());
+    check_queues(&store, 0..150);
+    store.close().unwrap();
+}
+
+fn open_big(dir: &Path) -> Arc<Store> {
+    let config = Config {
+        queue_file_entries: 300,
+        commit_log_file_bytes: 1 << 20,
+        queue_idle: Duration::from_millis(50),
+        ..config(dir)
+    };
+    Store::open(config, Env::real()).unwrap()
+}
+
+#[test]
+fn idle_queues_give_up_their_files_and_take_them_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_big(dir.path());
+    fill_queues(&store, 0..100);
+    check_queues(&store, 0..100);
+    eventually("idle files are unmapped", || mapped(dir.path()) == 0);
+    let queue = store.queue("T", 1).unwrap();
+    let hot = |from| store.read(&queue, from, ALL, Access::HotOnly, |_: i64| true);
+    // A network thread does not wait for files; whoever may wait finds them.
+    assert_eq!(hot(0).status, ReadStatus::Cold);
+    assert_eq!(read(&store, &queue, 0).status, ReadStatus::Found);
+    assert_eq!(hot(0).status, ReadStatus::Found);
+    fill_queues(&store, 100..102);
+    // What was just appended can be read whether there are files or not.
+    assert_eq!(hot(101).status, ReadStatus::Found);
+    check_queues(&store, 0..102);
+    store.close().unwrap();
+}
