@@ -78,6 +78,26 @@ config! {
         "clusterTopicEnable" => cluster_topic_enable: bool = true,
         /// Whether the broker's name is a topic to create others after.
         "brokerTopicEnable" => broker_topic_enable: bool = true,
+        /// Time between looks for clients of lite topics that do not poll, ms.
+        "liteEventCheckInterval" => lite_event_check_interval: i64 [10..=i64::MAX] = 10_000,
+        /// When all lite topics of a client whose line of events was full are looked at, ms.
+        "liteEventFullDispatchDelayTime" => lite_event_full_dispatch_delay_time: i64 [0..=i64::MAX] = 10_000,
+        /// Time between looks for lite topics to delete, ms.
+        "liteTtlCheckInterval" => lite_ttl_check_interval: i64 [10..=i64::MAX] = 120_000,
+        /// Lite topics live at least so long, ms.
+        "minLiteTTl" => min_lite_ttl: i64 [0..=i64::MAX] = 900_000,
+        /// Time between looks for clients that have not renewed their lite subscriptions, ms.
+        "liteSubscriptionCheckInterval" => lite_subscription_check_interval: i64 [10..=i64::MAX] = 120_000,
+        /// How long lite subscriptions live without being renewed, ms.
+        "liteSubscriptionCheckTimeoutMills" => lite_subscription_check_timeout_mills: i64 [10..=i64::MAX] = 180_000,
+        /// Most subscriptions of a client to a lite topic each.
+        "maxLiteSubscriptionCount" => max_lite_subscription_count: i64 [0..=10_000_000] = 100_000,
+        /// Most lite topics with news that wait for one client.
+        "maxClientEventCount" => max_client_event_count: i32 [1..=1_000_000] = 100,
+        /// Whether the number of light queues is bounded.
+        "enableLmqQuota" => enable_lmq_quota: bool = false,
+        /// Most light queues, if they are bounded.
+        "maxLmqConsumeQueueNum" => max_lmq_consume_queue_num: i32 [0..=i32::MAX] = 20_000,
         /// Whether consumers may filter by properties, with SQL92 expressions (Apache: off).
         "enablePropertyFilter" => enable_property_filter: bool = true,
         /// Whether consumers create their group by using it.

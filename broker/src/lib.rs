@@ -10,6 +10,7 @@ mod delays;
 pub mod error;
 pub mod filter;
 pub mod groups;
+mod lite;
 mod longpoll;
 pub mod offsets;
 mod processor;
@@ -44,17 +45,19 @@ use crate::{
     config::{BrokerRole, Identity, Switches},
     delays::Delays,
     groups::Groups,
+    lite::Lite,
     longpoll::pull::HeldPulls,
     offsets::Offsets,
     processor::{
         Listener, Port, Processors,
         admin::{
-            client::ClientAdmin, config::ConfigAdmin, group::GroupAdmin, progress::Progress,
-            topic::TopicAdmin,
+            client::ClientAdmin, config::ConfigAdmin, group::GroupAdmin, lite::LiteAdmin,
+            progress::Progress, topic::TopicAdmin,
         },
         consumer::Consumer,
         flushed::Flushing,
         heartbeat::{Fingerprints, Heartbeat},
+        lite::LiteTopics,
         lock::Lock,
         pull::{Pull, Puller},
         queue_offset::QueueOffset,
@@ -99,6 +102,7 @@ pub struct Broker {
     held: Arc<HeldPulls>,
     registration: Arc<Registration>,
     transactions: Arc<Transactions>,
+    lite: Arc<Lite>,
     loops: JoinSet<()>,
     schedule: Schedule,
 }
@@ -117,6 +121,7 @@ struct Parts {
     stats: Arc<Stats>,
     levels: Arc<DelayLevels>,
     delays: Arc<Delays>,
+    lite: Arc<Lite>,
     /// Where changes of the configuration are kept.
     config_file: PathBuf,
     /// Where tables are kept.
@@ -183,6 +188,7 @@ impl Broker {
             groups,
             offsets,
             registration,
+            lite,
             ..
         } = parts;
         Ok(Self {
@@ -196,6 +202,7 @@ impl Broker {
             held,
             registration,
             transactions,
+            lite,
             loops,
             schedule,
         })
@@ -233,6 +240,7 @@ impl Broker {
         }
         self.registration.unregister().await;
         self.held.release_all();
+        self.lite.release_all();
         self.main.close(DRAIN).await;
         if let Some(fast) = &self.fast {
             fast.close(DRAIN).await;
@@ -309,6 +317,7 @@ impl Parts {
         let switches = Switches::new(config);
         Ok(Self {
             delays: Delays::new(&levels, &switches),
+            lite: Lite::new(&store, &topics, &groups, &offsets, &switches),
             levels,
             stats: Stats::new(&identity.cluster, clock, &topics, &groups),
             registration: Registration::new(identity.clone(), Arc::clone(&topics), &settings),
@@ -370,6 +379,7 @@ impl Parts {
             runtime,
             stats,
             delays,
+            lite,
             config_file,
             ..
         } = self;
@@ -385,6 +395,7 @@ impl Parts {
                 flushing: Arc::clone(flushing),
                 transactions: Arc::clone(transactions),
                 delays: Arc::clone(delays),
+                lite: Arc::clone(lite),
             }),
             send_back: Arc::new(SendBack {
                 store: Arc::clone(store),
@@ -466,6 +477,21 @@ impl Parts {
                 identity: Arc::clone(identity),
                 stats: Arc::clone(stats),
             }),
+            lite: LiteTopics {
+                lite: Arc::clone(lite),
+                topics: Arc::clone(topics),
+                groups: Arc::clone(groups),
+                switches: Arc::clone(switches),
+                clock: store.clock().clone(),
+            },
+            lite_admin: Arc::new(LiteAdmin {
+                lite: Arc::clone(lite),
+                store: Arc::clone(store),
+                topics: Arc::clone(topics),
+                groups: Arc::clone(groups),
+                offsets: Arc::clone(offsets),
+                switches: Arc::clone(switches),
+            }),
             transactions: Arc::clone(transactions),
             held: Arc::clone(held),
             clients: Arc::clone(clients),
@@ -498,6 +524,8 @@ impl Parts {
         loops.spawn(Arc::clone(&self.registration).run());
         loops.spawn(Arc::clone(&self.runtime).run());
         loops.spawn(Arc::clone(&self.stats).run());
+        loops.spawn(Arc::clone(&self.lite).run());
+        loops.spawn(Arc::clone(&self.lite).run_expiry());
         loops
     }
 }

@@ -222,6 +222,20 @@ impl Offsets {
         fastjson::to_vec(&self.table.to_file())
     }
 
+    /// How many offsets are committed: topics, over all groups.
+    pub fn len(&self) -> usize {
+        self.table
+            .groups
+            .iter()
+            .map(|group| group.lock().len())
+            .sum()
+    }
+
+    /// Whether nothing was ever committed.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Version of the table.
     pub fn data_version(&self) -> DataVersion {
         *self.table.version.lock()

@@ -7,6 +7,7 @@
 
 pub mod batch;
 pub mod id;
+pub mod lite;
 pub mod properties;
 pub mod record;
 pub mod sysflag;

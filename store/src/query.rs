@@ -70,6 +70,14 @@ impl Store {
         }
     }
 
+    /// Topics that have queues and whose names begin so, in no order.
+    #[must_use]
+    pub fn topics_with_prefix(&self, prefix: &str) -> Vec<std::sync::Arc<str>> {
+        let queues = self.inner.queues.read();
+        let named = queues.keys().filter(|topic| topic.starts_with(prefix));
+        named.cloned().collect()
+    }
+
     /// The entry of a queue at an offset. Reads the file.
     #[must_use]
     pub fn entry_at(&self, queue: &Queue, offset: i64) -> Option<QueueEntry> {

@@ -27,6 +27,8 @@ pub(crate) mod consumer;
 mod delayed;
 pub(crate) mod flushed;
 pub(crate) mod heartbeat;
+pub(crate) mod lite;
+mod lite_send;
 pub(crate) mod lock;
 pub(crate) mod pull;
 pub(crate) mod queue_offset;
@@ -190,6 +192,8 @@ pub(crate) struct Processors {
     pub(crate) client: admin::client::ClientAdmin,
     pub(crate) config: Arc<admin::config::ConfigAdmin>,
     pub(crate) progress: Arc<admin::progress::Progress>,
+    pub(crate) lite: lite::LiteTopics,
+    pub(crate) lite_admin: Arc<admin::lite::LiteAdmin>,
     pub(crate) transactions: Arc<Transactions>,
     pub(crate) held: Arc<HeldPulls>,
     pub(crate) clients: Arc<Clients>,
@@ -295,7 +299,30 @@ impl Processors {
             RequestCode::GET_BROKER_RUNTIME_INFO => {
                 run(command, reply, |call| self.config.runtime_info(call));
             }
+            code if (200_070..200_080).contains(&code.0) => {
+                self.handle_lite(code, command, reply);
+            }
             code => self.handle_progress(code, command, reply),
+        }
+    }
+
+    /// Lite topics.
+    fn handle_lite(&self, code: RequestCode, command: &Command<'_>, reply: Reply<'_>) {
+        let admin = &self.lite_admin;
+        match code {
+            RequestCode::POP_LITE_MESSAGE => run(command, reply, |call| self.lite.pop(call)),
+            RequestCode::LITE_SUBSCRIPTION_CTL => {
+                run(command, reply, |call| self.lite.subscribe(call));
+            }
+            RequestCode::GET_BROKER_LITE_INFO => admin.broker(reply),
+            RequestCode::GET_PARENT_TOPIC_INFO => {
+                run(command, reply, |call| admin.parent_topic(call));
+            }
+            RequestCode::GET_LITE_TOPIC_INFO => run(command, reply, |call| admin.lite_topic(call)),
+            RequestCode::GET_LITE_CLIENT_INFO => run(command, reply, |call| admin.client(call)),
+            RequestCode::GET_LITE_GROUP_INFO => run(command, reply, |call| admin.group(call)),
+            RequestCode::TRIGGER_LITE_DISPATCH => run(command, reply, |call| admin.trigger(call)),
+            code => reply.unsupported(code.0),
         }
     }
 
@@ -395,6 +422,6 @@ impl Service for Listener {
 fn is_fast(code: RequestCode) -> bool {
     !matches!(
         code,
-        RequestCode::PULL_MESSAGE | RequestCode::LITE_PULL_MESSAGE
+        RequestCode::PULL_MESSAGE | RequestCode::LITE_PULL_MESSAGE | RequestCode::POP_LITE_MESSAGE
     )
 }

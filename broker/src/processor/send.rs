@@ -27,6 +27,7 @@ use crate::{
     config::{Identity, Switches},
     delays::Delays,
     groups::Groups,
+    lite::Lite,
     processor::{
         Turn,
         flushed::{Flushing, Unflushed},
@@ -59,6 +60,7 @@ pub(crate) struct Send {
     pub(crate) switches: Arc<Switches>,
     pub(crate) registration: Arc<Registration>,
     pub(crate) flushing: Arc<Flushing>,
+    pub(crate) lite: Arc<Lite>,
     pub(crate) transactions: Arc<Transactions>,
     pub(crate) delays: Arc<Delays>,
 }
@@ -421,6 +423,12 @@ impl Send {
         }
         if (scan.is_delayed || scan.is_timer) && !scan.is_half(request) {
             return self.store_delayed(turn, incoming, target, &scan, reply);
+        }
+        if let Some(lite) = scan.lite
+            && !scan.is_half(request)
+            && !target.is_dead_letter
+        {
+            return self.store_lite(turn, incoming, target, (&scan, lite), reply);
         }
         let made_key;
         let unique_key = match scan.unique_key {
@@ -911,6 +919,8 @@ pub(super) struct Scan<'a> {
     is_delayed: bool,
     is_timer: bool,
     is_transaction: bool,
+    /// The lite topic below the topic that was sent to.
+    lite: Option<&'a str>,
     /// Whether there are properties that the broker replaces.
     has_broker_keys: bool,
 }
@@ -939,6 +949,7 @@ impl<'a> Scan<'a> {
                     scan.is_timer = true;
                 }
                 keys::TRAN_MSG => scan.is_transaction = value.eq_ignore_ascii_case("true"),
+                keys::LITE_TOPIC => scan.lite = Some(value),
                 keys::MSG_REGION | keys::TRACE_ON | keys::CLUSTER | keys::POP_CK => {
                     scan.has_broker_keys = true;
                 }

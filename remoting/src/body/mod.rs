@@ -59,6 +59,7 @@ pub mod data_version;
 pub mod group;
 pub mod heartbeat;
 pub mod kv;
+pub mod lite;
 pub mod lock;
 mod message_queue;
 pub mod registration;

@@ -5,6 +5,7 @@ use crate::{RequestCode, command::Fields, error::FieldError};
 
 pub mod client;
 pub mod config;
+pub mod lite;
 pub mod offset;
 pub mod pull;
 pub mod query;

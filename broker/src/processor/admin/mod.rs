@@ -6,6 +6,7 @@
 pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod group;
+pub(crate) mod lite;
 pub(crate) mod progress;
 pub(crate) mod topic;
 
