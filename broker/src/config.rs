@@ -128,6 +128,16 @@ config! {
         "registerBrokerTimeoutMills" => register_broker_timeout_mills: i64 [100..=600_000] = 24_000,
         /// Sends are refused before this time, ms since 1970; 0 for never.
         "startAcceptSendRequestTimeStamp" => start_accept_send_request_time_stamp: i64 = 0,
+        /// Whether answers to requests are stored as well as pushed to the client that waits.
+        "storeReplyMessageEnable" => store_reply_message_enable: bool = true,
+        /// Whether the broker moves groups to other offsets itself; else it tells the consumers.
+        "useServerSideResetOffset" => use_server_side_reset_offset: bool = true,
+        /// Whether it is known how far broadcasting clients have pulled.
+        "enableBroadcastOffsetStore" => enable_broadcast_offset_store: bool = true,
+        /// How long that is kept of a client that is gone, s.
+        "broadcastOffsetExpireSecond" => broadcast_offset_expire_second: i64 [1..=86_400] = 120,
+        /// How long that is kept of a client that is connected but does not pull, s.
+        "broadcastOffsetExpireMaxSecond" => broadcast_offset_expire_max_second: i64 [1..=86_400] = 300,
         /// Whether transactional messages are refused.
         "rejectTransactionMessage" => reject_transaction_message: bool = false,
         /// How old a transaction is before its producer is asked about it, ms.

@@ -41,7 +41,7 @@ use parking_lot::Mutex;
 use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::{
-    clients::Clients,
+    clients::{Clients, broadcast},
     config::{BrokerRole, Identity, Switches},
     delays::Delays,
     groups::Groups,
@@ -51,9 +51,10 @@ use crate::{
     processor::{
         Listener, Port, Processors,
         admin::{
-            client::ClientAdmin, config::ConfigAdmin, group::GroupAdmin, lite::LiteAdmin,
-            progress::Progress, topic::TopicAdmin,
+            client::ClientAdmin, config::ConfigAdmin, forward::Forward, group::GroupAdmin,
+            lite::LiteAdmin, progress::Progress, reset::Reset, topic::TopicAdmin,
         },
+        answer::Answer,
         consumer::Consumer,
         flushed::Flushing,
         heartbeat::{Fingerprints, Heartbeat},
@@ -383,20 +384,20 @@ impl Parts {
             config_file,
             ..
         } = self;
+        let send = Arc::new(Send {
+            store: Arc::clone(store),
+            topics: Arc::clone(topics),
+            groups: Arc::clone(groups),
+            locks: Arc::clone(&clients.locks),
+            identity: Arc::clone(identity),
+            switches: Arc::clone(switches),
+            registration: Arc::clone(registration),
+            flushing: Arc::clone(flushing),
+            transactions: Arc::clone(transactions),
+            delays: Arc::clone(delays),
+            lite: Arc::clone(lite),
+        });
         Processors {
-            send: Arc::new(Send {
-                store: Arc::clone(store),
-                topics: Arc::clone(topics),
-                groups: Arc::clone(groups),
-                locks: Arc::clone(&clients.locks),
-                identity: Arc::clone(identity),
-                switches: Arc::clone(switches),
-                registration: Arc::clone(registration),
-                flushing: Arc::clone(flushing),
-                transactions: Arc::clone(transactions),
-                delays: Arc::clone(delays),
-                lite: Arc::clone(lite),
-            }),
             send_back: Arc::new(SendBack {
                 store: Arc::clone(store),
                 groups: Arc::clone(groups),
@@ -406,6 +407,11 @@ impl Parts {
                 delays: Arc::clone(delays),
                 stats: Arc::clone(stats),
             }),
+            answer: Arc::new(Answer {
+                send: Arc::clone(&send),
+                clients: Arc::clone(clients),
+            }),
+            send,
             pull: Pull {
                 topics: Arc::clone(topics),
                 groups: Arc::clone(groups),
@@ -415,6 +421,7 @@ impl Parts {
                 puller,
                 held: Arc::clone(held),
                 stats: Arc::clone(stats),
+                broadcast: Arc::clone(&clients.broadcast),
             },
             heartbeat: Arc::new(Heartbeat {
                 topics: Arc::clone(topics),
@@ -492,6 +499,23 @@ impl Parts {
                 offsets: Arc::clone(offsets),
                 switches: Arc::clone(switches),
             }),
+            forward: Forward {
+                store: Arc::clone(store),
+                topics: Arc::clone(topics),
+                groups: Arc::clone(groups),
+                consumers: Arc::clone(&clients.consumers),
+                identity: Arc::clone(identity),
+            },
+            reset: Arc::new(Reset {
+                store: Arc::clone(store),
+                topics: Arc::clone(topics),
+                groups: Arc::clone(groups),
+                offsets: Arc::clone(offsets),
+                consumers: Arc::clone(&clients.consumers),
+                identity: Arc::clone(identity),
+                switches: Arc::clone(switches),
+                held: Arc::clone(held),
+            }),
             transactions: Arc::clone(transactions),
             held: Arc::clone(held),
             clients: Arc::clone(clients),
@@ -521,12 +545,46 @@ impl Parts {
         loops.spawn(Arc::clone(&self.clients).run());
         let period = millis(config.broker.flush_consumer_offset_interval);
         loops.spawn(Arc::clone(&self.offsets).run(period));
+        loops.spawn(commit_broadcast(
+            Arc::clone(&self.clients),
+            Arc::clone(&self.offsets),
+            Arc::clone(&self.switches),
+        ));
         loops.spawn(Arc::clone(&self.registration).run());
         loops.spawn(Arc::clone(&self.runtime).run());
         loops.spawn(Arc::clone(&self.stats).run());
         loops.spawn(Arc::clone(&self.lite).run());
         loops.spawn(Arc::clone(&self.lite).run_expiry());
         loops
+    }
+}
+
+/// Commits how far broadcasting clients are, for those that are new at a proxy.
+async fn commit_broadcast(clients: Arc<Clients>, offsets: Arc<Offsets>, switches: Arc<Switches>) {
+    let seconds = |value: i64| Duration::from_secs(value.unsigned_abs());
+    let is_online = |group: &str, client: &str| {
+        let group = clients.consumers.group(group);
+        group.is_some_and(|group| group.has_client(client))
+    };
+    let mut ticks = tokio::time::interval(broadcast::PERIOD);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let memory = {
+            let config = switches.config();
+            broadcast::Memory {
+                offline: seconds(config.broker.broadcast_offset_expire_second),
+                idle: seconds(config.broker.broadcast_offset_expire_max_second),
+            }
+        };
+        let smallest = clients
+            .broadcast
+            .smallest(memory, std::time::Instant::now(), is_online);
+        for (group, topic, queue_id, offset) in smallest {
+            if offsets.query(&group, &topic, queue_id) != Some(offset) {
+                offsets.commit(&group, &topic, queue_id, offset);
+            }
+        }
     }
 }
 

@@ -256,6 +256,11 @@ impl Offsets {
         (flushed != changes).then(|| self.file.changed())
     }
 
+    /// Has the file written now, for those who wait until it is.
+    pub fn write_now(&self) -> Generation {
+        self.touch()
+    }
+
     /// Flushes every `period`. Ends with the task that runs it.
     pub async fn run(self: Arc<Self>, period: Duration) {
         let mut ticks = tokio::time::interval(period);

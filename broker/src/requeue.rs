@@ -13,13 +13,11 @@ use aerobee_message::{
     record::{Record, TagsCode},
     sysflag, tags,
 };
-use aerobee_remoting::Corked;
 use aerobee_store::{AppendError, Appended, FlushMode, Flushed, Store};
 use tokio::runtime::Handle;
 
 use crate::{
     config::Identity,
-    longpoll::pull::HeldPulls,
     processor::flushed::Flushing,
     registration::Registration,
     table::PersistError,
@@ -164,7 +162,6 @@ pub(crate) enum PutError {
 pub(crate) struct Requeue {
     store: Arc<Store>,
     topics: Arc<Topics>,
-    held: Arc<HeldPulls>,
     flushing: Arc<Flushing>,
     registration: Arc<Registration>,
     store_host: SocketAddr,
@@ -183,7 +180,6 @@ impl Requeue {
         Arc::new(Self {
             store: Arc::clone(store),
             topics: Arc::clone(topics),
-            held: Arc::clone(flushing.held()),
             flushing: Arc::clone(flushing),
             registration: Arc::clone(registration),
             store_host: identity.address,
@@ -299,13 +295,7 @@ impl Requeue {
                 tags_code: message.tags_code(),
             },
         )?;
-        match self.store.flush_mode() {
-            FlushMode::Async if slot.waiters().any() => {
-                self.held.arrived(slot, &mut Corked::default());
-            }
-            FlushMode::Async => {}
-            FlushMode::Sync => self.flushing.wait(appended.end, None, slot),
-        }
+        self.flushing.arrived(slot, appended.end);
         Ok(appended)
     }
 

@@ -401,3 +401,31 @@ async fn messages_survive_a_restart() {
     let answer = send(&mut client, json!({}), b"next").await;
     assert_eq!(answer.field("queueOffset"), "101");
 }
+
+#[tokio::test]
+async fn the_priority_of_a_message_is_its_queue() {
+    let running = Running::start().await;
+    let mut client = running.connect().await;
+    client.create_topic("p", 4).await;
+    let priority = |value: &str, more: &str| json!({"b": "p", "e": "0", "i": format!("_SYS_MSG_PRIORITY_{SEP}{value}{END}{more}")});
+    for (value, queue) in [("2", "2"), ("0", "0"), ("3", "3"), ("99", "3"), ("2", "2")] {
+        let sent = send(&mut client, priority(value, ""), b"x").await;
+        assert_eq!((sent.code(), sent.field("queueId")), (0, queue), "{value}");
+    }
+    // An ordered message keeps its queue and loses the property, as does one without a priority.
+    let ordered = format!("__SHARDINGKEY{SEP}k{END}");
+    for fields in [
+        priority("2", &ordered),
+        priority("-1", ""),
+        priority("high", ""),
+    ] {
+        let sent = send(&mut client, fields, b"x").await;
+        assert_eq!((sent.code(), sent.field("queueId")), (0, "0"));
+        let id = sent.field("msgId");
+        let offset = i64::from_str_radix(&id[id.len() - 16..], 16).unwrap();
+        let view = json!({"offset": offset.to_string()});
+        let stored = client.ask(33, view, &[]).await;
+        let record = RecordView::parse(&stored.body).unwrap();
+        assert_eq!(record.properties().get("_SYS_MSG_PRIORITY_"), None);
+    }
+}

@@ -167,6 +167,19 @@ impl<C: Clone> ConsumerGroup<C> {
             .collect()
     }
 
+    /// Id of the client on a connection.
+    pub fn client_id(&self, connection: u64) -> Option<Arc<str>> {
+        let members = self.members.lock();
+        let member = members.get(&connection)?;
+        Some(Arc::clone(&member.client.id))
+    }
+
+    /// Whether a client of that id is a member.
+    pub fn has_client(&self, id: &str) -> bool {
+        let members = self.members.lock();
+        members.values().any(|member| &*member.client.id == id)
+    }
+
     /// Connections of its members.
     pub fn connections(&self) -> Vec<C> {
         let members = self.members.lock();

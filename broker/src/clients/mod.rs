@@ -5,6 +5,7 @@
 //! nothing themselves, but say whom a change concerns. A client that falls silent without closing
 //! its connection is removed after [`EXPIRY`].
 
+pub mod broadcast;
 pub mod consumers;
 pub mod locks;
 pub mod notices;
@@ -18,7 +19,10 @@ use std::{
 use aerobee_remoting::{Connection, Language};
 use tokio::time::{MissedTickBehavior, interval};
 
-use self::{consumers::Consumers, locks::Locks, notices::Notices, producers::Producers};
+use self::{
+    broadcast::Broadcast, consumers::Consumers, locks::Locks, notices::Notices,
+    producers::Producers,
+};
 
 /// A client whose last heartbeat is older is gone; clients beat every 30 s. Java key:
 /// `channelExpiredTimeout`.
@@ -63,6 +67,8 @@ pub struct Clients {
     pub producers: Producers,
     /// Who consumes.
     pub consumers: Arc<Consumers>,
+    /// How far clients of broadcasting groups are.
+    pub broadcast: Arc<Broadcast>,
     /// Which queues are locked.
     pub locks: Arc<Locks>,
     /// Whom to tell that their group has changed.

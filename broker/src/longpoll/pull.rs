@@ -246,17 +246,22 @@ impl HeldPulls {
         }
     }
 
+    /// Answers every held pull of one queue at once, as if its time were over.
+    pub(crate) fn release(&self, slot: &Arc<QueueSlot>) {
+        let waiting = slot.waiters().take();
+        self.total.fetch_sub(waiting.len(), Ordering::Relaxed);
+        let mut corked = Corked::default();
+        for pull in waiting {
+            self.puller.answer_held(slot, pull, &mut corked);
+        }
+    }
+
     /// Answers every held pull at once, as when the broker stops.
     pub(crate) fn release_all(&self) {
         let queues = std::mem::take(&mut *self.queues.lock());
-        let mut corked = Corked::default();
         for slot in queues {
             slot.waiters().swept.store(false, Ordering::Release);
-            let waiting = slot.waiters().take();
-            self.total.fetch_sub(waiting.len(), Ordering::Relaxed);
-            for pull in waiting {
-                self.puller.answer_held(&slot, pull, &mut corked);
-            }
+            self.release(&slot);
         }
     }
 }

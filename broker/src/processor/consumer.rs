@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use aerobee_remoting::{
-    ResponseCode,
+    Empty, ResponseCode,
     body::connection::ConsumerIds,
     call::Call,
     fastjson,
@@ -46,6 +46,7 @@ impl Consumer {
     /// Code 14. QUERY_NOT_FOUND is a normal answer: the client then starts where it is configured to.
     pub(crate) fn query_offset(&self, call: Call<'_, QueryConsumerOffset<'_>>) {
         let Call { request, reply, .. } = call;
+        // After a reset that is what it says, until the next read takes it.
         let stored = self
             .offsets
             .query(request.consumer_group, request.topic, request.queue_id);
@@ -109,6 +110,11 @@ impl Consumer {
                 format_args!("Offset is null, topic is {topic}"),
             );
         };
+        if self.offsets.has_reset(group, topic, queue_id) {
+            // The consumer has not yet heard where to go on.
+            let remark = "Offset has been previously reset";
+            return reply.respond(ResponseCode::SUCCESS, remark, &Empty, &[]);
+        }
         if !self.offsets.commit(group, topic, queue_id, offset) {
             return reply.fail(
                 ResponseCode::INVALID_PARAMETER,

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use aerobee_remoting::{Corked, Deferred, ResponseCode, header::send::SendReply};
-use aerobee_store::{Flushed, Store};
+use aerobee_store::{FlushMode, Flushed, Store};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
@@ -117,6 +117,18 @@ impl Flushing {
                 });
             }),
         );
+    }
+
+    /// A message that nobody is to be answered for is stored up to `end`: serves the consumers of its
+    /// queue, under synchronous flush when it is durable.
+    pub(crate) fn arrived(self: &Arc<Self>, slot: &Arc<QueueSlot>, end: i64) {
+        match self.store.flush_mode() {
+            FlushMode::Async if slot.waiters().any() => {
+                self.held.arrived(slot, &mut Corked::default());
+            }
+            FlushMode::Async => {}
+            FlushMode::Sync => self.wait(end, None, slot),
+        }
     }
 
     fn finish(self: &Arc<Self>, one: Finished) {

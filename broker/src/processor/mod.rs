@@ -23,6 +23,7 @@ use crate::{
 };
 
 pub(crate) mod admin;
+pub(crate) mod answer;
 pub(crate) mod consumer;
 mod delayed;
 pub(crate) mod flushed;
@@ -195,6 +196,9 @@ pub(crate) struct Processors {
     pub(crate) lite: lite::LiteTopics,
     pub(crate) lite_admin: Arc<admin::lite::LiteAdmin>,
     pub(crate) transactions: Arc<Transactions>,
+    pub(crate) forward: admin::forward::Forward,
+    pub(crate) reset: Arc<admin::reset::Reset>,
+    pub(crate) answer: Arc<answer::Answer>,
     pub(crate) held: Arc<HeldPulls>,
     pub(crate) clients: Arc<Clients>,
 }
@@ -287,6 +291,27 @@ impl Processors {
             }
             RequestCode::GET_PRODUCER_CONNECTION_LIST => {
                 run(command, reply, |call| self.client.producers(call));
+            }
+            RequestCode::GET_ALL_PRODUCER_INFO => {
+                run(command, reply, |call| self.client.all_producers(call));
+            }
+            RequestCode::GET_CONSUMER_RUNNING_INFO => {
+                run(command, reply, |call| self.forward.running_info(call));
+            }
+            RequestCode::CONSUME_MESSAGE_DIRECTLY => {
+                run(command, reply, |call| self.forward.consume_directly(call));
+            }
+            RequestCode::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => {
+                run(command, reply, |call| self.forward.status(call));
+            }
+            RequestCode::INVOKE_BROKER_TO_RESET_OFFSET => {
+                run(command, reply, |call| self.reset.reset(call));
+            }
+            RequestCode::CLONE_GROUP_OFFSET => {
+                run(command, reply, |call| self.reset.clone_offsets(call));
+            }
+            RequestCode::SEND_REPLY_MESSAGE | RequestCode::SEND_REPLY_MESSAGE_V2 => {
+                run(command, reply, |call| self.answer.handle(call));
             }
             RequestCode::END_TRANSACTION => run(command, reply, |call| self.transactions.end(call)),
             RequestCode::RESUME_CHECK_HALF_MESSAGE => {

@@ -8,6 +8,7 @@ use std::{
 
 use aerobee_remoting::{
     Corked, Reply, ResponseCode,
+    body::heartbeat::ConsumeType,
     call::Call,
     header::pull::{COMMIT_OFFSET, PullMessage, PullReply, SUBSCRIPTION, SUSPEND},
 };
@@ -15,6 +16,7 @@ use aerobee_store::{Access, Read, ReadLimits, ReadStatus, Store};
 use smallvec::SmallVec;
 
 use crate::{
+    clients::broadcast::{Broadcast, Puller as BroadcastPuller, committed_group},
     clients::consumers::Consumers,
     config::Switches,
     filter::{Filter, NO_PROPERTY_FILTER, is_tag_type},
@@ -29,6 +31,8 @@ use crate::{
 
 /// Longest time a pull is held, whatever the client asks for: below the 30 s that SDKs wait.
 const SUSPEND_MAX: Duration = Duration::from_secs(29);
+/// Source of a pull that a proxy makes for a broadcasting client. Apache: `RequestSource`.
+const PROXY_FOR_BROADCAST: i32 = 1;
 
 /// Answers pulls.
 pub(crate) struct Pull {
@@ -40,6 +44,7 @@ pub(crate) struct Pull {
     pub(crate) puller: Arc<Puller>,
     pub(crate) held: Arc<HeldPulls>,
     pub(crate) stats: Arc<Stats>,
+    pub(crate) broadcast: Arc<Broadcast>,
 }
 
 /// Why a pull is refused before anything is read.
@@ -74,6 +79,9 @@ struct Allowed {
     asker: Asker,
     slot: Arc<QueueSlot>,
     filter: Filter,
+    group: Arc<Group>,
+    /// Whether the group's members get every message each.
+    broadcasting: bool,
 }
 
 /// Who pulls from what.
@@ -139,8 +147,8 @@ impl Pull {
                 );
                 Refusal::new(ResponseCode::INVALID_PARAMETER, remark)
             })?;
-        let filter = if request.sys_flag & SUBSCRIPTION != 0 {
-            self.filter_of_request(request)?
+        let (filter, broadcasting) = if request.sys_flag & SUBSCRIPTION != 0 {
+            (self.filter_of_request(request)?, false)
         } else {
             self.filter_of_heartbeat(request, &group)?
         };
@@ -152,6 +160,8 @@ impl Pull {
             },
             slot,
             filter,
+            group,
+            broadcasting,
         })
     }
 
@@ -178,7 +188,7 @@ impl Pull {
         &self,
         request: &PullMessage<'_>,
         group: &Group,
-    ) -> Result<Filter, Refusal> {
+    ) -> Result<(Filter, bool), Refusal> {
         let missing = |what: &str| {
             let remark = format!(
                 "the consumer's {what} not exist: group {}, topic {}; the next heartbeat of the consumer brings it",
@@ -217,7 +227,7 @@ impl Pull {
             return Err(Refusal::new(ResponseCode::SUBSCRIPTION_NOT_LATEST, remark));
         }
         self.check_expression_type(Some(subscription.expression_type()))?;
-        subscription.filter().cloned().ok_or_else(|| {
+        let filter = subscription.filter().cloned().ok_or_else(|| {
             let remark = format!(
                 "the consumer's consumer filter data not exist: the expression of group {} for topic {} does not compile: {}",
                 request.consumer_group,
@@ -225,14 +235,96 @@ impl Pull {
                 subscription.data().sub_string
             );
             Refusal::new(ResponseCode::FILTER_DATA_NOT_EXIST, remark)
-        })
+        })?;
+        Ok((filter, consumers.is_broadcasting()))
+    }
+
+    /// Where a pull has to begin instead: the group was moved, or a broadcasting client has been
+    /// served by somebody else.
+    #[inline]
+    fn begins_elsewhere(
+        &self,
+        request: &PullMessage<'_>,
+        allowed: &Allowed,
+        reply: &Reply<'_>,
+    ) -> Option<i64> {
+        let reset =
+            self.offsets
+                .take_reset(request.consumer_group, request.topic, request.queue_id);
+        if let Some(offset) = reset {
+            // A client that begins there already need not hear of it.
+            return (offset != request.queue_offset).then_some(offset);
+        }
+        let by_proxy = request.request_source == Some(PROXY_FOR_BROADCAST);
+        if allowed.broadcasting || by_proxy {
+            return self.broadcast_offset(request, allowed, reply, by_proxy);
+        }
+        None
+    }
+
+    #[cold]
+    fn broadcast_offset(
+        &self,
+        request: &PullMessage<'_>,
+        allowed: &Allowed,
+        reply: &Reply<'_>,
+        by_proxy: bool,
+    ) -> Option<i64> {
+        if !self.switches.config().broker.enable_broadcast_offset_store {
+            return None;
+        }
+        let client: Box<str> = if by_proxy {
+            request.proxy_froward_client_id?.into()
+        } else {
+            let group = self.consumers.group(request.consumer_group)?;
+            if group.mode().consume_type != ConsumeType::Passively {
+                return None;
+            }
+            (*group.client_id(reply.connection().id())?).into()
+        };
+        let puller = BroadcastPuller {
+            group: Arc::clone(allowed.group.name()),
+            topic: Arc::clone(allowed.asker.topic.name()),
+            client,
+            queue_id: request.queue_id,
+            by_proxy,
+        };
+        let elsewhere = self
+            .broadcast
+            .begins_elsewhere(&puller, request.queue_offset);
+        let offset = elsewhere
+            .map(|known| known.unwrap_or_else(|| self.first_broadcast_offset(request, allowed)));
+        let pulled = offset.unwrap_or(request.queue_offset);
+        self.broadcast.pulled(&puller, pulled, Instant::now());
+        offset
+    }
+
+    /// Where a client of which nothing is known begins.
+    fn first_broadcast_offset(&self, request: &PullMessage<'_>, allowed: &Allowed) -> i64 {
+        let group = committed_group(request.consumer_group);
+        let committed = self.offsets.query(&group, request.topic, request.queue_id);
+        if let Some(offset) = committed.filter(|offset| *offset >= 0) {
+            return offset;
+        }
+        let Some(queue) = allowed.slot.queue() else {
+            return 0;
+        };
+        if self.puller.store.is_in_memory(queue, 0) {
+            0
+        } else {
+            queue.max_offset()
+        }
     }
 
     fn pull(&self, request: &PullMessage<'_>, allowed: Allowed, reply: Reply<'_>) {
+        if let Some(offset) = self.begins_elsewhere(request, &allowed, &reply) {
+            return begin_at(offset, &allowed, reply);
+        }
         let Allowed {
             asker,
             slot,
             filter,
+            ..
         } = allowed;
         if request.sys_flag & COMMIT_OFFSET != 0 && request.commit_offset >= 0 {
             self.offsets.commit(
@@ -265,6 +357,26 @@ impl Pull {
             self.puller.read_later(&slot, held);
         }
     }
+}
+
+/// Tells a client to go on elsewhere.
+#[cold]
+fn begin_at(offset: i64, allowed: &Allowed, reply: Reply<'_>) {
+    let queue = allowed.slot.queue();
+    let header = PullReply {
+        next_begin_offset: offset,
+        min_offset: queue.map_or(0, |queue| queue.min_offset()),
+        max_offset: queue.map_or(0, |queue| queue.max_offset()),
+        topic_sys_flag: Some(allowed.asker.topic.sys_flag()),
+        group_sys_flag: Some(allowed.asker.group_sys_flag),
+        ..PullReply::default()
+    };
+    reply.respond(
+        ResponseCode::PULL_OFFSET_MOVED,
+        "OFFSET_RESET",
+        &header,
+        &[],
+    );
 }
 
 fn suspend_time(request: &PullMessage<'_>, switches: &Switches) -> Duration {

@@ -66,9 +66,23 @@ pub(crate) struct Send {
 }
 
 /// Why a message was not stored.
-pub(super) struct Refusal {
-    pub(super) code: ResponseCode,
-    pub(super) remark: String,
+pub(crate) struct Refusal {
+    pub(crate) code: ResponseCode,
+    pub(crate) remark: String,
+}
+
+/// Who sends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sender {
+    pub(crate) version: i32,
+    pub(crate) host: SocketAddr,
+}
+
+/// The queue that a message goes to.
+pub(crate) struct Destination {
+    pub(crate) topic: Arc<Topic>,
+    pub(crate) slot: Arc<QueueSlot>,
+    pub(crate) queue_id: i32,
 }
 
 /// What the checks came to.
@@ -272,22 +286,12 @@ impl Send {
             version: job.version,
             born_host: job.born_host,
         };
-        if let Err(refusal) = self.create_topics(&incoming).await {
-            return job.reply.fail(refusal.code, refusal.remark);
-        }
         if let Err(refusal) = self.create_waiting_queue(request.properties).await {
             return job.reply.fail(refusal.code, refusal.remark);
         }
         let mut turn = Turn::default();
-        let target = match self.check(&mut turn, &incoming) {
-            Ok(Checked::Ready(target)) => target,
-            Ok(Checked::NotYet(queue_id)) => {
-                incoming.queue_id = queue_id;
-                match self.create_queue(&mut turn, &incoming).await {
-                    Ok(target) => target,
-                    Err(refusal) => return job.reply.fail(refusal.code, refusal.remark),
-                }
-            }
+        let target = match self.make_target(&mut turn, &mut incoming).await {
+            Ok(target) => target,
             Err(refusal) => return job.reply.fail(refusal.code, refusal.remark),
         };
         if Scan::of(request.properties.as_bytes()).is_half(&request)
@@ -297,6 +301,56 @@ impl Send {
         }
         self.store(&mut turn, &incoming, &target, job.reply);
         turn.deliver(self.flushing.held());
+    }
+
+    /// The queue that a message of a client goes to, made when it is missing; after the checks of a
+    /// send.
+    ///
+    /// # Errors
+    /// Why it may not be sent, or the queue cannot be made.
+    pub(crate) async fn destination(
+        &self,
+        request: &SendMessage<'_>,
+        fields: &Fields<'_>,
+        body: &[u8],
+        sender: Sender,
+    ) -> Result<Destination, Refusal> {
+        let mut incoming = Incoming {
+            queue_id: request.queue_id,
+            request,
+            fields,
+            body,
+            version: sender.version,
+            born_host: sender.host,
+        };
+        let mut turn = Turn::default();
+        let target = self.make_target(&mut turn, &mut incoming).await?;
+        Ok(Destination {
+            slot: turn.slot_at(target.slot),
+            queue_id: target.queue_id,
+            topic: target.topic,
+        })
+    }
+
+    async fn make_target(
+        &self,
+        turn: &mut Turn,
+        incoming: &mut Incoming<'_>,
+    ) -> Result<Target, Refusal> {
+        self.create_topics(incoming).await?;
+        let priority = Scan::of(incoming.request.properties.as_bytes()).priority;
+        if let Some(priority) = priority
+            && let Some(topic) = turn.topic(&self.topics, incoming.request.topic)
+        {
+            incoming.queue_id = queue_of_priority(topic, priority);
+        }
+        match self.check(turn, incoming)? {
+            Checked::Ready(target) => Ok(target),
+            Checked::NotYet(queue_id) => {
+                incoming.queue_id = queue_id;
+                self.create_queue(turn, incoming).await
+            }
+        }
     }
 
     async fn create_topics(&self, incoming: &Incoming<'_>) -> Result<(), Refusal> {
@@ -441,7 +495,12 @@ impl Send {
         let rebuilt;
         let mut pieces: SmallVec<[&[u8]; 6]> = SmallVec::new();
         if scan.has_broker_keys || target.is_dead_letter {
-            rebuilt = rebuild(request.properties.as_bytes(), target.is_dead_letter);
+            let has_priority = scan.priority.is_some();
+            rebuilt = rebuild(
+                request.properties.as_bytes(),
+                target.is_dead_letter,
+                has_priority,
+            );
             pieces.push(&rebuilt);
         } else if !request.properties.is_empty() {
             pieces.push(request.properties.as_bytes());
@@ -469,9 +528,21 @@ impl Send {
             };
             return self.store_half(turn, incoming, target, half, reply);
         }
+        let mut at = (target.slot, target.queue_id);
+        if let Some(priority) = scan.priority {
+            let queue_id = queue_of_priority(&target.topic, priority);
+            match turn.slot(&target.topic, queue_id) {
+                Some(slot) => at = (slot, queue_id),
+                None if reply.replies().is_some() => {
+                    return self.prepare_later(incoming, queue_id, reply);
+                }
+                None => {}
+            }
+        }
+        let (slot_number, queue_id) = at;
         let record = Record {
             topic: target.topic.name(),
-            queue_id: target.queue_id,
+            queue_id,
             flag: request.flag,
             sys_flag: stored_sys_flag(request.sys_flag, &target.topic),
             born_timestamp: request.born_timestamp,
@@ -489,13 +560,13 @@ impl Send {
                 self.commit(turn, &mut replies);
             }
             if is_small {
-                return match turn.stage(&self.store, target.slot, &record) {
+                return match turn.stage(&self.store, slot_number, &record) {
                     Ok(staging) => {
                         let key = staging.keep_key(unique_key);
                         staging.sends.push(StagedSend {
                             ticket: reply.ticket(),
-                            slot: target.slot,
-                            queue_id: target.queue_id,
+                            slot: slot_number,
+                            queue_id,
                             key,
                             waits: scan.waits,
                         });
@@ -504,12 +575,12 @@ impl Send {
                 };
             }
         }
-        let slot = turn.slot_at(target.slot);
+        let slot = turn.slot_at(slot_number);
         match slot.append(&self.store, &record) {
             Ok(appended) => {
                 let stored = Stored {
                     slot: &slot,
-                    queue_id: target.queue_id,
+                    queue_id,
                     first: appended,
                     transaction_id: unique_key,
                     recall_handle: None,
@@ -869,6 +940,11 @@ fn choose_queue(topic: &Topic, wanted: i32) -> Result<i32, Refusal> {
     Ok(wanted)
 }
 
+/// The queue of a priority, whatever the sender asked for; 0 is the lowest.
+fn queue_of_priority(topic: &Topic, priority: i32) -> i32 {
+    priority.min(topic.write_queues() - 1).max(0)
+}
+
 #[cold]
 fn illegal_queue<T>(topic: &Topic, wanted: i32) -> Result<T, Refusal> {
     refusal(
@@ -884,7 +960,7 @@ fn illegal_queue<T>(topic: &Topic, wanted: i32) -> Result<T, Refusal> {
 
 /// Transaction bits without a transaction would hide the message from consumers; inner batches
 /// come with topics of their own.
-pub(super) fn stored_sys_flag(requested: i32, topic: &Topic) -> i32 {
+pub(crate) fn stored_sys_flag(requested: i32, topic: &Topic) -> i32 {
     let kept = requested & (sysflag::COMPRESSED | sysflag::COMPRESSION_TYPE_MASK);
     if topic.is_multi_tag() {
         kept | sysflag::MULTI_TAGS
@@ -895,13 +971,14 @@ pub(super) fn stored_sys_flag(requested: i32, topic: &Topic) -> i32 {
 
 /// The properties without those that the broker sets itself.
 #[cold]
-fn rebuild(properties: &[u8], is_dead_letter: bool) -> Vec<u8> {
+fn rebuild(properties: &[u8], is_dead_letter: bool, has_priority: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(properties.len() + 16);
     for (name, value) in Properties(properties).iter() {
         let dropped = matches!(
             name,
             keys::MSG_REGION | keys::TRACE_ON | keys::CLUSTER | keys::POP_CK
-        ) || (is_dead_letter && name == keys::DELAY);
+        ) || (is_dead_letter && name == keys::DELAY)
+            || (!has_priority && name == keys::PRIORITY);
         if !dropped {
             Properties::push(&mut out, name, value);
         }
@@ -921,11 +998,22 @@ pub(super) struct Scan<'a> {
     is_transaction: bool,
     /// The lite topic below the topic that was sent to.
     lite: Option<&'a str>,
+    /// Priority of a message that has no other kind.
+    priority: Option<i32>,
     /// Whether there are properties that the broker replaces.
     has_broker_keys: bool,
 }
 
 impl<'a> Scan<'a> {
+    /// A message of another kind has no priority, and loses the property.
+    #[cold]
+    fn take_priority(&mut self, text: &str, is_ordered: bool) {
+        let is_other = self.is_transaction || self.is_delayed || self.is_timer || is_ordered;
+        let priority = text.parse().ok().filter(|priority: &i32| *priority >= 0);
+        self.priority = priority.filter(|_| !is_other);
+        self.has_broker_keys |= self.priority.is_none();
+    }
+
     /// Whether the message is the first half of a transaction. One that failed to be consumed and is
     /// sent to be tried again keeps the mark, but is none.
     #[inline]
@@ -939,6 +1027,7 @@ impl<'a> Scan<'a> {
             waits: true,
             ..Self::default()
         };
+        let (mut priority, mut is_ordered) = (None, false);
         for (name, value) in Properties(properties).iter() {
             match name {
                 keys::TAGS => scan.tags = Some(value),
@@ -953,8 +1042,13 @@ impl<'a> Scan<'a> {
                 keys::MSG_REGION | keys::TRACE_ON | keys::CLUSTER | keys::POP_CK => {
                     scan.has_broker_keys = true;
                 }
+                keys::SHARDING_KEY => is_ordered = true,
+                keys::PRIORITY => priority = Some(value),
                 _ => {}
             }
+        }
+        if let Some(priority) = priority {
+            scan.take_priority(priority, is_ordered);
         }
         scan
     }

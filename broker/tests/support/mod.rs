@@ -271,6 +271,15 @@ impl Client {
         message
     }
 
+    /// Answers a request of the broker.
+    pub(crate) async fn answer(&mut self, request: &Message, code: i32, remark: &str, body: &[u8]) {
+        let header = json!({
+            "code": code, "flag": 1, "language": "JAVA", "opaque": request.header["opaque"],
+            "remark": remark, "serializeTypeCurrentRPC": "JSON", "version": 513,
+        });
+        write(&mut self.stream, &header, body).await;
+    }
+
     /// Whether the broker has asked nothing so far.
     pub(crate) async fn is_left_alone(&mut self) -> bool {
         // Whatever was sent before this answer has arrived before it.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Who is connected: answers to 38, 203 and 204.
+//! Who is connected: answers to 38, 203, 204 and 328.
 
 use std::collections::BTreeMap;
 
@@ -52,4 +52,29 @@ pub struct ConsumerConnections {
 pub struct ProducerConnections {
     /// The members of the group.
     pub connection_set: Vec<ClientConnection>,
+}
+
+/// One connected producer. Apache: `ProducerInfo`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ProducerInfo {
+    /// Its id.
+    pub client_id: String,
+    /// What it is written in.
+    pub language: Language,
+    /// When it was last heard of, ms.
+    pub last_update_timestamp: i64,
+    /// Its address, as Java writes one: `/ip:port`.
+    #[serde(rename = "remoteIP")]
+    pub remote_ip: String,
+    /// Its version ordinal.
+    pub version: i32,
+}
+
+/// Answer to 328. Apache: `ProducerTableInfo`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ProducerTable {
+    /// Group → its members.
+    pub data: BTreeMap<String, Vec<ProducerInfo>>,
 }

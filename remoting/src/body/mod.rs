@@ -63,6 +63,7 @@ pub mod lite;
 pub mod lock;
 mod message_queue;
 pub mod registration;
+pub mod reset;
 pub mod route;
 pub mod static_topic;
 pub mod stats;

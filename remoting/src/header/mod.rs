@@ -10,6 +10,7 @@ pub mod offset;
 pub mod pull;
 pub mod query;
 pub mod register;
+pub mod reply;
 pub mod route;
 pub mod send;
 pub mod stats;

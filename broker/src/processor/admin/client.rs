@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! GET_CONSUMER_CONNECTION_LIST (203), GET_PRODUCER_CONNECTION_LIST (204).
+//! GET_CONSUMER_CONNECTION_LIST (203), GET_PRODUCER_CONNECTION_LIST (204), GET_ALL_PRODUCER_INFO (328).
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use aerobee_remoting::{
-    Connection, ResponseCode,
-    body::connection::{ClientConnection, ConsumerConnections, ProducerConnections},
+    Connection, Empty, ResponseCode,
+    body::connection::{
+        ClientConnection, ConsumerConnections, ProducerConnections, ProducerInfo, ProducerTable,
+    },
     call::Call,
     fastjson,
     header::client::{GetConsumerConnections, GetProducerConnections},
@@ -57,6 +62,30 @@ impl ClientAdmin {
         };
         reply.body(&fastjson::to_vec(&answer));
     }
+
+    /// Code 328.
+    pub(crate) fn all_producers(&self, call: Call<'_, Empty>) {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let info = |member: &Member<Arc<Connection>>| ProducerInfo {
+            client_id: member.client.id.to_string(),
+            language: member.client.language,
+            last_update_timestamp: millis(now.saturating_sub(member.seen.elapsed())),
+            remote_ip: format!("/{}", member.connection.peer()),
+            version: member.client.version,
+        };
+        let groups = self.clients.producers.all();
+        let data = groups
+            .iter()
+            .map(|(group, members)| (group.to_string(), members.iter().map(info).collect()))
+            .collect();
+        call.reply.body(&fastjson::to_vec(&ProducerTable { data }));
+    }
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn connections(members: &[Member<Arc<Connection>>]) -> Vec<ClientConnection> {

@@ -5,9 +5,11 @@
 
 pub(crate) mod client;
 pub(crate) mod config;
+pub(crate) mod forward;
 pub(crate) mod group;
 pub(crate) mod lite;
 pub(crate) mod progress;
+pub(crate) mod reset;
 pub(crate) mod topic;
 
 use std::fmt::Display;
