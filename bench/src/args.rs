@@ -7,7 +7,7 @@ use aerobee_remoting::Encoding;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::{
-    CompareArgs, DeliverArgs, EchoArgs, Error, PullArgs, SendArgs,
+    CompareArgs, DeliverArgs, EchoArgs, Error, PullArgs, QueuesArgs, RestartArgs, SendArgs,
     control::{self, Control},
     run::Times,
 };
@@ -36,6 +36,10 @@ pub enum Command {
     Echo(EchoArgs),
     /// Run all loads against echo, aerobee and Apache RocketMQ in turns.
     Compare(CompareArgs),
+    /// Start our server with many queues: time to create, memory when idle, time to start again.
+    Queues(QueuesArgs),
+    /// Start our server after a kill with a large log, and with queues to be made again from it.
+    Restart(RestartArgs),
 }
 
 /// The server under load.

@@ -25,6 +25,7 @@ use crate::{
     run::Times,
     send::SendLoad,
 };
+pub(crate) use servers::free_ports;
 use servers::{Kind, Programs, Running};
 
 /// Options of `bench compare`.

@@ -140,6 +140,48 @@ impl Control {
         }
     }
 
+    /// Writes frames and waits for as many answers, all of which must be successes.
+    pub(crate) fn exchange_all(
+        &mut self,
+        frames: &[u8],
+        count: usize,
+        request: &'static str,
+    ) -> Result<(), Error> {
+        let peer = self.peer;
+        let broken = move |source| Error::Broken {
+            address: peer.to_string(),
+            source,
+        };
+        self.stream.write_all(frames).map_err(broken)?;
+        let mut decoder = Decoder::default();
+        let mut input = Vec::new();
+        let mut missing = count;
+        while missing > 0 {
+            match cut(&input)? {
+                Cut::Need(bytes) => {
+                    let have = input.len();
+                    input.resize(bytes, 0);
+                    self.stream.read_exact(&mut input[have..]).map_err(broken)?;
+                }
+                Cut::Frame(frame, _) => {
+                    let command = decoder.decode(frame)?;
+                    if command.is_response() {
+                        if ResponseCode(command.code) != ResponseCode::SUCCESS {
+                            return Err(Error::Refused {
+                                request,
+                                code: command.code,
+                                remark: command.remark.to_owned(),
+                            });
+                        }
+                        missing -= 1;
+                    }
+                    input.clear();
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// A broker that is a master, and its name.
     pub(crate) fn any_master(&mut self) -> Result<(String, String), Error> {
         const REQUEST: &str = "the list of brokers";

@@ -5,7 +5,8 @@
 //! behind one [`poller`], request frames made beforehand and patched ([`template`]), answers found
 //! by a scan ([`answer`]) and matched by their opaque ([`inflight`]). The loads are [`send`],
 //! [`pull`] and [`deliver`]; [`echo`] is the server that does nothing and so bounds what any server
-//! can reach; [`compare`] runs all of them against several servers in turns.
+//! can reach; [`compare`] runs all of them against several servers in turns. [`queues`] and
+//! [`restart`] start our server themselves.
 
 mod answer;
 mod args;
@@ -17,10 +18,13 @@ mod echo;
 mod error;
 mod inflight;
 mod latency;
+mod own;
 mod poller;
 mod process;
 mod pull;
+mod queues;
 mod report;
+mod restart;
 mod run;
 mod schedule;
 mod send;
@@ -33,7 +37,9 @@ pub use echo::{EchoArgs, EchoServer};
 pub use error::Error;
 pub use latency::Latencies;
 pub use pull::PullArgs;
+pub use queues::{Queues, QueuesArgs};
 pub use report::{Errors, Figures, ServerFigures};
+pub use restart::{Restart, RestartArgs};
 pub use send::SendArgs;
 
 use std::{io::Write as _, process::ExitCode};
@@ -50,6 +56,14 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
         Command::Deliver(deliver) => figures(&deliver.run()?, args.json),
         Command::Echo(echo) => return echo.run().map(|()| ExitCode::SUCCESS),
         Command::Compare(compare) => compare.run(args.json)?,
+        Command::Queues(queues) => {
+            let found = queues.run()?;
+            (text(&found, &found.to_json(), args.json), true)
+        }
+        Command::Restart(restart) => {
+            let found = restart.run()?;
+            (text(&found, &found.to_json(), args.json), true)
+        }
     };
     writeln!(std::io::stdout().lock(), "{text}").map_err(Error::Output)?;
     Ok(if clean {
@@ -67,4 +81,12 @@ fn figures(figures: &Figures, json: bool) -> (String, bool) {
         figures.to_string()
     };
     (text, figures.errors.is_empty() && figures.messages > 0)
+}
+
+fn text(found: &impl std::fmt::Display, as_json: &serde_json::Value, json: bool) -> String {
+    if json {
+        as_json.to_string()
+    } else {
+        found.to_string()
+    }
 }

@@ -12,7 +12,9 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom};
+use rustix::fs::{FallocateFlags, SeekFrom};
+
+use crate::byte_lock;
 
 /// What is about to be done to a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -424,11 +426,7 @@ impl Env {
     /// descriptor of that file is closed in this process, so there must be one only. `false` when somebody has it.
     pub(crate) fn try_lock(&self, file: &File, path: &Path) -> io::Result<bool> {
         self.before(Operation::Lock, path)?;
-        match rustix::fs::fcntl_lock(file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(true),
-            Err(rustix::io::Errno::ACCESS | rustix::io::Errno::AGAIN) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        byte_lock::try_lock(file)
     }
 
     /// Bytes of memory in this machine; a guess of 4 GiB when nobody tells.

@@ -15,6 +15,11 @@ mod read;
 mod staged;
 
 mod background;
+#[expect(
+    unsafe_code,
+    reason = "one system call that no safe crate has in this form"
+)]
+mod byte_lock;
 mod checkpoint;
 mod cold;
 mod commit_log;

@@ -3,7 +3,22 @@
 //! and gets an entry in each light queue that its property `INNER_MULTI_DISPATCH` names; its offsets there stand in
 //! `INNER_MULTI_QUEUE_OFFSET` (Apache: `queue/MultiDispatchUtils.java`, `common/MixAll.java`).
 
-use aerobee_message::topic;
+use std::{fmt::Write as _, sync::Arc};
+
+use aerobee_message::{
+    keys, properties,
+    record::{self, AT_QUEUE_ID, Record},
+    sysflag, topic,
+};
+use smallvec::SmallVec;
+
+use crate::{
+    append::{Appended, NewEntry, put},
+    consume_queue::{Entry, Queue},
+    error::AppendError,
+    layout,
+    store::Store,
+};
 
 /// What names of light queues start with.
 pub(crate) const LIGHT_PREFIX: &str = topic::LMQ_PREFIX;
@@ -28,4 +43,200 @@ pub(crate) fn is_allowed_in(name: &str) -> bool {
         && !name.starts_with(topic::DLQ_PREFIX)
         && !name.starts_with(topic::SYSTEM_PREFIX)
         && name != topic::SCHEDULE
+}
+
+/// The queue id that records of a queue have: those of a light queue may have any.
+pub(crate) fn record_queue_id(topic: &str, id: i32) -> Option<i32> {
+    (!is_light(topic)).then_some(id)
+}
+
+/// Whether bytes start a record of this length at this position, of a queue id if that is given.
+#[inline]
+pub(crate) fn starts_record(bytes: &[u8], len: i32, queue_id: Option<i32>, physical: i64) -> bool {
+    let own = || {
+        let id = bytes.get(AT_QUEUE_ID..)?.first_chunk()?;
+        Some(i32::from_be_bytes(*id))
+    };
+    queue_id
+        .or_else(own)
+        .is_some_and(|id| record::starts_record(bytes, len, id, physical))
+}
+
+/// Characters of an offset and a comma, at most.
+const OFFSET_CHARS: usize = 21;
+
+/// The light queues of one message, in the order of their names; nothing for a name that is not that of one.
+type Lights = SmallVec<[Option<Arc<Queue>>; 4]>;
+
+enum Outcome {
+    Done(Appended),
+    NoRoom,
+    NoFile,
+}
+
+impl Store {
+    /// Appends one message and puts it in light queues as well. `names` is the value of `INNER_MULTI_DISPATCH` among
+    /// the record's properties; `INNER_MULTI_QUEUE_OFFSET` is added to them. Light queues that do not exist are made.
+    /// Where the topic allows no light queues, the message is appended as any other.
+    ///
+    /// # Errors
+    /// Why it is not stored, in no queue.
+    pub fn append_to_light(
+        &self,
+        queue: &Queue,
+        record: &Record<'_>,
+        names: &str,
+    ) -> Result<Appended, AppendError> {
+        if !is_allowed_in(record.topic) || !sysflag::is_queued(record.sys_flag) {
+            return self.append(queue, record);
+        }
+        let lights = self.lights(names)?;
+        let measured = self.measure(queue, record)?;
+        let more = keys::INNER_MULTI_QUEUE_OFFSET.len() + 2 + lights.len() * OFFSET_CHARS;
+        let bytes = record.properties_len() + more;
+        if bytes > properties::MAX_BYTES {
+            return Err(AppendError::TooLarge {
+                what: "property text",
+                bytes,
+                limit: properties::MAX_BYTES,
+            });
+        }
+        if measured.len + more > self.inner.largest_append {
+            return Err(AppendError::TooLarge {
+                what: "message",
+                bytes: measured.len + more,
+                limit: self.inner.largest_append,
+            });
+        }
+        let count = lights.len() as i64;
+        loop {
+            self.inner.log.marks.appendable()?;
+            queue.ensure_room(1)?;
+            for light in lights.iter().flatten() {
+                // One may be named more than once.
+                light.ensure_room(count)?;
+            }
+            match self.try_append_to_light(queue, record, &lights, measured.body_crc)? {
+                Outcome::Done(appended) => return Ok(appended),
+                Outcome::NoRoom => {}
+                Outcome::NoFile => self.inner.prepare_next_file()?,
+            }
+        }
+    }
+
+    fn lights(&self, property: &str) -> Result<Lights, AppendError> {
+        let count = property.split(',').count();
+        if count > LIGHT_QUEUES_MAX {
+            return Err(AppendError::TooLarge {
+                what: "list of light queues",
+                bytes: count,
+                limit: LIGHT_QUEUES_MAX,
+            });
+        }
+        names(property)
+            .map(|name| {
+                if !is_light(name) || !layout::is_directory_name(name) {
+                    return Ok(None);
+                }
+                self.create_queue(name, 0).map(Some)
+            })
+            .collect()
+    }
+
+    fn try_append_to_light(
+        &self,
+        queue: &Queue,
+        record: &Record<'_>,
+        lights: &Lights,
+        body_crc: u32,
+    ) -> Result<Outcome, AppendError> {
+        let log = &self.inner.log;
+        let mut locked = log.lock();
+        log.marks.appendable()?;
+        let mut offsets = String::new();
+        // Nobody else appends while the log is locked, so what is read of a tail here still holds below.
+        for (at, light) in lights.iter().enumerate() {
+            if at > 0 {
+                offsets.push(',');
+            }
+            let Some(light) = light else { continue };
+            let tail = light.tail();
+            let named_before = lights[..at].iter().flatten();
+            let named_before = named_before
+                .filter(|other| Arc::ptr_eq(other, light))
+                .count();
+            let offset = tail.next + named_before as i64;
+            if tail.retired {
+                return Err(AppendError::QueueGone);
+            }
+            if !light.has_room(offset + 1) {
+                return Ok(Outcome::NoRoom);
+            }
+            // Writing into a string cannot fail.
+            let _ = write!(offsets, "{offset}");
+        }
+        let mut pieces: SmallVec<[&[u8]; 12]> = SmallVec::from_slice(record.properties);
+        let (name, offsets) = (
+            keys::INNER_MULTI_QUEUE_OFFSET.as_bytes(),
+            offsets.as_bytes(),
+        );
+        pieces.extend_from_slice(&[name, b"\x01", offsets, b"\x02"]);
+        let record = Record {
+            properties: &pieces,
+            ..*record
+        };
+        let len = record.encoded_len();
+        let mut tail = queue.tail();
+        if tail.retired {
+            return Err(AppendError::QueueGone);
+        }
+        if !queue.has_room(tail.next + 1) {
+            return Ok(Outcome::NoRoom);
+        }
+        if !locked.place(len) {
+            return Ok(Outcome::NoFile);
+        }
+        let store_timestamp = locked.timestamp;
+        let appender = &mut *locked.appender;
+        let entry = NewEntry {
+            len,
+            is_queued: true,
+            tags_code: record.tags_code,
+        };
+        let appended = put(
+            appender,
+            queue,
+            &mut tail,
+            store_timestamp,
+            entry,
+            |out, place| {
+                record.encode(out, place, body_crc);
+            },
+        );
+        appender.mark_dirty(queue, &mut tail.dirty_round);
+        appender.writer.publish();
+        let end = appender.end();
+        log.marks.set_end(end);
+        queue.publish(&tail);
+        drop(tail);
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a record is shorter than a file, that than 2 GiB"
+        )]
+        let entry = Entry {
+            physical: appended.physical,
+            size: len as i32,
+            tags_code: record.tags_code.at(store_timestamp),
+        };
+        for light in lights.iter().flatten() {
+            let mut tail = light.tail();
+            light.put(&mut tail, entry);
+            appender.mark_dirty(light, &mut tail.dirty_round);
+            light.publish(&tail);
+        }
+        let wakes = appender.wakes(end);
+        drop(locked);
+        self.wake(wakes);
+        Ok(Outcome::Done(appended))
+    }
 }

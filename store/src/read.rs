@@ -4,12 +4,12 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use aerobee_message::record::starts_record;
 use smallvec::SmallVec;
 
 use crate::{
     consume_queue::{Chunk, Entry, Queue},
     layout::ENTRY_BYTES,
+    light::{record_queue_id, starts_record},
     mapped_file::MappedFile,
     store::Store,
 };
@@ -221,7 +221,7 @@ impl<F: FnMut(i64) -> bool> Accept for F {
 /// The state of one read.
 struct Reader<'a> {
     store: &'a Store,
-    queue_id: i32,
+    queue_id: Option<i32>,
     limits: ReadLimits,
     access: Access,
     end: i64,
@@ -261,7 +261,7 @@ impl Store {
         let end = self.inner.marks.confirmed();
         let mut reader = Reader {
             store: self,
-            queue_id: queue.id(),
+            queue_id: record_queue_id(queue.topic(), queue.id()),
             limits,
             access,
             end,

@@ -137,19 +137,17 @@ impl<'a> Scanner<'a> {
         })
     }
 
-    /// Whether the record at a position has this length and queue; reads its header only.
+    /// Whether the record at a position has this length and, if given, queue; reads its header only.
     pub(crate) fn starts_record(
         &mut self,
         position: i64,
         len: i32,
-        queue_id: i32,
+        queue_id: Option<i32>,
     ) -> Result<bool, OpenError> {
         let Some(head) = self.bytes(position, AT_PHYSICAL_OFFSET + 8)? else {
             return Ok(false);
         };
-        Ok(aerobee_message::record::starts_record(
-            head, len, queue_id, position,
-        ))
+        Ok(crate::light::starts_record(head, len, queue_id, position))
     }
 
     /// The range behind `position` in its file that holds anything but zeros, its end rounded to what was read.

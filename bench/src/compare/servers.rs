@@ -282,7 +282,7 @@ fn broker_conf(home: &Path, port: u16) -> String {
 
 /// A port for a name server, and one for a broker whose neighbours, which it takes as well (two
 /// below for its fast port, one above for replication), are free.
-fn free_ports() -> Result<(SocketAddr, SocketAddr), Error> {
+pub(crate) fn free_ports() -> Result<(SocketAddr, SocketAddr), Error> {
     let bind = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     let bound = || -> std::io::Result<_> {
         loop {

@@ -10,6 +10,7 @@ use crate::{
     error::OpenError,
     files::{self, Descriptors, Files},
     layout::{self, ENTRY_BYTES},
+    light,
     queue_files::cut_files,
     queue_table::Ids,
     scan::Scanner,
@@ -61,6 +62,7 @@ impl Recovery<'_> {
             has_dir: true,
             ..Found::default()
         };
+        let queue_id = light::record_queue_id(topic, id);
         let mut has_stale_tail = false;
         let mut scanner = Scanner::new(self.env, &self.log);
         for base in bases.iter().rev() {
@@ -69,7 +71,7 @@ impl Recovery<'_> {
             let mut valid = entries.valid;
             while let Some(last) = valid.last().filter(|last| !last.is_blank()) {
                 if last.end() <= self.log_end()
-                    && scanner.starts_record(last.physical, last.size, id)?
+                    && scanner.starts_record(last.physical, last.size, queue_id)?
                 {
                     break;
                 }
