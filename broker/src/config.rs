@@ -165,6 +165,10 @@ config! {
         "storePathRootDir" important => store_path_root_dir: String = user_home().join("store").display().to_string(),
         /// Directory of the commit log, else `commitlog` below the root.
         "storePathCommitLog" important => store_path_commit_log: Option<String> = None,
+        /// Whether messages may be put in light queues, and those are topics.
+        "enableLmq" => enable_lmq: bool = false,
+        /// Whether messages get entries in the light queues that they name; both must be on.
+        "enableMultiDispatch" => enable_multi_dispatch: bool = false,
         /// Size of a file of the commit log, bytes.
         "mappedFileSizeCommitLog" => mapped_file_size_commit_log: i64 [4_096..=2_147_479_552] = 1 << 30,
         /// Size of a file of a consume queue, bytes; rounded up to whole entries of 20.
@@ -255,6 +259,11 @@ config_parts! {
 pub type Config = Loaded<Keys>;
 
 impl StoreKeys {
+    /// Whether messages are put in light queues.
+    pub(crate) fn has_light_queues(&self) -> bool {
+        self.enable_lmq && self.enable_multi_dispatch
+    }
+
     /// The delays of the levels.
     ///
     /// # Errors
@@ -431,6 +440,11 @@ impl Switches {
     /// Whether consumers may filter by properties.
     pub(crate) fn filters_properties(&self) -> bool {
         self.config().broker.enable_property_filter
+    }
+
+    /// Whether messages are put in light queues.
+    pub(crate) fn light_queues(&self) -> bool {
+        self.config().store.has_light_queues()
     }
 
     pub(crate) fn writable(&self) -> bool {

@@ -10,6 +10,7 @@ mod delays;
 pub mod error;
 pub mod filter;
 pub mod groups;
+mod light;
 mod lite;
 mod longpoll;
 pub mod offsets;
@@ -288,6 +289,7 @@ impl Parts {
         })?;
         let system = system::topics(&config.broker, &identity, levels.highest());
         let topics = Topics::open(&directory.join("topics.json"), &store, system)?;
+        topics.light().enable(config.store.has_light_queues());
         topics.widen(names::SCHEDULE, levels.highest());
         let groups = Groups::open(&directory.join("subscriptionGroup.json"))?;
         groups.configure(

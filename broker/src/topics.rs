@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::StartError,
+    light::LightTopics,
     longpoll::pull::Waiters,
     stats::{Count, Reading},
     table::{Generation, PersistError, Persisted, count_change},
@@ -100,6 +101,16 @@ impl QueueSlot {
             .add((appended.end - appended.physical).unsigned_abs());
     }
 
+    /// Appends one message that stands in the named light queues as well.
+    pub(crate) fn append_to_light(
+        &self,
+        store: &Store,
+        record: &Record<'_>,
+        names: &str,
+    ) -> Result<Appended, AppendError> {
+        store.append_to_light(self.queue().ok_or(AppendError::QueueGone)?, record, names)
+    }
+
     /// Appends messages in a row, all or none.
     pub(crate) fn append_batch(
         &self,
@@ -135,7 +146,7 @@ pub struct Topic {
 }
 
 impl Topic {
-    fn new(config: TopicConfig, store: &Arc<Store>) -> Self {
+    pub(crate) fn new(config: TopicConfig, store: &Arc<Store>) -> Self {
         let slots = Vec::from_iter((0..queue_count(&config)).map(|_| OnceLock::new()));
         Self {
             name: config.topic_name.as_str().into(),
@@ -258,6 +269,7 @@ pub struct Topics {
     table: Arc<Table>,
     store: Arc<Store>,
     file: Persisted,
+    light: LightTopics,
 }
 
 #[derive(Debug)]
@@ -303,6 +315,7 @@ impl Topics {
             table,
             store: Arc::clone(store),
             file: Persisted::new(path.to_owned(), snapshot),
+            light: LightTopics::default(),
         });
         let mut added = false;
         for config in system {
@@ -320,7 +333,15 @@ impl Topics {
     /// The topic of that name.
     #[inline]
     pub fn find(&self, name: &str) -> Option<Arc<Topic>> {
-        self.table.topics.get(name).map(|topic| Arc::clone(&topic))
+        match self.table.topics.get(name) {
+            Some(topic) => Some(Arc::clone(&topic)),
+            None => self.light.find(name, &self.store),
+        }
+    }
+
+    /// Topics of light queues.
+    pub(crate) fn light(&self) -> &LightTopics {
+        &self.light
     }
 
     /// All topics, in no order.

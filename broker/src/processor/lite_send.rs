@@ -93,7 +93,7 @@ impl Send {
             tags_code: TagsCode::Hash(properties.get(keys::TAGS).map_or(0, tags::code_of)),
         };
         let slot = turn.slot_at(target.slot);
-        match slot.append(&self.store, &record) {
+        match slot.append_to_light(&self.store, &record, &queue) {
             Ok(appended) => {
                 let stored = Stored {
                     slot: &slot,

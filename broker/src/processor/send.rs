@@ -554,6 +554,17 @@ impl Send {
             properties: &pieces,
             tags_code: TagsCode::Hash(scan.tags.map_or(0, tags::code_of)),
         };
+        if let Some(names) = scan.light_queues
+            && self.switches.light_queues()
+        {
+            let message = LightMessage {
+                record: &record,
+                names,
+                unique_key,
+                waits: scan.waits,
+            };
+            return self.store_light(turn, target, &message, reply);
+        }
         if let Some(mut replies) = reply.replies() {
             let is_small = incoming.body.len() <= STAGED_BODY_MAX;
             if !is_small || turn.is_full() {
@@ -590,6 +601,45 @@ impl Send {
                 self.arrived(turn, &slot);
             }
             Err(error) => fail(&error, reply),
+        }
+    }
+
+    /// Stores a message that stands in light queues as well.
+    #[cold]
+    fn store_light(
+        self: &Arc<Self>,
+        turn: &mut Turn,
+        target: &Target,
+        message: &LightMessage<'_>,
+        mut reply: Reply<'_>,
+    ) {
+        // What came before has its place before.
+        if let Some(mut replies) = reply.replies() {
+            self.commit(turn, &mut replies);
+        }
+        let slot = turn.slot_at(target.slot);
+        let appended = match slot.append_to_light(&self.store, message.record, message.names) {
+            Ok(appended) => appended,
+            Err(error) => return fail(&error, reply),
+        };
+        let stored = Stored {
+            slot: &slot,
+            queue_id: target.queue_id,
+            first: appended,
+            transaction_id: message.unique_key,
+            recall_handle: None,
+            waits: message.waits,
+        };
+        self.answer(&stored, &[appended], reply);
+        self.arrived(turn, &slot);
+        for name in message.names.split(',') {
+            let Some(slot) = self.topics.light().slot_in_use(name, &self.store) else {
+                continue;
+            };
+            match self.store.flush_mode() {
+                FlushMode::Async => turn.arrived(&slot),
+                FlushMode::Sync => self.flushing.wait(appended.end, None, &slot),
+            }
         }
     }
 
@@ -907,6 +957,14 @@ struct Half<'a> {
     pieces: SmallVec<[&'a [u8]; 6]>,
 }
 
+/// A message that stands in light queues as well.
+struct LightMessage<'a> {
+    record: &'a Record<'a>,
+    names: &'a str,
+    unique_key: &'a str,
+    waits: bool,
+}
+
 /// A message, or a batch, that is in the log.
 pub(super) struct Stored<'a> {
     pub(super) slot: &'a Arc<QueueSlot>,
@@ -1000,6 +1058,8 @@ pub(super) struct Scan<'a> {
     lite: Option<&'a str>,
     /// Priority of a message that has no other kind.
     priority: Option<i32>,
+    /// Names of light queues that the message is to stand in.
+    light_queues: Option<&'a str>,
     /// Whether there are properties that the broker replaces.
     has_broker_keys: bool,
 }
@@ -1037,6 +1097,7 @@ impl<'a> Scan<'a> {
                 keys::TIMER_DELAY_SEC | keys::TIMER_DELAY_MS | keys::TIMER_DELIVER_MS => {
                     scan.is_timer = true;
                 }
+                keys::INNER_MULTI_DISPATCH => scan.light_queues = Some(value),
                 keys::TRAN_MSG => scan.is_transaction = value.eq_ignore_ascii_case("true"),
                 keys::LITE_TOPIC => scan.lite = Some(value),
                 keys::MSG_REGION | keys::TRACE_ON | keys::CLUSTER | keys::POP_CK => {
