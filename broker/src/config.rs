@@ -16,6 +16,7 @@ use arc_swap::{ArcSwap, Guard};
 
 use crate::{
     error::StartError,
+    pop::keys::PopKeys,
     schedule::levels::DelayLevels,
     topics::{PERM_READ, PERM_WRITE},
 };
@@ -252,6 +253,8 @@ config_parts! {
         pub store: StoreKeys,
         /// Listening.
         pub server: ServerKeys,
+        /// Popping.
+        pub pop: PopKeys,
     }
 }
 

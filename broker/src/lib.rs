@@ -14,6 +14,7 @@ mod light;
 mod lite;
 mod longpoll;
 pub mod offsets;
+pub mod pop;
 mod processor;
 mod pulse;
 pub mod registration;
@@ -49,18 +50,22 @@ use crate::{
     lite::Lite,
     longpoll::pull::HeldPulls,
     offsets::Offsets,
+    pop::running::Popping,
     processor::{
         Listener, Port, Processors,
+        ack::Ack,
         admin::{
             client::ClientAdmin, config::ConfigAdmin, forward::Forward, group::GroupAdmin,
             lite::LiteAdmin, progress::Progress, reset::Reset, topic::TopicAdmin,
         },
         answer::Answer,
+        assignment::{Assignment, Routes},
         consumer::Consumer,
         flushed::Flushing,
         heartbeat::{Fingerprints, Heartbeat},
         lite::LiteTopics,
         lock::Lock,
+        pop::Pop,
         pull::{Pull, Puller},
         queue_offset::QueueOffset,
         send::Send,
@@ -102,6 +107,7 @@ pub struct Broker {
     groups: Arc<Groups>,
     offsets: Arc<Offsets>,
     held: Arc<HeldPulls>,
+    popping: Popping,
     registration: Arc<Registration>,
     transactions: Arc<Transactions>,
     lite: Arc<Lite>,
@@ -163,7 +169,10 @@ impl Broker {
             &parts.identity,
         );
         let transactions = parts.transactions(&requeue).await?;
-        let processors = Arc::new(parts.processors(puller, &flushing, &requeue, &transactions));
+        let popping = parts.popping(&requeue).await?;
+        held.set_polls(&popping.polls);
+        let processors =
+            Arc::new(parts.processors(puller, &flushing, &requeue, &transactions, &popping));
         let limits = parts.limits();
         let serve = |port, bound: Bound| {
             let listener = Arc::new(Listener {
@@ -180,6 +189,7 @@ impl Broker {
         let mut loops = parts.loops(&held);
         loops.spawn(Arc::clone(&transactions).run());
         let schedule = parts.schedule(&requeue)?;
+        loops.spawn(Arc::clone(&popping.polls).sweep());
         let servers: Vec<String> = name_servers.iter().map(ToString::to_string).collect();
         parts.registration.set_servers(&servers);
         parts.registration.started(FIRST_REGISTRATION).await;
@@ -202,6 +212,7 @@ impl Broker {
             groups,
             offsets,
             held,
+            popping,
             registration,
             transactions,
             lite,
@@ -243,6 +254,7 @@ impl Broker {
         self.registration.unregister().await;
         self.held.release_all();
         self.lite.release_all();
+        self.popping.polls.release_all();
         self.main.close(DRAIN).await;
         if let Some(fast) = &self.fast {
             fast.close(DRAIN).await;
@@ -253,8 +265,9 @@ impl Broker {
             .await
             .map_err(|_| StopError::Interrupted)?;
         let tables = [
-            // It commits offsets.
+            // These commit offsets.
             self.transactions.close().await,
+            self.popping.stop().await,
             self.offsets.close().await,
             self.topics.close().await,
             self.groups.close().await,
@@ -362,12 +375,28 @@ impl Parts {
             .map_err(|_| StartError::Interrupted)
     }
 
+    /// Reads what is popped back, and starts the thread that puts messages back.
+    async fn popping(&self, requeue: &Arc<Requeue>) -> Result<Popping, StartError> {
+        let parts = pop::Parts {
+            store: Arc::clone(&self.store),
+            topics: Arc::clone(&self.topics),
+            groups: Arc::clone(&self.groups),
+            offsets: Arc::clone(&self.offsets),
+            switches: Arc::clone(&self.switches),
+            identity: Arc::clone(&self.identity),
+            requeue: Arc::clone(requeue),
+        };
+        let root = self.switches.config().store.store_path_root_dir.clone();
+        Popping::start(parts, &Path::new(&root).join("config")).await
+    }
+
     fn processors(
         &self,
         puller: Arc<Puller>,
         flushing: &Arc<Flushing>,
         requeue: &Arc<Requeue>,
         transactions: &Arc<Transactions>,
+        popping: &Popping,
     ) -> Processors {
         let held = flushing.held();
         let Self {
@@ -425,6 +454,25 @@ impl Parts {
                 stats: Arc::clone(stats),
                 broadcast: Arc::clone(&clients.broadcast),
             },
+            pop: Pop {
+                pops: Arc::clone(&popping.pops),
+                polls: Arc::clone(&popping.polls),
+                stats: Arc::clone(stats),
+            },
+            ack: Ack {
+                pops: Arc::clone(&popping.pops),
+                stats: Arc::clone(stats),
+            },
+            assignment: Arc::new(Assignment {
+                topics: Arc::clone(topics),
+                groups: Arc::clone(groups),
+                consumers: Arc::clone(&clients.consumers),
+                switches: Arc::clone(switches),
+                identity: Arc::clone(identity),
+                registration: Arc::clone(registration),
+                modes: Arc::clone(&popping.modes),
+                routes: Routes::default(),
+            }),
             heartbeat: Arc::new(Heartbeat {
                 topics: Arc::clone(topics),
                 groups: Arc::clone(groups),

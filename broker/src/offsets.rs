@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::StartError,
+    pop,
     table::{Generation, PersistError, Persisted, count_change},
 };
 
@@ -31,6 +32,9 @@ const QUEUE_ID_END: i32 = 65_536;
 /// The version of the table counts on once in so many commits. Java key:
 /// `consumerOffsetUpdateVersionStep`.
 const COMMITS_PER_VERSION: u64 = 500;
+
+/// Groups that say how far the journal of pops is done with.
+const JOURNAL_GROUPS: [&str; 2] = [pop::REVIVE_GROUP, pop::SEEN_GROUP];
 
 type QueueOffsets = BTreeMap<i32, i64>;
 /// Group, topic, queue.
@@ -338,7 +342,19 @@ impl Table {
 
     fn to_file(&self) -> File {
         let mut offset_table = self.foreign.clone();
+        // How far the journal of pops is done with is taken down first: what it vouches for is then
+        // among the rest.
+        for group in JOURNAL_GROUPS {
+            if let Some(topics) = self.groups.get(group) {
+                for (topic, queues) in topics.lock().iter() {
+                    offset_table.insert(format!("{topic}@{group}"), queues.clone());
+                }
+            }
+        }
         for group in &self.groups {
+            if JOURNAL_GROUPS.contains(&&**group.key()) {
+                continue;
+            }
             for (topic, queues) in group.value().lock().iter() {
                 offset_table.insert(format!("{topic}@{}", group.key()), queues.clone());
             }

@@ -22,10 +22,14 @@ use aerobee_remoting::{
         DataVersion,
         kv::KvTable,
         registration::BrokerRegistration,
+        route::TopicRoute,
         topic::{TopicConfig, TopicConfigTable},
     },
     fastjson,
-    header::register::{RegisterBroker, RegisterBrokerReply, UnregisterBroker},
+    header::{
+        register::{RegisterBroker, RegisterBrokerReply, UnregisterBroker},
+        route::GetRoute,
+    },
 };
 use parking_lot::Mutex;
 use tokio::{
@@ -355,6 +359,31 @@ impl Registration {
                 false
             }
         }
+    }
+
+    /// Where a topic is, as the first name server that answers knows it.
+    pub async fn route(&self, topic: &str) -> Option<TopicRoute> {
+        let header = GetRoute {
+            topic,
+            accept_standard_json_only: Some(true),
+            zone_mode: None,
+            zone_name: None,
+        };
+        for server in self.servers() {
+            let code = RequestCode::GET_ROUTEINFO_BY_TOPIC;
+            let address = &server.address;
+            let request = self
+                .client
+                .request(address, code, &header, &[], SHORT_TIMEOUT);
+            match request.await {
+                Ok(response) if response.is_success() => {
+                    return fastjson::from_slice(&response.body).ok();
+                }
+                Ok(_) => return None,
+                Err(error) => tracing::debug!(%address, %error, "no route"),
+            }
+        }
+        None
     }
 
     async fn send(

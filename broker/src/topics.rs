@@ -62,6 +62,16 @@ impl QueueSlot {
         self.id == queue_id && Arc::ptr_eq(&self.topic, &topic.name)
     }
 
+    /// Name of the topic.
+    pub(crate) fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+
+    /// Number of the queue.
+    pub(crate) fn id(&self) -> i32 {
+        self.id
+    }
+
     /// The store's queue, if anything was ever stored in it.
     #[inline]
     pub fn queue(&self) -> Option<&Arc<Queue>> {

@@ -7,7 +7,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering, fence},
     },
     time::{Duration, Instant},
@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 
 use crate::{
     filter::Filter,
+    longpoll::pop::Polls,
     processor::pull::{Asker, Pulled, Puller},
     topics::QueueSlot,
 };
@@ -52,6 +53,8 @@ pub(crate) struct Waiters {
     count: AtomicUsize,
     /// Whether the sweep knows this queue.
     swept: AtomicBool,
+    /// Whether pops, or those who want to hear of messages, wait for the topic.
+    polled: AtomicBool,
 }
 
 impl Waiters {
@@ -60,7 +63,12 @@ impl Waiters {
     #[inline]
     pub(crate) fn any(&self) -> bool {
         fence(Ordering::SeqCst);
-        self.count.load(Ordering::Relaxed) > 0
+        self.count.load(Ordering::Relaxed) > 0 || self.polled.load(Ordering::Relaxed)
+    }
+
+    /// Says whether pops wait for the topic.
+    pub(crate) fn set_polled(&self, polled: bool) {
+        self.polled.store(polled, Ordering::SeqCst);
     }
 
     fn take(&self) -> Vec<HeldPull> {
@@ -79,6 +87,8 @@ pub(crate) struct HeldPulls {
     queues: Mutex<Vec<Arc<QueueSlot>>>,
     /// There are queues to sweep.
     filled: Notify,
+    /// Who pops from the same queues.
+    polls: OnceLock<Weak<Polls>>,
 }
 
 impl HeldPulls {
@@ -88,7 +98,14 @@ impl HeldPulls {
             total: AtomicUsize::new(0),
             queues: Mutex::default(),
             filled: Notify::new(),
+            polls: OnceLock::new(),
         })
+    }
+
+    /// Says who pops from the same queues.
+    pub(crate) fn set_polls(&self, polls: &Arc<Polls>) {
+        // Set once, when the broker is put together.
+        let _ = self.polls.set(Arc::downgrade(polls));
     }
 
     /// Holds a pull until a message for it arrives or its time is over.
@@ -162,6 +179,11 @@ impl HeldPulls {
             });
         }
         self.serve(slot, waiting.into_iter(), corked);
+        if slot.waiters().polled.load(Ordering::Relaxed)
+            && let Some(polls) = self.polls.get().and_then(Weak::upgrade)
+        {
+            polls.arrived(slot, corked);
+        }
     }
 
     fn serve(

@@ -22,8 +22,10 @@ use crate::{
     transaction::Transactions,
 };
 
+pub(crate) mod ack;
 pub(crate) mod admin;
 pub(crate) mod answer;
+pub(crate) mod assignment;
 pub(crate) mod consumer;
 mod delayed;
 pub(crate) mod flushed;
@@ -31,6 +33,8 @@ pub(crate) mod heartbeat;
 pub(crate) mod lite;
 mod lite_send;
 pub(crate) mod lock;
+pub(crate) mod notification;
+pub(crate) mod pop;
 pub(crate) mod pull;
 pub(crate) mod queue_offset;
 pub(crate) mod send;
@@ -183,6 +187,9 @@ pub(crate) struct Processors {
     pub(crate) send: Arc<send::Send>,
     pub(crate) send_back: Arc<send_back::SendBack>,
     pub(crate) pull: pull::Pull,
+    pub(crate) pop: pop::Pop,
+    pub(crate) ack: ack::Ack,
+    pub(crate) assignment: Arc<assignment::Assignment>,
     pub(crate) heartbeat: Arc<heartbeat::Heartbeat>,
     pub(crate) consumer: consumer::Consumer,
     pub(crate) queue_offset: queue_offset::QueueOffset,
@@ -217,6 +224,17 @@ impl Processors {
             RequestCode::PULL_MESSAGE | RequestCode::LITE_PULL_MESSAGE => {
                 run(command, reply, |call| self.pull.handle(turn, call));
             }
+            RequestCode::ACK_MESSAGE => run(command, reply, |call| self.ack.ack(turn, call)),
+            RequestCode::POP_MESSAGE => run(command, reply, |call| self.pop.pop(turn, call)),
+            RequestCode::CHANGE_MESSAGE_INVISIBLETIME => {
+                run(command, reply, |call| self.ack.change(turn, call));
+            }
+            RequestCode::BATCH_ACK_MESSAGE => run(command, reply, |call| self.ack.batch(call)),
+            RequestCode::NOTIFICATION => run(command, reply, |call| self.pop.notify(turn, call)),
+            RequestCode::PEEK_MESSAGE => run(command, reply, |call| self.pop.peek(turn, call)),
+            RequestCode::POLLING_INFO => {
+                run(command, reply, |call| self.pop.polling_info(turn, call));
+            }
             RequestCode::UPDATE_CONSUMER_OFFSET => {
                 run(command, reply, |call| self.consumer.update_offset(call));
             }
@@ -242,6 +260,12 @@ impl Processors {
             }
             RequestCode::GET_CONSUMER_LIST_BY_GROUP => {
                 run(command, reply, |call| self.consumer.list(call));
+            }
+            RequestCode::QUERY_ASSIGNMENT => {
+                run(command, reply, |call| self.assignment.query(call));
+            }
+            RequestCode::SET_MESSAGE_REQUEST_MODE => {
+                run(command, reply, |call| self.assignment.set_mode(call));
             }
             RequestCode::LOCK_BATCH_MQ => run(command, reply, |call| self.lock.lock(call)),
             RequestCode::UNLOCK_BATCH_MQ => run(command, reply, |call| self.lock.unlock(call)),

@@ -52,6 +52,7 @@ macro_rules! java_enum {
     };
 }
 
+pub mod ack;
 pub mod assignment;
 pub mod cluster;
 pub mod connection;

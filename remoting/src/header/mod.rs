@@ -7,6 +7,7 @@ pub mod client;
 pub mod config;
 pub mod lite;
 pub mod offset;
+pub mod pop;
 pub mod pull;
 pub mod query;
 pub mod register;

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+//! ACK_MESSAGE (200051), BATCH_ACK_MESSAGE (200151), CHANGE_MESSAGE_INVISIBLETIME (200053). Apache:
+//! `AckMessageProcessor`, `ChangeInvisibleTimeProcessor`.
+
+use std::sync::Arc;
+
+use aerobee_remoting::{
+    Empty, Reply, ResponseCode,
+    body::ack::{BatchAck, BatchAckMessages},
+    call::Call,
+    fastjson,
+    header::pop::{AckMessage, ChangeInvisibleReply, ChangeInvisibleTime},
+};
+use aerobee_store::FlushMode;
+
+use crate::{
+    pop::{
+        Pops,
+        ack::{Acked, Changed, Named},
+        handle::{self, Handle},
+        journal::MESSAGES_MAX,
+    },
+    processor::{Turn, pop::Refusal},
+    stats::Stats,
+    topics::Topic,
+};
+
+/// Most check points of one batch of acknowledgements.
+const BATCH_MAX: usize = 4_096;
+
+/// Acknowledges.
+pub(crate) struct Ack {
+    pub(crate) pops: Arc<Pops>,
+    pub(crate) stats: Arc<Stats>,
+}
+
+/// Whose message is meant.
+struct Meant<'a> {
+    topic: &'a str,
+    queue_id: i32,
+    offset: i64,
+}
+
+/// Offsets that a queue has: from the first up to the one after the last.
+struct Range {
+    min: i64,
+    max: i64,
+}
+
+impl Ack {
+    /// Code 200051.
+    pub(crate) fn ack(&self, turn: &mut Turn, call: Call<'_, AckMessage<'_>>) {
+        let Call { request, reply, .. } = call;
+        let meant = Meant {
+            topic: request.topic,
+            queue_id: request.queue_id,
+            offset: request.offset,
+        };
+        let range = match self.check(turn, &meant) {
+            Ok(range) => range,
+            Err(refusal) => return refusal.answer(reply),
+        };
+        if request.offset < range.min || request.offset > range.max {
+            return outside(&meant, &range).answer(reply);
+        }
+        let handle = match Handle::parse(request.extra_info) {
+            Ok(handle) => handle,
+            Err(error) => return reply.fail(ResponseCode::SYSTEM_ERROR, error),
+        };
+        let named = Named {
+            group: request.consumer_group,
+            topic: request.topic,
+            queue_id: request.queue_id,
+            handle,
+            offsets: &[request.offset],
+        };
+        if !self.knows_group(named.group) {
+            // Nothing was popped by a group that there is not.
+            return reply.ok();
+        }
+        match self.pops.acknowledge(&named) {
+            Ok(Acked::Written(end)) => {
+                self.count(&named, 1);
+                self.answer(end, reply);
+            }
+            Ok(Acked::Nothing) => reply.ok(),
+            Ok(Acked::Illegal) => reply.fail(
+                ResponseCode::MESSAGE_ILLEGAL,
+                format_args!(
+                    "offset is illegal, key:{}@{}@{}, offset {} is not of the batch that was popped last",
+                    request.topic, request.consumer_group, request.queue_id, request.offset
+                ),
+            ),
+            Err(error) => reply.fail(ResponseCode::SYSTEM_ERROR, error),
+        }
+    }
+
+    fn check(&self, turn: &mut Turn, meant: &Meant<'_>) -> Result<Range, Refusal> {
+        let Some(topic) = turn.topic(&self.pops.parts().topics, meant.topic) else {
+            let remark = format!("topic[{}] not exist, apply first please!", meant.topic);
+            return Err(Refusal::new(ResponseCode::TOPIC_NOT_EXIST, remark));
+        };
+        let queues = topic.read_queues();
+        if !(0..queues).contains(&meant.queue_id) {
+            let remark = format!(
+                "queueId[{}] is illegal, topic:[{}] topicConfig.readQueueNums:[{queues}]",
+                meant.queue_id, meant.topic
+            );
+            return Err(Refusal::new(ResponseCode::MESSAGE_ILLEGAL, remark));
+        }
+        Ok(range_of(topic, meant.queue_id))
+    }
+
+    fn knows_group(&self, group: &str) -> bool {
+        self.pops.parts().groups.find(group).is_some()
+    }
+
+    fn count(&self, named: &Named<'_>, messages: u64) {
+        self.stats.of(named.group, named.topic).acked(messages);
+    }
+
+    /// SUCCESS, when the acknowledgement is as safe as messages are.
+    fn answer(&self, end: i64, reply: Reply<'_>) {
+        let parts = self.pops.parts();
+        match parts.store.flush_mode() {
+            FlushMode::Async => reply.ok(),
+            FlushMode::Sync => {
+                let reply = reply.defer();
+                parts.requeue.when_durable(end, move |_| reply.ok());
+            }
+        }
+    }
+
+    /// Code 200151.
+    pub(crate) fn batch(&self, call: Call<'_, Empty>) {
+        let Call { body, reply, .. } = call;
+        let batch: BatchAckMessages = match fastjson::from_slice(body) {
+            Ok(batch) => batch,
+            Err(error) if body.is_empty() => {
+                return reply.fail(
+                    ResponseCode::NO_MESSAGE,
+                    format_args!("the body names no messages: {error}"),
+                );
+            }
+            Err(error) => return reply.fail(ResponseCode::SYSTEM_ERROR, error),
+        };
+        if batch.acks.is_empty() || batch.acks.len() > BATCH_MAX {
+            return reply.fail(
+                ResponseCode::NO_MESSAGE,
+                format_args!(
+                    "between 1 and {BATCH_MAX} check points are acknowledged at once, not {}",
+                    batch.acks.len()
+                ),
+            );
+        }
+        let mut end = None;
+        let mut illegal = false;
+        for ack in &batch.acks {
+            match self.batch_entry(ack, &batch.broker_name) {
+                Ok(Acked::Written(written)) => end = end.max(Some(written)),
+                Ok(Acked::Nothing) => {}
+                Ok(Acked::Illegal) => illegal = true,
+                Err(refusal) => return refusal.answer(reply),
+            }
+        }
+        if illegal {
+            return reply.fail(
+                ResponseCode::MESSAGE_ILLEGAL,
+                "offset is illegal: a message is not of the batch that was popped last",
+            );
+        }
+        match end {
+            Some(end) => self.answer(end, reply),
+            None => reply.ok(),
+        }
+    }
+
+    /// One check point of a batch. What is not there is passed over.
+    fn batch_entry(&self, ack: &BatchAck, broker: &str) -> Result<Acked, Refusal> {
+        let parts = self.pops.parts();
+        let topic = handle::real_topic(&ack.consumer_group, &ack.topic, &ack.retry);
+        let Some(topic) = topic.and_then(|topic| parts.topics.find(&topic)) else {
+            return Ok(Acked::Nothing);
+        };
+        let has_queue = (0..topic.read_queues()).contains(&ack.queue_id);
+        if !has_queue || !self.knows_group(&ack.consumer_group) {
+            return Ok(Acked::Nothing);
+        }
+        let Some(mut offsets) = ack.offsets(MESSAGES_MAX) else {
+            let remark = "the bit set of a batch is no base64".to_owned();
+            return Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark));
+        };
+        let range = range_of(&topic, ack.queue_id);
+        offsets.retain(|offset| (range.min..=range.max).contains(offset));
+        let named = Named {
+            group: &ack.consumer_group,
+            topic: topic.name(),
+            queue_id: ack.queue_id,
+            handle: Handle {
+                start: ack.start_offset,
+                pop_time: ack.pop_time,
+                invisible_time: ack.invisible_time,
+                revive_queue: ack.revive_queue_id,
+                broker,
+            },
+            offsets: &offsets,
+        };
+        if offsets.is_empty() {
+            return Ok(Acked::Nothing);
+        }
+        let acked = self
+            .pops
+            .acknowledge(&named)
+            .map_err(|error| Refusal::new(ResponseCode::SYSTEM_ERROR, error.to_string()))?;
+        if matches!(acked, Acked::Written(_)) {
+            self.count(&named, offsets.len() as u64);
+        }
+        Ok(acked)
+    }
+
+    /// Code 200053.
+    pub(crate) fn change(&self, turn: &mut Turn, call: Call<'_, ChangeInvisibleTime<'_>>) {
+        let Call { request, reply, .. } = call;
+        let meant = Meant {
+            topic: request.topic,
+            queue_id: request.queue_id,
+            offset: request.offset,
+        };
+        let range = match self.check(turn, &meant) {
+            Ok(range) => range,
+            Err(refusal) => return refusal.answer(reply),
+        };
+        if request.offset < range.min || request.offset >= range.max {
+            return outside(&meant, &range).answer(reply);
+        }
+        let handle = match Handle::parse(request.extra_info) {
+            Ok(handle) => handle,
+            Err(error) => return reply.fail(ResponseCode::SYSTEM_ERROR, error),
+        };
+        let named = Named {
+            group: request.consumer_group,
+            topic: request.topic,
+            queue_id: request.queue_id,
+            handle,
+            offsets: &[request.offset],
+        };
+        let changed = if self.knows_group(named.group) {
+            self.pops
+                .change(&named, request.invisible_time, request.suspend)
+        } else {
+            Ok(Changed::default())
+        };
+        match changed {
+            Ok(changed) => {
+                let header = ChangeInvisibleReply {
+                    pop_time: changed.pop_time,
+                    invisible_time: changed.invisible_time,
+                    revive_qid: changed.revive_queue,
+                };
+                self.answer_change(changed.end, header, reply);
+            }
+            Err(error) => reply.fail(ResponseCode::SYSTEM_ERROR, error),
+        }
+    }
+
+    fn answer_change(&self, end: Option<i64>, header: ChangeInvisibleReply, reply: Reply<'_>) {
+        let parts = self.pops.parts();
+        match (parts.store.flush_mode(), end) {
+            (FlushMode::Sync, Some(end)) => {
+                let reply = reply.defer();
+                parts
+                    .requeue
+                    .when_durable(end, move |_| reply.header(&header));
+            }
+            _ => reply.header(&header),
+        }
+    }
+}
+
+fn range_of(topic: &Topic, queue_id: i32) -> Range {
+    let slot = topic.queue(queue_id);
+    let queue = slot.as_ref().and_then(|slot| slot.queue());
+    Range {
+        min: queue.map_or(0, |queue| queue.min_offset()),
+        max: queue.map_or(0, |queue| queue.max_offset()),
+    }
+}
+
+#[cold]
+fn outside(meant: &Meant<'_>, range: &Range) -> Refusal {
+    let remark = format!(
+        "offset is illegal, key:{}@{}, commit:{}, store:{}~{}",
+        meant.topic, meant.queue_id, meant.offset, range.min, range.max
+    );
+    Refusal::new(ResponseCode::NO_MESSAGE, remark)
+}
