@@ -124,6 +124,9 @@ impl CheckpointFile {
             env.set_len(&file, &path, FILE_BYTES as u64)
                 .map_err(OpenError::io("lengthen", &path))?;
         }
+        // So that a full disk cannot keep it from being written.
+        env.allocate(&file, &path, 0, FILE_BYTES as u64)
+            .map_err(OpenError::io("allocate", &path))?;
         let mut bytes = [0; FILE_BYTES];
         env.read_at(&file, &path, &mut bytes, 0)
             .map_err(OpenError::io("read", &path))?;

@@ -128,6 +128,8 @@ pub(crate) struct Found {
     pub(crate) max_physical: i64,
     pub(crate) has_dir: bool,
     pub(crate) unverified: bool,
+    /// Directory and files may not be durable.
+    pub(crate) is_new: bool,
 }
 
 impl Default for Found {
@@ -139,6 +141,7 @@ impl Default for Found {
             max_physical: 0,
             has_dir: false,
             unverified: false,
+            is_new: false,
         }
     }
 }
@@ -174,7 +177,10 @@ impl Queue {
             next: found.next.into(),
             visible: found.next.into(),
             room_until: (found.next + LIGHT_ENTRIES).into(),
-            tail: Mutex::new(Tail::new(found.next, found.max_physical)),
+            tail: Mutex::new(Tail {
+                has_new_files: found.is_new,
+                ..Tail::new(found.next, found.max_physical)
+            }),
         })
     }
 

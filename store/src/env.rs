@@ -49,8 +49,16 @@ pub trait Faults: Send + Sync {
     /// An operation on a path has succeeded.
     fn after(&self, _operation: Operation, _path: &Path) {}
 
+    /// Bytes of a file were written through a descriptor.
+    fn written(&self, _path: &Path, _at: u64, _len: u64) {}
+
     /// A file has got another name.
     fn after_rename(&self, _from: &Path, _to: &Path) {}
+
+    /// What tells one start of the machine from another; none to ask the machine.
+    fn boot(&self) -> Option<String> {
+        None
+    }
 
     /// How many of `len` bytes one write takes; fewer make a short write.
     fn write_limit(&self, _path: &Path, len: usize) -> usize {
@@ -264,7 +272,13 @@ impl Env {
         self.before(Operation::ZeroRange, path)?;
         match rustix::fs::fallocate(file, FallocateFlags::ZERO_RANGE, from, len) {
             Err(rustix::io::Errno::OPNOTSUPP) => {}
-            other => return Ok(other?),
+            Err(error) => return Err(error.into()),
+            Ok(()) => {
+                if let Some(faults) = &self.faults {
+                    faults.written(path, from, len);
+                }
+                return Ok(());
+            }
         }
         static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
         let mut at = 0;
@@ -296,6 +310,9 @@ impl Env {
             let written = file.write_at(&bytes[..limit.min(bytes.len())], at)?;
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
+            }
+            if let Some(faults) = &self.faults {
+                faults.written(path, at, written as u64);
             }
             bytes = &bytes[written..];
             at += written as u64;
@@ -427,6 +444,15 @@ impl Env {
     pub(crate) fn try_lock(&self, file: &File, path: &Path) -> io::Result<bool> {
         self.before(Operation::Lock, path)?;
         byte_lock::try_lock(file)
+    }
+
+    /// What tells one start of the machine from another: the page cache lives as long as that. `None` when nobody tells.
+    pub(crate) fn boot(&self) -> Option<String> {
+        if let Some(boot) = self.faults.as_ref().and_then(|faults| faults.boot()) {
+            return Some(boot);
+        }
+        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(text.trim().to_owned()).filter(|boot| !boot.is_empty())
     }
 
     /// Bytes of memory in this machine; a guess of 4 GiB when nobody tells.

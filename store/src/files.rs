@@ -208,7 +208,38 @@ impl Files {
 /// Names and checks the files of a row: multiples of the file length without a gap, all of that length. An empty last
 /// file, which a crash may leave, is removed. Other names and directories are left alone.
 pub(crate) fn list(env: &Env, dir: &Path, file_bytes: u64) -> Result<Vec<i64>, OpenError> {
-    let mut bases = Vec::new();
+    let row = list_to_hole(env, dir, file_bytes)?;
+    let Some(hole) = row.behind_hole.first() else {
+        return Ok(row.bases);
+    };
+    let end = row
+        .bases
+        .last()
+        .map_or(*hole, |last| last + file_bytes.cast_signed());
+    let path = dir.join(layout::file_name(end));
+    Err(if *hole == end {
+        OpenError::FileLength {
+            path,
+            actual: 0,
+            expected: file_bytes,
+        }
+    } else {
+        OpenError::MissingFile { path }
+    })
+}
+
+/// The files of a row up to a hole in it, and those behind.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) bases: Vec<i64>,
+    /// Not empty when a file in the middle is missing or empty.
+    pub(crate) behind_hole: Vec<i64>,
+}
+
+/// As [`list`], for rows that can be made again: a power cut may leave them with a hole where a file was not yet
+/// durable.
+pub(crate) fn list_to_hole(env: &Env, dir: &Path, file_bytes: u64) -> Result<Row, OpenError> {
+    let mut all = Vec::new();
     for entry in env.list(dir).map_err(OpenError::io("list", dir))? {
         let Some(base) = layout::base_of(&entry.name).filter(|_| !entry.is_dir) else {
             continue;
@@ -218,26 +249,35 @@ pub(crate) fn list(env: &Env, dir: &Path, file_bytes: u64) -> Result<Vec<i64>, O
                 path: dir.join(entry.name),
             });
         }
-        bases.push(base);
+        all.push(base);
     }
-    for (index, base) in bases.iter().enumerate() {
-        let path = dir.join(layout::file_name(*base));
-        let expected = bases[0] + index.cast_signed() as i64 * file_bytes.cast_signed();
-        if *base != expected {
-            return Err(OpenError::MissingFile {
-                path: dir.join(layout::file_name(expected)),
+    let mut bases: Vec<i64> = Vec::new();
+    for (index, base) in all.iter().enumerate() {
+        let is_next = bases
+            .last()
+            .is_none_or(|last| last + file_bytes.cast_signed() == *base);
+        if !is_next {
+            return Ok(Row {
+                bases,
+                behind_hole: all.split_off(index),
             });
         }
+        let path = dir.join(layout::file_name(*base));
         let file = env.open(&path).map_err(OpenError::io("open", &path))?;
         let actual = file
             .metadata()
             .map_err(OpenError::io("examine", &path))?
             .len();
-        if actual == 0 && index + 1 == bases.len() {
-            env.remove_file(&path)
-                .map_err(OpenError::io("remove", &path))?;
-            bases.pop();
-            break;
+        if actual == 0 {
+            if index + 1 == all.len() {
+                env.remove_file(&path)
+                    .map_err(OpenError::io("remove", &path))?;
+                break;
+            }
+            return Ok(Row {
+                bases,
+                behind_hole: all.split_off(index),
+            });
         }
         if actual != file_bytes {
             return Err(OpenError::FileLength {
@@ -246,6 +286,10 @@ pub(crate) fn list(env: &Env, dir: &Path, file_bytes: u64) -> Result<Vec<i64>, O
                 expected: file_bytes,
             });
         }
+        bases.push(*base);
     }
-    Ok(bases)
+    Ok(Row {
+        bases,
+        behind_hole: Vec::new(),
+    })
 }

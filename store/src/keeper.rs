@@ -15,9 +15,9 @@ use crate::{
     checkpoint::State,
     consume_queue::Queue,
     env::Operation,
-    error::{CloseError, OpenError},
+    error::CloseError,
     layout,
-    queue_table::Ids,
+    queue_table::sorted,
     store::Inner,
     summary,
 };
@@ -42,13 +42,12 @@ pub(crate) struct Keeper {
 impl Keeper {
     pub(crate) fn new(inner: &Inner) -> Keeper {
         let now = inner.env.clock().monotonic();
-        let table = inner.queues.read();
-        let unverified = table.values().flat_map(Ids::values);
-        let unverified = unverified.filter(|queue| queue.unverified.load(Ordering::Relaxed));
+        let mut unverified = sorted(&inner.queues.read());
+        unverified.retain(|queue| queue.unverified.load(Ordering::Relaxed));
         Keeper {
             last: now,
             last_idle: now,
-            unverified: unverified.cloned().collect(),
+            unverified,
         }
     }
 
@@ -240,10 +239,7 @@ impl Inner {
         if !(due.is_due(position) || (at_end && !due.is_at(position))) {
             return Ok(());
         }
-        let queues: Vec<Arc<Queue>> = {
-            let table = self.queues.read();
-            table.values().flat_map(Ids::values).cloned().collect()
-        };
+        let queues = sorted(&self.queues.read());
         let first = self.log.files.first().unwrap_or(0);
         match summary::write(&self.env, &self.config.dir, position, first, &queues) {
             Ok(bytes) => due.written(position, bytes),
@@ -275,34 +271,18 @@ impl Inner {
             .inspect_err(|error| self.marks.sync_failed(&parent, error))
     }
 
-    /// Flushes queues and checkpoint now; for the start.
+    /// Flushes queues and checkpoint now, so that what a start has found is durable from here on; for the start.
     pub(crate) fn keep_now(&self) -> io::Result<()> {
-        if self.log.peek().dirty.is_empty() {
+        let end = self.marks.end();
+        let is_known = self
+            .checkpoint
+            .lock()
+            .own()
+            .is_some_and(|own| own.flushed == end && own.dispatched == end);
+        if is_known && self.log.peek().dirty.is_empty() {
             return Ok(());
         }
         self.keep()
-    }
-
-    /// Marks the directory as being in use.
-    pub(crate) fn write_abort_file(&self) -> Result<(), OpenError> {
-        let path = self.config.dir.join(layout::ABORT);
-        let pid = std::process::id().to_string();
-        let file = self
-            .env
-            .open_or_create(&path)
-            .map_err(OpenError::io("create", &path))?;
-        self.env
-            .set_len(&file, &path, 0)
-            .map_err(OpenError::io("write", &path))?;
-        self.env
-            .write_all_at(&file, &path, pid.as_bytes(), 0)
-            .map_err(OpenError::io("write", &path))?;
-        self.env
-            .sync_all(&file, &path)
-            .map_err(OpenError::io("sync", &path))?;
-        self.env
-            .sync_dir(&self.config.dir)
-            .map_err(OpenError::io("sync", &self.config.dir))
     }
 
     /// The last acts of a store whose threads are gone. The abort file goes only when all else went well.
@@ -312,12 +292,16 @@ impl Inner {
             return Err(CloseError::SyncFailed);
         }
         let index = self.finish_index();
+        // Also of queues whose files were made and never written to: a clean end says that directories are durable.
+        let mut new = sorted(&self.queues.read());
+        new.retain(|queue| queue.tail().has_new_files);
+        self.log.peek().dirty.extend(new);
         self.keep().map_err(|_| CloseError::SyncFailed)?;
         index?;
         self.remove_unused_file()?;
         self.shared.close_idle();
         self.shared.close_idle();
-        for queue in self.queues.read().values().flat_map(Ids::values) {
+        for queue in sorted(&self.queues.read()) {
             queue.verify().map_err(|source| CloseError::Io {
                 what: "clear the end of",
                 path: queue.dir(),

@@ -14,6 +14,7 @@ mod query;
 mod read;
 mod staged;
 
+mod abort_file;
 mod background;
 #[expect(
     unsafe_code,

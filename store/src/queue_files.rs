@@ -369,12 +369,19 @@ fn clear_behind(env: &Env, dir: &Path, file_bytes: u64, next: i64) -> io::Result
     let position = next * ENTRY;
     let own = position - position.rem_euclid(file_bytes.cast_signed());
     let mut removed = false;
-    for entry in env.list(dir)?.iter().rev() {
+    let listed = env.list(dir)?;
+    let first = listed
+        .iter()
+        .filter(|entry| !entry.is_dir)
+        .find_map(|entry| layout::base_of(&entry.name));
+    for entry in listed.iter().rev() {
         let Some(base) = layout::base_of(&entry.name).filter(|_| !entry.is_dir) else {
             continue;
         };
         let path = dir.join(&entry.name);
-        if base > own {
+        // A file that would hold the next entry only may not be durable itself; it is made again when it is needed. The
+        // only one stays, as it tells where the queue goes on.
+        if base > own || (base == position && (base == 0 || first != Some(base))) {
             env.remove_file(&path)?;
             removed = true;
         } else if base == own {

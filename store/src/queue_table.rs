@@ -61,6 +61,14 @@ impl Ids {
 /// Queues by topic and id.
 pub(crate) type QueueTable = HashMap<Arc<str>, Ids>;
 
+/// All queues, in an order that does not depend on chance.
+pub(crate) fn sorted(table: &QueueTable) -> Vec<Arc<Queue>> {
+    let mut topics: Vec<_> = table.iter().collect();
+    topics.sort_unstable_by_key(|(name, _)| *name);
+    let queues = topics.into_iter().flat_map(|(_, ids)| ids.values());
+    queues.cloned().collect()
+}
+
 /// The queue of that name in a table, made if it is not there.
 pub(crate) fn queue_in(
     table: &mut QueueTable,
@@ -189,6 +197,13 @@ impl Shared {
                 self.open.lock().push_back(queue);
             }
         }
+    }
+
+    /// Lets go of all queues: they hold this, too. For the end.
+    pub(crate) fn forget(&self) {
+        let open = std::mem::take(&mut *self.open.lock());
+        let asks = std::mem::take(&mut *self.asks.lock());
+        drop((open, asks));
     }
 
     /// How many queues have their files at hand.

@@ -130,6 +130,9 @@ impl<'a> Scanner<'a> {
                 "a record that belongs at position {}",
                 record.physical_offset()
             )),
+            Ok(record) if record.topic().contains('\0') => {
+                Frame::Bad("a part of the topic is missing".to_owned())
+            }
             Ok(record) if !record.crc_matches() => {
                 Frame::Bad("the CRC of the body does not match".to_owned())
             }

@@ -9,6 +9,7 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
+    abort_file::{self, Left},
     background::Background,
     checkpoint::CheckpointFile,
     cold::{Job, Readers, ReadersBusy},
@@ -80,8 +81,11 @@ impl Store {
         env.create_dir_all(&config.dir)
             .map_err(OpenError::io("create", &config.dir))?;
         let lock = LockFile::take(&env, &config.dir)?;
-        let is_clean = !env.exists(&config.dir.join(layout::ABORT));
-        let recovered = recovery::recover(&config, &env)?;
+        let left = abort_file::left(&env, &config.dir)?;
+        let queues_dir = config.dir.join(layout::CONSUME_QUEUE);
+        env.create_dir_all(&queues_dir)
+            .map_err(OpenError::io("create", &queues_dir))?;
+        let recovered = recovery::recover(&config, &env, left)?;
         let memory_distance = i64::try_from(env.memory_bytes() / 100 * 40).unwrap_or(i64::MAX);
         let largest_append = usize::try_from(config.commit_log_file_bytes).unwrap_or(usize::MAX)
             - aerobee_message::record::BLANK_BYTES;
@@ -101,14 +105,14 @@ impl Store {
             largest_append,
             memory_distance,
             readers: Readers::new(config.cold_queue),
-            index: Index::new(is_clean, recovered_end),
+            index: Index::new(left == Left::Clean, recovered_end),
             config,
             env,
         });
         inner
             .keep_now()
             .map_err(OpenError::io("flush", &inner.config.dir))?;
-        inner.write_abort_file()?;
+        abort_file::write(&inner.env, &inner.config.dir)?;
         let store = Arc::new(Store {
             inner,
             background: Background::default(),
@@ -284,6 +288,7 @@ impl Drop for Store {
     fn drop(&mut self) {
         self.inner.marks.close();
         self.background.stop(&self.inner);
+        self.inner.shared.forget();
     }
 }
 

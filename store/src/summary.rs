@@ -136,6 +136,7 @@ fn state_of(queue: &Queue) -> Option<Found> {
         max_physical,
         has_dir: true,
         unverified: queue.unverified.load(Ordering::Acquire),
+        is_new: false,
     })
 }
 
@@ -303,6 +304,7 @@ fn parse(bytes: &[u8]) -> Option<Summary> {
                 max_physical: parts.long()?,
                 has_dir: true,
                 unverified: flags & UNVERIFIED != 0,
+                is_new: false,
             };
             if id < 0 || found.min < 0 || found.next < found.min || found.max_physical < 0 {
                 return None;
@@ -331,6 +333,7 @@ mod tests {
             max_physical: 1000,
             has_dir: true,
             unverified: id == 1,
+            is_new: false,
         };
         Queue::new(topic.into(), id, Arc::clone(shared), &found)
     }

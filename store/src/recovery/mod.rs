@@ -9,13 +9,16 @@ mod summary;
 mod tail;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     path::Path,
     sync::{Arc, atomic::Ordering},
 };
 
+use aerobee_message::RecordView;
+
 use crate::{
+    abort_file::Left,
     checkpoint::{CheckpointFile, State},
     commit_log::CommitLog,
     config::Config,
@@ -66,12 +69,15 @@ struct Recovery<'a> {
     log: Files,
     queues: QueueTable,
     shared: Arc<Shared>,
+    left: Left,
+    /// Queue entries for what lies before this position of the log are durable; none when only Apache knows.
+    sure_until: Option<i64>,
 }
 
 /// Recovers a locked directory.
-pub(crate) fn recover(config: &Config, env: &Env) -> Result<Recovered, OpenError> {
+pub(crate) fn recover(config: &Config, env: &Env, left: Left) -> Result<Recovered, OpenError> {
     refuse_rocksdb(env, &config.dir)?;
-    let clean_before = !env.exists(&config.dir.join(layout::ABORT));
+    let clean_before = left == Left::Clean;
     remove_preparing(env, &config.dir)?;
     let checkpoint = CheckpointFile::open(env, &config.dir)?;
     let dir = config.dir.join(layout::COMMIT_LOG);
@@ -83,6 +89,7 @@ pub(crate) fn recover(config: &Config, env: &Env) -> Result<Recovered, OpenError
         .collect();
     let log = Files::new(dir, config.commit_log_file_bytes, Descriptors::Keep, slots);
     let first = log.first().unwrap_or(0);
+    let own = checkpoint.own().filter(|own| own.dispatched >= first);
     let marks = Arc::new(Watermarks::new(config.flush_mode, first, i64::MAX));
     let mut recovery = Recovery {
         config,
@@ -91,8 +98,9 @@ pub(crate) fn recover(config: &Config, env: &Env) -> Result<Recovered, OpenError
         marks,
         log,
         queues: HashMap::new(),
+        left,
+        sure_until: own.map(|own| own.dispatched),
     };
-    let own = checkpoint.own().filter(|own| own.dispatched >= first);
     let trusted = match &own {
         Some(own) if recovery.has_last_record(own)? => Some(own),
         _ => None,
@@ -162,7 +170,7 @@ pub(crate) fn recover(config: &Config, env: &Env) -> Result<Recovered, OpenError
         "the store is recovered"
     );
     let dirty = std::mem::take(&mut scanned.dirty);
-    let log = recovery.open_log(end, scanned.last)?;
+    let log = recovery.open_log(end, scanned.last, start)?;
     {
         // Makes sure that the first flush of the queues happens although nothing was appended.
         let mut appender = log.peek();
@@ -247,7 +255,12 @@ impl Recovery<'_> {
             records: 0,
             dirty: Vec::new(),
         };
-        let mut dirty: HashMap<*const Queue, Arc<Queue>> = HashMap::new();
+        let mut noted: HashSet<*const Queue> = HashSet::new();
+        let mut note = |dirty: &mut Vec<Arc<Queue>>, queue: Arc<Queue>| {
+            if noted.insert(Arc::as_ptr(&queue)) {
+                dirty.push(queue);
+            }
+        };
         let log = Files::new(
             self.log.dir().to_owned(),
             self.log.file_bytes(),
@@ -269,6 +282,13 @@ impl Recovery<'_> {
                 Frame::Blank => {
                     scanned.end = log.base_for(scanned.end) + log.file_bytes().cast_signed();
                 }
+                Frame::Record(record)
+                    if self.may_be_torn(scanned.end)
+                        && is_torn(&record, scanned.end - log.base_for(scanned.end)) =>
+                {
+                    scanned.reason = Some("a part of the record is missing".to_owned());
+                    break;
+                }
                 Frame::Record(record) => {
                     for place in dispatch::places(&record, &self.config.delay_levels) {
                         let queue = self.queue_of(place.topic, place.queue_id);
@@ -276,10 +296,16 @@ impl Recovery<'_> {
                         let dispatched = dispatch::dispatch(&queue, &place, is_whole);
                         match dispatched.map_err(|error| self.dispatch_error(error))? {
                             Dispatched::Gap => return Ok(None),
-                            Dispatched::Known => {}
-                            Dispatched::Added => {
-                                dirty.entry(Arc::as_ptr(&queue)).or_insert(queue);
+                            Dispatched::Known if self.sure_until.is_some() => {}
+                            Dispatched::Known => {
+                                // A broker of Apache's may have been killed before it synced them.
+                                let mut tail = queue.tail();
+                                tail.flushed = place.offset.min(tail.flushed);
+                                tail.has_new_files = true;
+                                drop(tail);
+                                note(&mut scanned.dirty, queue);
                             }
+                            Dispatched::Added => note(&mut scanned.dirty, queue),
                         }
                     }
                     scanned.last = (scanned.end, record.store_timestamp());
@@ -288,8 +314,12 @@ impl Recovery<'_> {
                 }
             }
         }
-        scanned.dirty = dirty.into_values().collect();
         Ok(Some(scanned))
+    }
+
+    /// Whether a power cut may have left a record at a position in part.
+    fn may_be_torn(&self, position: i64) -> bool {
+        self.left == Left::Unknown && self.sure_until.is_some_and(|sure| position >= sure)
     }
 
     fn dispatch_error(&self, error: AppendError) -> OpenError {
@@ -314,8 +344,12 @@ impl Recovery<'_> {
         Ok(queue)
     }
 
-    /// The log, ready to append, durable up to its end.
-    fn open_log(&mut self, end: i64, last: (i64, i64)) -> Result<CommitLog, OpenError> {
+    /// The log, ready to append, durable up to its end. What was not known to be durable is synced, and written again
+    /// before: after a failed sync the kernel takes pages for clean that never reached the disk, and a sync by the next
+    /// process would not write them either.
+    fn open_log(&mut self, end: i64, last: (i64, i64), start: i64) -> Result<CommitLog, OpenError> {
+        let writes_again = self.sure_until.is_some() && self.left != Left::Clean;
+        let sure_until = self.sure_until.unwrap_or(start);
         let dir = self.log.dir().to_owned();
         let bases = self.log.bases();
         if !bases.contains(&self.log.base_for(end)) {
@@ -324,21 +358,30 @@ impl Recovery<'_> {
             self.log.push(&Slot::mapped(made));
         }
         let first = self.log.first().unwrap_or(0);
-        let synced = self.log.bases();
-        for base in synced.iter().rev().take(2) {
-            let path = self.log.path(*base);
+        let from = self.log.base_for(sure_until.min(end));
+        for base in self.log.bases().into_iter().filter(|base| *base >= from) {
+            let path = self.log.path(base);
             let file = self.env.open(&path).map_err(OpenError::io("open", &path))?;
-            // The file may be sparse, as Java makes them: without blocks a full disk would end the process.
             let len = self.config.commit_log_file_bytes;
-            if *base == self.log.base_for(end) {
+            if base == self.log.base_for(end) {
+                // The file may be sparse, as Java makes them: without blocks a full disk would end the process.
                 self.env
                     .allocate(&file, &path, 0, len)
                     .map_err(OpenError::io("allocate", &path))?;
+            }
+            if writes_again {
+                let until = (end - base).clamp(0, len.cast_signed()).cast_unsigned();
+                let from = (sure_until - base).max(0).cast_unsigned();
+                write_again(self.env, &file, &path, from..until)
+                    .map_err(OpenError::io("write again", &path))?;
             }
             self.env
                 .sync_all(&file, &path)
                 .map_err(OpenError::io("sync", &path))?;
         }
+        self.env
+            .sync_dir(&dir)
+            .map_err(OpenError::io("sync", &dir))?;
         let map = self
             .log
             .find(self.env, end)
@@ -363,6 +406,53 @@ impl Recovery<'_> {
             last,
         ))
     }
+}
+
+/// Whether a sector of a record's topic and properties never reached the disk. Its lengths and its body are checked
+/// otherwise; these bytes are not, but they are never all zero. `at`: where the record is in its file.
+fn is_torn(record: &RecordView<'_>, at: i64) -> bool {
+    const SECTOR: usize = 512;
+    let bytes = record.as_bytes();
+    let properties = record.properties().0.len();
+    let topic_end = bytes.len().saturating_sub(properties + 2);
+    let topic_start = topic_end.saturating_sub(record.topic().len());
+    let in_sector = usize::try_from(at.rem_euclid(SECTOR as i64)).unwrap_or(0);
+    let mut start = 0;
+    let mut end = SECTOR - in_sector;
+    while start < bytes.len() {
+        let piece = bytes.get(start..end.min(bytes.len())).unwrap_or_default();
+        // Between the two stands the length of the properties, which may be zero.
+        let has_names =
+            (end > topic_start && start < topic_end) || (properties > 0 && end > topic_end + 2);
+        if has_names && piece.iter().all(|byte| *byte == 0) {
+            return true;
+        }
+        start = end;
+        end += SECTOR;
+    }
+    false
+}
+
+/// Reads a range and writes it to the same place, so that the next sync covers it whatever became of earlier ones.
+fn write_again(
+    env: &Env,
+    file: &std::fs::File,
+    path: &Path,
+    range: std::ops::Range<u64>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = range.start;
+    while at < range.end {
+        let want =
+            usize::try_from(range.end - at).map_or(buffer.len(), |rest| rest.min(buffer.len()));
+        let read = env.read_at(file, path, &mut buffer[..want], at)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        env.write_all_at(file, path, &buffer[..read], at)?;
+        at += read as u64;
+    }
+    Ok(())
 }
 
 /// Log files that were being made when the process ended.

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Consume queues as they are found: how far their entries count, and what has to be cut from them.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use super::Recovery;
 use crate::{
+    abort_file::Left,
     consume_queue::{Entry, Found, Queue},
     env::Env,
     error::OpenError,
@@ -12,7 +13,7 @@ use crate::{
     layout::{self, ENTRY_BYTES},
     light,
     queue_files::cut_files,
-    queue_table::Ids,
+    queue_table::sorted,
     scan::Scanner,
 };
 
@@ -50,10 +51,15 @@ impl Recovery<'_> {
     }
 
     /// Examines one queue: its entries count up to the first that is none, or that its last record does not confirm.
+    /// After a crash only those that are known to be durable count; the log has the others.
     fn load_queue(&self, topic: &Arc<str>, id: i32) -> Result<Arc<Queue>, OpenError> {
         let dir = layout::queue_dir(&self.config.dir, topic, id);
         let file_bytes = u64::from(self.config.queue_file_entries) * ENTRY_BYTES as u64;
-        let bases = files::list(self.env, &dir, file_bytes)?;
+        let sure_until = self.sure_until.filter(|_| self.left != Left::Clean);
+        let bases = match sure_until {
+            None => files::list(self.env, &dir, file_bytes)?,
+            Some(_) => self.list_to_hole(&dir, file_bytes)?,
+        };
         let first = bases.first().map_or(0, |base| base / ENTRY_BYTES as i64);
         let files = Files::new(dir.clone(), file_bytes, Descriptors::Drop, Vec::new());
         let mut found = Found {
@@ -64,20 +70,11 @@ impl Recovery<'_> {
         };
         let queue_id = light::record_queue_id(topic, id);
         let mut has_stale_tail = false;
-        let mut scanner = Scanner::new(self.env, &self.log);
         for base in bases.iter().rev() {
             let entries = read_entries(self.env, &files, *base)?;
             let start = base / ENTRY_BYTES as i64;
             let mut valid = entries.valid;
-            while let Some(last) = valid.last().filter(|last| !last.is_blank()) {
-                if last.end() <= self.log_end()
-                    && scanner.starts_record(last.physical, last.size, queue_id)?
-                {
-                    break;
-                }
-                valid.pop();
-                has_stale_tail = true;
-            }
+            has_stale_tail |= self.drop_unconfirmed(&mut valid, queue_id, sure_until)?;
             has_stale_tail |= entries.has_more;
             if *base == bases[0]
                 && let Some(entry) = valid.first().filter(|entry| !entry.is_blank())
@@ -95,7 +92,13 @@ impl Recovery<'_> {
             // An empty file behind the end, made ahead, goes too.
             has_stale_tail = true;
         }
-        if has_stale_tail {
+        found.is_new = self.left != Left::Clean && found.next == first;
+        if found.is_new && self.log.first() == Some(0) && first > 0 {
+            // Nothing was ever removed from the log: this queue has lost its first files, not yet durable, to a power
+            // cut.
+            self.remove_files(&dir, &bases)?;
+            (found.min, found.next) = (0, 0);
+        } else if has_stale_tail {
             cut_files(self.env, &files, &bases, found.next).map_err(OpenError::io("cut", &dir))?;
         }
         Ok(Queue::new(
@@ -106,9 +109,59 @@ impl Recovery<'_> {
         ))
     }
 
+    /// Drops entries from the end that are not known to be durable, or whose record is not there; whether there were
+    /// any.
+    fn drop_unconfirmed(
+        &self,
+        valid: &mut Vec<Entry>,
+        queue_id: Option<i32>,
+        sure_until: Option<i64>,
+    ) -> Result<bool, OpenError> {
+        let count = valid.len();
+        let mut scanner = Scanner::new(self.env, &self.log);
+        let log_start = self.log.first().unwrap_or(i64::MAX);
+        while let Some(last) = valid.last().filter(|last| !last.is_blank()) {
+            let is_unsure = sure_until.is_some_and(|sure| last.physical >= sure);
+            // What refers to a file that is gone cannot be checked, and keeps the queue from starting anew.
+            let mut is_confirmed = || {
+                Ok::<_, OpenError>(
+                    last.physical < log_start
+                        || (last.end() <= self.log_end()
+                            && scanner.starts_record(last.physical, last.size, queue_id)?),
+                )
+            };
+            if !is_unsure && is_confirmed()? {
+                break;
+            }
+            valid.pop();
+        }
+        Ok(valid.len() < count)
+    }
+
+    /// The files of a row that a power cut may have left with holes, up to the first. What follows was not yet durable
+    /// and is removed; the log has what it says.
+    fn list_to_hole(&self, dir: &Path, file_bytes: u64) -> Result<Vec<i64>, OpenError> {
+        let row = files::list_to_hole(self.env, dir, file_bytes)?;
+        if !row.behind_hole.is_empty() {
+            tracing::warn!(dir = %dir.display(), "a file of a consume queue is missing or empty: the queue is made again from there");
+            self.remove_files(dir, &row.behind_hole)?;
+        }
+        Ok(row.bases)
+    }
+
+    fn remove_files(&self, dir: &Path, bases: &[i64]) -> Result<(), OpenError> {
+        for base in bases.iter().rev() {
+            let path = dir.join(layout::file_name(*base));
+            self.env
+                .remove_file(&path)
+                .map_err(OpenError::io("remove", &path))?;
+        }
+        self.env.sync_dir(dir).map_err(OpenError::io("sync", dir))
+    }
+
     /// Cuts from all queues what lies behind the end of the log.
     pub(super) fn cut_queues(&self, end: i64) -> Result<(), OpenError> {
-        for queue in self.queues.values().flat_map(Ids::values) {
+        for queue in sorted(&self.queues) {
             if queue.tail().max_physical <= end {
                 continue;
             }
@@ -128,7 +181,7 @@ impl Recovery<'_> {
     /// Sets the first readable offset of each queue: the first entry whose record is still in the log.
     pub(super) fn correct_mins(&self) {
         let first = self.log.first().unwrap_or(0);
-        for queue in self.queues.values().flat_map(Ids::values) {
+        for queue in sorted(&self.queues) {
             queue.correct_min(first);
         }
     }
