@@ -10,6 +10,7 @@ mod delays;
 pub mod error;
 pub mod filter;
 pub mod groups;
+mod latency;
 mod light;
 mod lite;
 mod longpoll;
@@ -157,7 +158,7 @@ impl Broker {
         let parts = Parts::open(config, ports.port(), env).await?;
         let puller = Puller::new(
             Arc::clone(&parts.store),
-            Arc::clone(parts.runtime.fetched()),
+            Arc::clone(parts.runtime.traffic()),
         );
         let held = HeldPulls::new(Arc::clone(&puller));
         let flushing = Flushing::new(Arc::clone(&parts.store), Arc::clone(&held));
@@ -424,6 +425,7 @@ impl Parts {
             switches: Arc::clone(switches),
             registration: Arc::clone(registration),
             flushing: Arc::clone(flushing),
+            traffic: Arc::clone(runtime.traffic()),
             transactions: Arc::clone(transactions),
             delays: Arc::clone(delays),
             lite: Arc::clone(lite),

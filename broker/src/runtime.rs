@@ -22,7 +22,10 @@ use parking_lot::Mutex;
 use rustix::fs::statvfs;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::config::Config;
+use crate::{
+    config::Config,
+    latency::{Latencies, Taken},
+};
 
 /// Time between samples.
 const SAMPLE_PERIOD: Duration = Duration::from_secs(10);
@@ -31,15 +34,24 @@ const SAMPLES_MAX: usize = 61;
 /// Samples back for the three rates shown: 10 s, 1 min, 10 min.
 const SPANS: [usize; 3] = [1, 6, 60];
 
-/// Counts of what pulls fetched.
+/// What went in and out, and how long that took.
 #[derive(Debug, Default)]
-pub struct Fetched {
+pub struct Traffic {
     found: AtomicU64,
     missed: AtomicU64,
     messages: AtomicU64,
+    /// How long it took to store messages, and to read some.
+    pub(crate) put: Latencies,
+    pub(crate) get: Latencies,
+    put_failed: AtomicU64,
 }
 
-impl Fetched {
+impl Traffic {
+    /// A message was not stored.
+    pub(crate) fn put_failed(&self) {
+        self.put_failed.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A pull was answered with so many messages; none is a miss.
     #[inline]
     pub fn count(&self, messages: u32) {
@@ -68,7 +80,11 @@ pub struct Runtime {
     store: Arc<Store>,
     /// Where the disk is looked at.
     directory: PathBuf,
-    fetched: Arc<Fetched>,
+    traffic: Arc<Traffic>,
+    /// What was stored in the last whole minute, and when it ended.
+    minute: Mutex<Option<Taken>>,
+    /// Messages stored and fetched at the last two midnights, the older first.
+    mornings: Mutex<[(u64, u64); 2]>,
     booted: SystemTime,
     started: Instant,
     /// What was in the store at the start: messages, and bytes of the log.
@@ -85,7 +101,9 @@ impl Runtime {
         let runtime = Self {
             store,
             directory,
-            fetched: Arc::default(),
+            traffic: Arc::default(),
+            minute: Mutex::default(),
+            mornings: Mutex::default(),
             booted: SystemTime::now(),
             started: Instant::now(),
             stored_before,
@@ -96,9 +114,9 @@ impl Runtime {
         Arc::new(runtime)
     }
 
-    /// Where pulls count what they fetched.
-    pub fn fetched(&self) -> &Arc<Fetched> {
-        &self.fetched
+    /// Where reads and writes are counted.
+    pub fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
     }
 
     /// Takes samples. Ends with the task that runs it.
@@ -106,24 +124,43 @@ impl Runtime {
         let mut ticks = interval(SAMPLE_PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.tick().await;
+        let (mut count, mut day) = (0_usize, self.day());
         loop {
             ticks.tick().await;
             let sample = self.sample();
-            let mut samples = self.samples.lock();
-            samples.push_back(sample);
-            if samples.len() > SAMPLES_MAX {
-                samples.pop_front();
+            {
+                let mut samples = self.samples.lock();
+                samples.push_back(sample);
+                if samples.len() > SAMPLES_MAX {
+                    samples.pop_front();
+                }
+            }
+            count += 1;
+            if count.is_multiple_of(SPANS[1]) {
+                *self.minute.lock() = Some(self.traffic.put.take());
+            }
+            let today = self.day();
+            if today != day {
+                day = today;
+                let stored = sample.stored.saturating_sub(self.stored_before);
+                let mut mornings = self.mornings.lock();
+                *mornings = [mornings[1], (stored, sample.fetched)];
             }
         }
+    }
+
+    /// Days since 1970; a day begins at midnight UTC.
+    fn day(&self) -> i64 {
+        self.store.clock().millis().div_euclid(86_400_000)
     }
 
     fn sample(&self) -> Sample {
         Sample {
             at: Instant::now(),
             stored: messages_in(&self.store),
-            found: self.fetched.found.load(Ordering::Relaxed),
-            missed: self.fetched.missed.load(Ordering::Relaxed),
-            fetched: self.fetched.messages.load(Ordering::Relaxed),
+            found: self.traffic.found.load(Ordering::Relaxed),
+            missed: self.traffic.missed.load(Ordering::Relaxed),
+            fetched: self.traffic.messages.load(Ordering::Relaxed),
         }
     }
 
@@ -162,6 +199,21 @@ impl Runtime {
             "putMessageAverageSize",
             double(bytes as f64 / stored.max(1) as f64),
         );
+        let [yesterday, today] = *self.mornings.lock();
+        table.put("msgPutTotalYesterdayMorning", yesterday.0);
+        table.put("msgPutTotalTodayMorning", today.0);
+        table.put("msgGetTotalYesterdayMorning", yesterday.1);
+        table.put("msgGetTotalTodayMorning", today.1);
+        table.put("putMessageEntireTimeMax", self.traffic.put.longest_millis());
+        table.put("getMessageEntireTimeMax", self.traffic.get.longest_millis());
+        let failed = self.traffic.put_failed.load(Ordering::Relaxed);
+        table.put("putMessageFailedTimes", failed);
+        let minute = self.minute.lock().clone();
+        let distribution = minute.as_ref().map(|minute| minute.distribution.as_str());
+        table.put("putMessageDistributeTime", distribution.unwrap_or("null"));
+        let minute = minute.unwrap_or_default();
+        table.put("putLatency99", format_args!("{:.2}", minute.p99_millis));
+        table.put("putLatency999", format_args!("{:.2}", minute.p999_millis));
         table.put("msgPutTotalTodayNow", stored);
         table.put("msgGetTotalTodayNow", now.fetched);
         let samples = self.samples.lock();
@@ -187,6 +239,7 @@ impl Runtime {
             readable(end - self.store.flushed()),
         );
         table.put("pageCacheLockTimeMills", self.store.lock_held_millis());
+        table.put("earliestMessageTimeStamp", self.store.earliest_store_time());
         // Queue entries are written with the message.
         table.put("dispatchBehindBytes", 0);
     }

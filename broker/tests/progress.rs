@@ -181,3 +181,55 @@ async fn counts_begin_with_the_first_message() {
     assert_eq!(answer.code(), 0);
     assert_eq!(answer.json()["statsMinute"]["sum"], 0);
 }
+
+#[tokio::test]
+async fn what_is_not_there_is_refused_with_the_reason() {
+    let running = Running::start().await;
+    let mut client = running.connect().await;
+    for (code, answer, words) in [
+        (2003, 3, "cold reads"),
+        (354, 3, "RocksDB"),
+        (3005, 3, "users"),
+        (1007, 1, "controller"),
+        (5001, 1, "only engine"),
+        (99_999, 3, "not supported"),
+    ] {
+        let refused = client.ask(code, json!({}), &[]).await;
+        assert_eq!(refused.code(), answer, "{code}");
+        assert!(
+            refused.remark().contains(words),
+            "{code}: {}",
+            refused.remark()
+        );
+    }
+    let replication = client.ask(907, json!({}), &[]).await.json();
+    assert_eq!(replication["master"], true);
+}
+
+#[tokio::test]
+async fn the_runtime_tells_all_that_tools_read() {
+    let (_running, mut client) = with_progress().await;
+    let table = client.ask(28, json!({}), &[]).await.json();
+    let table = table["table"].as_object().unwrap();
+    for key in [
+        "putMessageEntireTimeMax",
+        "getMessageEntireTimeMax",
+        "putMessageDistributeTime",
+        "putMessageFailedTimes",
+        "putLatency99",
+        "putLatency999",
+        "msgPutTotalYesterdayMorning",
+        "msgPutTotalTodayMorning",
+        "msgGetTotalYesterdayMorning",
+        "msgGetTotalTodayMorning",
+        "earliestMessageTimeStamp",
+    ] {
+        assert!(table.contains_key(key), "{key}");
+    }
+    let earliest: i64 = table["earliestMessageTimeStamp"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(earliest > 1_600_000_000_000);
+}

@@ -92,6 +92,18 @@ impl Store {
         })
     }
 
+    /// When the first message that is kept was stored, milliseconds since 1970; −1 when there is none. Reads the file.
+    #[must_use]
+    pub fn earliest_store_time(&self) -> i64 {
+        let first = self.min_physical();
+        if first >= self.confirmed() {
+            return -1;
+        }
+        let head = self.bytes_at(first, HEADER_BYTES);
+        head.and_then(|head| store_timestamp_of(&head))
+            .unwrap_or(-1)
+    }
+
     /// When the message at an offset was stored.
     #[must_use]
     pub fn store_time_of(&self, queue: &Queue, offset: i64) -> Option<i64> {

@@ -408,7 +408,8 @@ impl Processors {
                 run(command, reply, |call| progress.broker_stats(call));
             }
             RequestCode::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => progress.system_topics(reply),
-            code => reply.unsupported(code.0),
+            RequestCode::GET_BROKER_HA_STATUS => progress.replication(reply),
+            code => admin::absent::refuse(code, reply),
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     longpoll::pull::{HeldPull, HeldPulls},
     offsets::Offsets,
     processor::Turn,
-    runtime::Fetched,
+    runtime::Traffic,
     stats::{Consumption, Stats},
     topics::{PERM_READ, QueueSlot, Topic, Topics},
 };
@@ -435,16 +435,16 @@ pub(crate) enum Pulled {
 #[derive(Debug)]
 pub(crate) struct Puller {
     store: Arc<Store>,
-    fetched: Arc<Fetched>,
+    traffic: Arc<Traffic>,
 }
 
 impl Puller {
-    pub(crate) fn new(store: Arc<Store>, fetched: Arc<Fetched>) -> Arc<Self> {
-        Arc::new(Self { store, fetched })
+    pub(crate) fn new(store: Arc<Store>, traffic: Arc<Traffic>) -> Arc<Self> {
+        Arc::new(Self { store, traffic })
     }
 
     fn answer(&self, read: &Read, offset: i64, asker: &Asker, reply: Reply<'_>) {
-        self.fetched.count(read.messages);
+        self.traffic.count(read.messages);
         if read.messages > 0 {
             asker.consumption.got(read.messages, read.bytes);
         }
@@ -477,7 +477,12 @@ impl Puller {
             max_bytes: usize::MAX,
         };
         match slot.queue() {
-            Some(queue) => self.store.read(queue, offset, limits, access, filter),
+            Some(queue) => {
+                let started = Instant::now();
+                let read = self.store.read(queue, offset, limits, access, filter);
+                self.traffic.get.record(started.elapsed(), 1);
+                read
+            }
             None => Read::none(ReadStatus::NoMatchedLogicQueue),
         }
     }

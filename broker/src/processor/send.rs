@@ -6,7 +6,7 @@
 //! wait for the disk or for a name server leaves it: a topic or queue that has to be created, and
 //! the answer under synchronous flush.
 
-use std::{fmt::Write as _, net::SocketAddr, sync::Arc};
+use std::{fmt::Write as _, net::SocketAddr, sync::Arc, time::Instant};
 
 use aerobee_message::{
     batch, id,
@@ -34,6 +34,7 @@ use crate::{
         staging::{StagedSend, Staging},
     },
     registration::Registration,
+    runtime::Traffic,
     topics::{PERM_READ, PERM_WRITE, QueueSlot, Topic, Topics, Wanted},
     transaction::{HalfRefusal, Transactions},
 };
@@ -60,6 +61,7 @@ pub(crate) struct Send {
     pub(crate) switches: Arc<Switches>,
     pub(crate) registration: Arc<Registration>,
     pub(crate) flushing: Arc<Flushing>,
+    pub(crate) traffic: Arc<Traffic>,
     pub(crate) lite: Arc<Lite>,
     pub(crate) transactions: Arc<Transactions>,
     pub(crate) delays: Arc<Delays>,
@@ -587,7 +589,10 @@ impl Send {
             }
         }
         let slot = turn.slot_at(slot_number);
-        match slot.append(&self.store, &record) {
+        let started = Instant::now();
+        let result = slot.append(&self.store, &record);
+        self.traffic.put.record(started.elapsed(), 1);
+        match result {
             Ok(appended) => {
                 let stored = Stored {
                     slot: &slot,
@@ -600,7 +605,10 @@ impl Send {
                 self.answer(&stored, &[appended], reply);
                 self.arrived(turn, &slot);
             }
-            Err(error) => fail(&error, reply),
+            Err(error) => {
+                self.traffic.put_failed();
+                fail(&error, reply);
+            }
         }
     }
 
@@ -756,6 +764,8 @@ impl Send {
             sends,
             keys,
         } = &mut *staging;
+        let started = Instant::now();
+        let count = sends.len() as u64;
         let mut sends = sends.drain(..);
         self.store.append_staged(staged, |_, result| {
             let Some(sent) = sends.next() else {
@@ -764,7 +774,10 @@ impl Send {
             let reply = replies.reply(sent.ticket);
             let appended = match result {
                 Ok(appended) => appended,
-                Err(error) => return fail(&error, reply),
+                Err(error) => {
+                    self.traffic.put_failed();
+                    return fail(&error, reply);
+                }
             };
             turn.slot_ref(sent.slot).count(1, &appended);
             let stored = Stored {
@@ -778,6 +791,7 @@ impl Send {
             self.answer(&stored, &[appended], reply);
         });
         drop(sends);
+        self.traffic.put.record(started.elapsed(), count);
         staging.release();
         if self.store.flush_mode() == FlushMode::Async {
             turn.all_arrived();

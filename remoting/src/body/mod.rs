@@ -65,6 +65,7 @@ pub mod lock;
 mod message_queue;
 pub mod registration;
 pub mod reset;
+pub mod replication;
 pub mod route;
 pub mod static_topic;
 pub mod stats;

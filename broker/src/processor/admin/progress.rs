@@ -17,6 +17,7 @@ use aerobee_remoting::{
     Deferred, Reply, ResponseCode,
     body::{
         MessageQueue,
+        replication::HaRuntimeInfo,
         stats::{
             ConsumeQueueData, ConsumeQueueEntries, ConsumeStats, ConsumeStatsList,
             ConsumeTimeSpans, CorrectionOffsets, GroupList, GroupOffset, QueueTimeSpan,
@@ -396,6 +397,15 @@ impl Progress {
                 ),
             ),
         }
+    }
+
+    /// Code 907: a master without slaves.
+    pub(crate) fn replication(&self, reply: Reply<'_>) {
+        reply.body(&fastjson::to_vec(&HaRuntimeInfo {
+            master: true,
+            master_commit_log_max_offset: self.store.max_physical(),
+            ..HaRuntimeInfo::default()
+        }));
     }
 
     /// Code 305: the system's topics, those named after the cluster and the broker among them.

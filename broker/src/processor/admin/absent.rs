@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Requests for parts that Apache's broker has and this one has not: each is refused with the reason,
+//! so that whoever asks knows what to do instead.
+
+use aerobee_remoting::{Reply, RequestCode, ResponseCode};
+
+/// Why a code is not served, if it is one of those.
+fn reason(code: RequestCode) -> Option<(ResponseCode, &'static str)> {
+    let unsupported = ResponseCode::REQUEST_CODE_NOT_SUPPORTED;
+    let failed = ResponseCode::SYSTEM_ERROR;
+    Some(match code {
+        RequestCode::UPDATE_COLD_DATA_FLOW_CTR_CONFIG
+        | RequestCode::REMOVE_COLD_DATA_FLOW_CTR_CONFIG
+        | RequestCode::GET_COLD_DATA_FLOW_CTR_INFO => (
+            unsupported,
+            "cold reads run beside the rest and are bounded by themselves: there is no control by group to set",
+        ),
+        RequestCode::SET_COMMITLOG_READ_MODE => (
+            unsupported,
+            "how far the system reads ahead in the log follows the way it is read and is not set by hand",
+        ),
+        RequestCode::CHECK_ROCKSDB_CQ_WRITE_PROGRESS
+        | RequestCode::EXPORT_ROCKSDB_CONFIG_TO_JSON => (
+            unsupported,
+            "this broker keeps nothing in RocksDB: queues are files, tables are JSON files in the store's config folder",
+        ),
+        RequestCode::SWITCH_TIMER_ENGINE => (
+            failed,
+            "switch timer engine failed: the file time wheel is the only engine",
+        ),
+        RequestCode::POP_ROLLBACK => (
+            unsupported,
+            "popped messages are kept track of in the log only: there are no key-value records to roll back",
+        ),
+        RequestCode::GET_BROKER_EPOCH_CACHE => (
+            failed,
+            "the broker runs without a controller (enableControllerMode=false) and has no epochs",
+        ),
+        RequestCode::AUTH_CREATE_USER
+        | RequestCode::AUTH_UPDATE_USER
+        | RequestCode::AUTH_DELETE_USER
+        | RequestCode::AUTH_GET_USER
+        | RequestCode::AUTH_LIST_USER
+        | RequestCode::AUTH_CREATE_ACL
+        | RequestCode::AUTH_UPDATE_ACL
+        | RequestCode::AUTH_DELETE_ACL
+        | RequestCode::AUTH_GET_ACL
+        | RequestCode::AUTH_LIST_ACL => (
+            unsupported,
+            "users and access lists are not supported by this version: whoever reaches the port may use it",
+        ),
+        _ => return None,
+    })
+}
+
+/// Refuses a request that nobody serves.
+#[cold]
+pub(crate) fn refuse(code: RequestCode, reply: Reply<'_>) {
+    match reason(code) {
+        Some((answer, reason)) if answer == ResponseCode::REQUEST_CODE_NOT_SUPPORTED => {
+            reply.fail(
+                answer,
+                format_args!(" request type {} not supported: {reason}", code.0),
+            );
+        }
+        Some((answer, reason)) => reply.fail(answer, reason),
+        None => reply.unsupported(code.0),
+    }
+}
