@@ -100,13 +100,73 @@ fn long(bytes: &[u8], at: usize) -> i64 {
         .map_or(0, |long| i64::from_be_bytes(*long))
 }
 
+/// What the bytes of a file say.
+#[derive(Debug, Clone)]
+pub(crate) struct Content {
+    pub(crate) longs: [i64; LONGS],
+    /// Ours, if nobody else has written since, and where it stands.
+    slot: Option<(Slot, usize)>,
+    /// The highest of all our slots; 0 when there is none.
+    sequence: u64,
+}
+
+impl Content {
+    fn of_bytes(bytes: &[u8; FILE_BYTES]) -> Content {
+        let longs = std::array::from_fn(|index| long(bytes, 8 * index));
+        let slots = SLOTS_AT.map(|at| Slot::of_bytes(&bytes[at..]).map(|slot| (slot, at)));
+        let found = || slots.iter().flatten();
+        Content {
+            longs,
+            sequence: found().map(|(slot, _)| slot.sequence).max().unwrap_or(0),
+            slot: found()
+                .filter(|(slot, _)| slot.longs == longs)
+                .max_by_key(|(slot, _)| slot.sequence)
+                .copied(),
+        }
+    }
+
+    /// Reads a file as it is; `None` when there is none, its length beside what it says.
+    pub(crate) fn read(env: &Env, dir: &Path) -> io::Result<Option<(Content, u64)>> {
+        let path = dir.join(layout::CHECKPOINT);
+        if !env.exists(&path) {
+            return Ok(None);
+        }
+        let file = env.open(&path)?;
+        let len = file.metadata()?.len();
+        let mut bytes = [0; FILE_BYTES];
+        env.read_at(&file, &path, &mut bytes, 0)?;
+        Ok(Some((Content::of_bytes(&bytes), len)))
+    }
+
+    /// Whether we ever wrote it.
+    pub(crate) fn has_slots(&self) -> bool {
+        self.sequence > 0
+    }
+
+    /// Where our slot stands that counts.
+    pub(crate) fn slot_at(&self) -> Option<usize> {
+        self.slot.map(|(_, at)| at)
+    }
+
+    /// What we wrote ourselves, if nobody else has written since.
+    pub(crate) fn own(&self) -> Option<State> {
+        self.slot.map(|(slot, _)| State {
+            flushed: slot.flushed,
+            dispatched: slot.dispatched,
+            forgotten: slot.forgotten,
+            last_start: slot.longs[5],
+            last_timestamp: slot.longs[0],
+        })
+    }
+}
+
 /// The file, open.
 #[derive(Debug)]
 pub(crate) struct CheckpointFile {
     file: File,
     path: PathBuf,
     pub(crate) longs: [i64; LONGS],
-    slot: Option<Slot>,
+    own: Option<State>,
     sequence: u64,
 }
 
@@ -130,37 +190,19 @@ impl CheckpointFile {
         let mut bytes = [0; FILE_BYTES];
         env.read_at(&file, &path, &mut bytes, 0)
             .map_err(OpenError::io("read", &path))?;
-        let longs = std::array::from_fn(|index| long(&bytes, 8 * index));
-        let slots = SLOTS_AT.map(|at| Slot::of_bytes(&bytes[at..]));
-        let sequence = slots
-            .iter()
-            .flatten()
-            .map(|slot| slot.sequence)
-            .max()
-            .unwrap_or(0);
-        let slot = slots
-            .into_iter()
-            .flatten()
-            .filter(|slot| slot.longs == longs)
-            .max_by_key(|slot| slot.sequence);
+        let content = Content::of_bytes(&bytes);
         Ok(CheckpointFile {
             file,
             path,
-            longs,
-            slot,
-            sequence,
+            longs: content.longs,
+            own: content.own(),
+            sequence: content.sequence,
         })
     }
 
     /// What we wrote ourselves, if nobody else has written since.
     pub(crate) fn own(&self) -> Option<State> {
-        self.slot.map(|slot| State {
-            flushed: slot.flushed,
-            dispatched: slot.dispatched,
-            forgotten: slot.forgotten,
-            last_start: slot.longs[5],
-            last_timestamp: slot.longs[0],
-        })
+        self.own
     }
 
     /// Makes a state durable.
@@ -192,7 +234,7 @@ impl CheckpointFile {
         env.write_all_at(&self.file, &self.path, &bytes, 0)?;
         env.sync_data(&self.file, &self.path)?;
         self.longs = longs;
-        self.slot = Some(slot);
+        self.own = Some(*state);
         Ok(())
     }
 }

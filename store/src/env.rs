@@ -37,6 +37,13 @@ pub enum Operation {
     Lock,
 }
 
+impl Operation {
+    /// Whether it leaves everything as it was.
+    const fn only_reads(self) -> bool {
+        matches!(self, Operation::Open | Operation::Read | Operation::List)
+    }
+}
+
 /// Decides which operations fail. Called before each; what it returns is the result of the operation when it is an
 /// error.
 pub trait Faults: Send + Sync {
@@ -139,6 +146,7 @@ pub struct Env {
     faults: Option<Arc<dyn Faults>>,
     clock: Clock,
     takes_turns: bool,
+    reads_only: bool,
 }
 
 impl fmt::Debug for Env {
@@ -157,6 +165,16 @@ impl Env {
             faults: None,
             clock: Clock::system(),
             takes_turns: false,
+            reads_only: false,
+        }
+    }
+
+    /// The machine's file system, of which nothing is changed: files are opened for reading, and whatever would
+    /// change something fails.
+    pub(crate) fn reading() -> Self {
+        Self {
+            reads_only: true,
+            ..Self::real()
         }
     }
 
@@ -167,6 +185,7 @@ impl Env {
             faults: Some(faults),
             clock,
             takes_turns: false,
+            reads_only: false,
         }
     }
 
@@ -192,6 +211,9 @@ impl Env {
     }
 
     fn before(&self, operation: Operation, path: &Path) -> io::Result<()> {
+        if self.reads_only && !operation.only_reads() {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         self.faults
             .as_ref()
             .map_or(Ok(()), |faults| faults.before(operation, path))
@@ -239,7 +261,10 @@ impl Env {
     /// Opens for reading and writing.
     pub(crate) fn open(&self, path: &Path) -> io::Result<File> {
         self.before(Operation::Open, path)?;
-        OpenOptions::new().read(true).write(true).open(path)
+        OpenOptions::new()
+            .read(true)
+            .write(!self.reads_only)
+            .open(path)
     }
 
     pub(crate) fn set_len(&self, file: &File, path: &Path, len: u64) -> io::Result<()> {
@@ -453,6 +478,15 @@ impl Env {
         }
         let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
         Some(text.trim().to_owned()).filter(|boot| !boot.is_empty())
+    }
+
+    /// The process that holds the lock on a file ([`Env::try_lock`]), 0 when it cannot be told; `None` when none does.
+    /// This process must have no other descriptor of the file.
+    pub(crate) fn lock_holder(&self, path: &Path) -> io::Result<Option<i32>> {
+        use rustix::process::{Flock, FlockType, fcntl_getlk};
+        let file = self.open(path)?;
+        let held = fcntl_getlk(&file, &Flock::from(FlockType::WriteLock))?;
+        Ok(held.map(|held| held.pid.map_or(0, |pid| pid.as_raw_nonzero().get())))
     }
 
     /// Bytes of memory in this machine; a guess of 4 GiB when nobody tells.

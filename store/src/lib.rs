@@ -30,6 +30,7 @@ mod env;
 mod files;
 mod flush;
 pub mod index;
+pub mod inspect;
 mod keeper;
 mod layout;
 mod light;

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     fs::File,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -37,6 +38,21 @@ impl LockFile {
                 Err(error)
             }
         }
+    }
+
+    /// Who holds the lock on a directory, 0 when it cannot be told. Takes nothing and changes nothing.
+    pub(crate) fn holder(env: &Env, dir: &Path) -> io::Result<Option<i32>> {
+        let path = dir.join(layout::LOCK);
+        if !env.exists(&path) {
+            return Ok(None);
+        }
+        let dir = env.canonical(dir)?;
+        let locked = LOCKED.lock();
+        if locked.contains(&dir) {
+            // A look at the file would drop the lock.
+            return Ok(Some(std::process::id().cast_signed()));
+        }
+        env.lock_holder(&path)
     }
 
     fn lock(env: &Env, path: &Path) -> Result<File, OpenError> {

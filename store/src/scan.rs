@@ -192,6 +192,17 @@ impl<'a> Scanner<'a> {
         Ok(found)
     }
 
+    /// Whether the file of a position may hold anything but zeros from there on; quick where the rest is a hole.
+    pub(crate) fn may_hold_data(&self, position: i64) -> bool {
+        let base = self.files.base_for(position);
+        let path = self.files.path(base);
+        let found = self.env.open(&path).and_then(|file| {
+            self.env
+                .next_data(&file, &path, (position - base).cast_unsigned())
+        });
+        !matches!(found, Ok(None))
+    }
+
     /// The first position in a range at which a whole record stands that belongs there.
     pub(crate) fn next_record(&mut self, range: Range<i64>) -> Result<Option<i64>, OpenError> {
         let mut at = range.start;

@@ -45,11 +45,22 @@ pub(crate) struct Recovered {
 
 /// How far the bytes of a log are known to have been durable.
 #[derive(Debug, Clone, Copy)]
-enum Durable {
+pub(crate) enum Durable {
     /// Our own checkpoint says so.
     Own(i64),
     /// A broker of Apache's wrote last: what its queues refer to was in the log.
     Foreign(i64),
+}
+
+impl Durable {
+    /// Whether a log whose records end at `end` has lost something, rather than never had it. `goes_on`: records follow
+    /// behind what is none.
+    pub(crate) fn is_damage(self, end: i64, goes_on: bool) -> bool {
+        match self {
+            Durable::Own(durable) => end < durable,
+            Durable::Foreign(known) => end < known && goes_on,
+        }
+    }
 }
 
 /// Where a scan ended.
@@ -135,7 +146,7 @@ pub(crate) fn recover(config: &Config, env: &Env, left: Left) -> Result<Recovere
             (own.last_start, own.last_timestamp),
         ),
         None => (
-            recovery.foreign_start(&checkpoint, clean_before, known)?,
+            foreign_start(env, &recovery.log, checkpoint.longs, clean_before, known)?,
             Durable::Foreign(known),
             (0, 0),
         ),
@@ -209,35 +220,6 @@ impl Recovery<'_> {
                 _ => false,
             },
         )
-    }
-
-    /// Where to start in a directory that a broker of Apache's wrote last; its own rules (`CommitLog.java`,
-    /// `isMappedFileMatchedRecover`), and the first file when they find none.
-    fn foreign_start(
-        &self,
-        checkpoint: &CheckpointFile,
-        clean: bool,
-        known: i64,
-    ) -> Result<i64, OpenError> {
-        let bases = self.log.bases();
-        let mut scanner = Scanner::new(self.env, &self.log);
-        let [physical_time, logical_time, .., dispatched] = checkpoint.longs;
-        for base in bases.iter().rev() {
-            let Frame::Record(record) = scanner.frame(*base)? else {
-                continue;
-            };
-            let matches = if clean {
-                *base <= known
-            } else if dispatched > 0 {
-                *base <= dispatched.min(known)
-            } else {
-                record.store_timestamp() <= physical_time.min(logical_time) - 3000
-            };
-            if matches && record.store_timestamp() != 0 {
-                return Ok(*base);
-            }
-        }
-        Ok(bases.first().copied().unwrap_or(0))
     }
 
     /// Reads the log from `start` to its end and dispatches what it finds; `None` when a queue lacks entries that only
@@ -455,6 +437,36 @@ fn write_again(
     Ok(())
 }
 
+/// Where to start in a directory that a broker of Apache's wrote last; its own rules (`CommitLog.java`,
+/// `isMappedFileMatchedRecover`), and the first file when they find none. Queues know the log up to `known`.
+pub(crate) fn foreign_start(
+    env: &Env,
+    log: &Files,
+    checkpoint: [i64; 6],
+    clean: bool,
+    known: i64,
+) -> Result<i64, OpenError> {
+    let bases = log.bases();
+    let mut scanner = Scanner::new(env, log);
+    let [physical_time, logical_time, .., dispatched] = checkpoint;
+    for base in bases.iter().rev() {
+        let Frame::Record(record) = scanner.frame(*base)? else {
+            continue;
+        };
+        let matches = if clean {
+            *base <= known
+        } else if dispatched > 0 {
+            *base <= dispatched.min(known)
+        } else {
+            record.store_timestamp() <= physical_time.min(logical_time) - 3000
+        };
+        if matches && record.store_timestamp() != 0 {
+            return Ok(*base);
+        }
+    }
+    Ok(bases.first().copied().unwrap_or(0))
+}
+
 /// Log files that were being made when the process ended.
 fn remove_preparing(env: &Env, root: &Path) -> Result<(), OpenError> {
     let dir = root.join(layout::PREPARING);
@@ -469,7 +481,7 @@ fn remove_preparing(env: &Env, root: &Path) -> Result<(), OpenError> {
 }
 
 /// Apache can keep state in `RocksDB`; without it messages or positions would be missing silently.
-fn refuse_rocksdb(env: &Env, root: &Path) -> Result<(), OpenError> {
+pub(crate) fn refuse_rocksdb(env: &Env, root: &Path) -> Result<(), OpenError> {
     let places = [
         ("consumequeue/CURRENT", "consume queues"),
         ("consumequeue_rocksdb", "consume queues"),

@@ -37,11 +37,7 @@ impl Recovery<'_> {
             .reason
             .clone()
             .unwrap_or_else(|| "the file is missing".to_owned());
-        let is_damage = match durable {
-            Durable::Own(durable) => end < durable,
-            Durable::Foreign(known) => end < known && next_record.is_some(),
-        };
-        if is_damage {
+        if durable.is_damage(end, next_record.is_some()) {
             let (path, at_byte) = scanner.locate(end);
             let resumes = match next_record {
                 Some(at) => format!("records can be read again from position {at}"),
