@@ -2,6 +2,7 @@
 //! The one program: chooses the role and runs it.
 
 mod standalone;
+mod store;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -40,6 +41,8 @@ enum Role {
     Broker(aerobee_broker::Args),
     /// Measure any RocketMQ server
     Bench(aerobee_bench::Args),
+    /// Verify, repair or print a store directory, of Apache's broker or ours
+    Store(store::Args),
 }
 
 /// Names under which the program plays a role, so that Apache's start lines work.
@@ -88,6 +91,9 @@ fn run(role: Role) -> Result<ExitCode, Error> {
     if let Role::Bench(args) = role {
         return Ok(aerobee_bench::run(args)?);
     }
+    if let Role::Store(args) = role {
+        return Ok(store::run(args));
+    }
     logging::start(log_flags(&role))?;
     allow_many_files();
     let shutdown = Shutdown::on_signals(DRAIN_LIMIT).map_err(Error::Threads)?;
@@ -101,7 +107,7 @@ fn run(role: Role) -> Result<ExitCode, Error> {
             Role::Standalone(args) => standalone::run(args, shutdown).await?,
             Role::Namesrv(args) => aerobee_namesrv::run(args, shutdown).await?,
             Role::Broker(args) => aerobee_broker::run(args, shutdown).await?,
-            Role::Bench(_) => {}
+            Role::Bench(_) | Role::Store(_) => {}
         }
         Ok(ExitCode::SUCCESS)
     })
@@ -112,7 +118,7 @@ fn log_flags(role: &Role) -> &LogFlags {
         Role::Standalone(args) => &args.log,
         Role::Namesrv(args) => &args.flags.log,
         Role::Broker(args) => &args.flags.log,
-        Role::Bench(_) => unreachable!("the load generator logs nothing"),
+        Role::Bench(_) | Role::Store(_) => unreachable!("no server, so no log"),
     }
 }
 

@@ -290,7 +290,7 @@ impl StoreKeys {
     }
 
     /// Settings of the store.
-    pub(crate) fn to_store(&self, levels: &DelayLevels) -> aerobee_store::Config {
+    pub fn to_store(&self, levels: &DelayLevels) -> aerobee_store::Config {
         let count = |value: i32| value.unsigned_abs();
         let millis = |value: i64| Duration::from_millis(value.unsigned_abs());
         let queue_entries = self

@@ -26,7 +26,7 @@ pub use self::{
     check::Known,
     directory::{Checkpoint, Directory, Writer},
     dump::{IndexItem, LogItem, QueueItem},
-    repair::{Repaired, repair},
+    repair::{Lock, Repaired, folder_for_repair, lock, repair},
     report::{Defect, Kind, Progress, QueueRange, Report},
 };
 

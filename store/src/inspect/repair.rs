@@ -62,11 +62,10 @@ pub fn repair(
     if let Some(error) = crate::recovery::refuse_rocksdb(&env, &directory.root).err() {
         return Err(error.into());
     }
-    let number = local_time::number_of(env.clock(), env.clock().millis());
     let mut repair = Repair {
         env: &env,
         directory,
-        folder: directory.root.join(format!("aerobee-repair-{number}")),
+        folder: folder_for_repair(directory),
         done: Repaired::default(),
     };
     repair.log_names(report)?;
@@ -82,6 +81,29 @@ pub fn repair(
     drop(lock);
     rebuild(directory, base)?;
     Ok(done)
+}
+
+/// The folder in which a repair that begins now keeps what it moves; it is not made.
+#[must_use]
+pub fn folder_for_repair(directory: &Directory) -> PathBuf {
+    let clock = directory.env.clock();
+    let number = local_time::number_of(clock, clock.millis());
+    directory.root.join(format!("aerobee-repair-{number}"))
+}
+
+/// A directory that no broker can open, as long as this lives.
+#[derive(Debug)]
+pub struct Lock {
+    _file: LockFile,
+}
+
+/// Takes the lock of a directory, for repairs of files that are not the store's.
+///
+/// # Errors
+/// Somebody has it.
+pub fn lock(directory: &Directory) -> Result<Lock, InspectError> {
+    let file = LockFile::take(&Env::real(), &directory.root)?;
+    Ok(Lock { _file: file })
 }
 
 /// Starts a store, which makes anew what is missing, and ends it.
