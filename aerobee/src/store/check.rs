@@ -155,13 +155,13 @@ fn print(
     writeln!(out, "{}", directory.root().display())?;
     writeln!(
         out,
-        "  written by   {}, {}",
+        "  written by     {}, {}",
         writer(directory),
         ending(directory)
     )?;
     writeln!(
         out,
-        "  log          {} files of {} bytes, positions {} to {}",
+        "  log            {} files of {} bytes, positions {} to {}",
         directory.log_files(),
         directory.log_file_bytes(),
         directory.log_first(),
@@ -170,10 +170,10 @@ fn print(
     let times = report.times.map_or_else(String::new, |(first, last)| {
         format!(", stored {} to {}", time::text(first), time::text(last))
     });
-    writeln!(out, "  messages     {}{times}", report.records)?;
+    writeln!(out, "  messages       {}{times}", report.records)?;
     writeln!(
         out,
-        "  queues       {} of {} topics, {} entries each file, {} entries compared",
+        "  queues         {} of {} topics, {} entries each file, {} entries compared",
         report.queues.len(),
         directory.topics,
         directory.queue_file_entries(),
@@ -181,12 +181,12 @@ fn print(
     )?;
     writeln!(
         out,
-        "  index        {} entries compared",
+        "  index          {} entries compared",
         report.index_entries
     )?;
     print_checkpoint(out, directory)?;
     for (name, what) in &directory.parts {
-        writeln!(out, "  {name:<12} {what}")?;
+        writeln!(out, "  {name:<14} {what}")?;
     }
     print_defects(out, args.limit, directory, report)?;
     print_list(out, "worth knowing", report.notes())?;
@@ -195,16 +195,16 @@ fn print(
 
 fn print_checkpoint(out: &mut impl Write, directory: &Directory) -> io::Result<()> {
     let Some(checkpoint) = directory.checkpoint() else {
-        return writeln!(out, "  checkpoint   none");
+        return writeln!(out, "  checkpoint     none");
     };
     match checkpoint.own {
         Some((flushed, dispatched)) => writeln!(
             out,
-            "  checkpoint   log durable to position {flushed}, queues to {dispatched}"
+            "  checkpoint     log durable to position {flushed}, queues to {dispatched}"
         ),
         None => writeln!(
             out,
-            "  checkpoint   log flushed up to {}, queues up to {}",
+            "  checkpoint     log flushed up to {}, queues up to {}",
             time::text(checkpoint.longs[0]),
             time::text(checkpoint.longs[1])
         ),

@@ -56,7 +56,7 @@ impl Directory {
         let mut found = Found::default();
         let first = self.log_first();
         let mut walk = Walk::new(&self.env, &self.log, first);
-        let total = self.log_bytes;
+        let total = self.bytes_to_read();
         let mut next_progress = first;
         loop {
             if walk.position() >= next_progress {
@@ -89,8 +89,8 @@ impl Directory {
         report.log_end = found.end;
         progress(Progress {
             part: "ends of the queues",
-            done: total,
-            total,
+            done: report.bytes,
+            total: report.bytes,
         });
         queues.finish(found.end, &mut report)?;
         index.finish(found.end, self.is_clean(), &mut report)?;
@@ -102,6 +102,14 @@ impl Directory {
         self.note(&queues, &found, &mut report);
         verdict::add(self, &found, &mut report)?;
         Ok(report)
+    }
+
+    /// Bytes of the log up to where the checkpoint knows its end; the last file is as long as the others from its start.
+    fn bytes_to_read(&self) -> u64 {
+        let own = self.checkpoint.as_ref().and_then(|content| content.own());
+        let known = own.map(|own| own.flushed - self.log_first());
+        let known = known.and_then(|known| u64::try_from(known).ok());
+        known.filter(|known| *known > 0).unwrap_or(self.log_bytes)
     }
 
     fn see(

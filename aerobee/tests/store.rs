@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `aerobee store` as its users call it.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::{
+    fs,
+    os::unix::fs::FileExt,
+    path::Path,
+    process::{Command, Output},
+};
+
+use aerobee_message::{Record, TagsCode, tags};
+use aerobee_store::{Config, Env, Store};
+use serde_json::Value;
+
+/// A store with ten messages in each of two queues, closed in order, and the positions of the messages.
+fn filled(root: &Path) -> Vec<i64> {
+    let store = Store::open(config(root), Env::real()).unwrap();
+    let mut places = Vec::new();
+    for number in 0..10 {
+        for id in 0..2 {
+            let queue = store.create_queue("orders", id).unwrap();
+            let (body, keys) = (
+                format!("order {number} of {id}"),
+                format!("KEYS\x01k{number}\x02TAGS\x01paid\x02"),
+            );
+            let record = Record {
+                topic: "orders",
+                queue_id: id,
+                flag: 0,
+                sys_flag: 0,
+                born_timestamp: 1,
+                born_host: "127.0.0.1:1".parse().unwrap(),
+                store_host: "127.0.0.1:10911".parse().unwrap(),
+                reconsume_times: 0,
+                prepared_transaction_offset: 0,
+                body: body.as_bytes(),
+                properties: &[keys.as_bytes()],
+                tags_code: TagsCode::Hash(tags::code_of("paid")),
+            };
+            places.push(store.append(&queue, &record).unwrap().physical);
+        }
+    }
+    store.close().unwrap();
+    let tables = root.join("config");
+    fs::create_dir_all(&tables).unwrap();
+    let topics = r#"{"dataVersion":{"counter":1},"topicConfigTable":{"orders":{"perm":6}}}"#;
+    fs::write(tables.join("topics.json"), topics).unwrap();
+    fs::write(tables.join("topics.json.bak"), topics).unwrap();
+    fs::write(
+        tables.join("consumerOffset.json"),
+        "{\"offsetTable\":{\"orders@shop\":{0:10,1:7}}}",
+    )
+    .unwrap();
+    places
+}
+
+fn config(root: &Path) -> Config {
+    Config {
+        commit_log_file_bytes: 1 << 20,
+        queue_file_entries: 100,
+        ..Config::new(root)
+    }
+}
+
+fn aerobee(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_aerobee"))
+        .arg("store")
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+fn run(args: &[&str], code: i32) -> String {
+    let output = aerobee(args);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{args:?}\n{text}\n{error}"
+    );
+    text
+}
+
+fn json(args: &[&str], code: i32) -> Value {
+    serde_json::from_str(&run(args, code)).unwrap()
+}
+
+#[test]
+fn a_check_tells_what_the_directory_is() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path());
+    let root = dir.path().to_str().unwrap();
+    let text = run(&["check", root], 0);
+    for part in [
+        "written by     aerobee, closed in order",
+        "1 files of 1048576 bytes",
+        "messages       20",
+        "queues         2 of 1 topics, 100 entries each file, 20 entries compared",
+        "index          40 entries compared",
+        "no defects",
+        "would recover from position",
+    ] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+    let value = json(&["check", root, "--json"], 0);
+    assert_eq!(value["clean"], true);
+    assert_eq!(value["messages"], 20);
+}
+
+#[test]
+fn exit_codes_tell_defects_from_what_cannot_be_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = aerobee(&["check", dir.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("no store directory"), "{error}");
+}
+
+#[test]
+fn a_repair_asks_and_then_leaves_a_clean_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let places = filled(dir.path());
+    let root = dir.path().to_str().unwrap();
+    let log = dir.path().join("commitlog/00000000000000000000");
+    let file = fs::OpenOptions::new().write(true).open(log).unwrap();
+    file.write_all_at(b"?", places[5].cast_unsigned() + 90)
+        .unwrap();
+    // A table cut in half.
+    let topics = dir.path().join("config/topics.json");
+    let content = fs::read(&topics).unwrap();
+    fs::write(&topics, &content[..content.len() / 2]).unwrap();
+    let value = json(&["check", root, "--json"], 1);
+    let find = |kind: &str| {
+        let defects = value["defects"].as_array().unwrap().iter();
+        let found: Vec<_> = defects.filter(|defect| defect["kind"] == kind).collect();
+        assert!(!found.is_empty(), "{kind} in {value}");
+        (
+            found[0]["file"].as_str().unwrap().to_owned(),
+            found[0]["byte"].as_i64(),
+        )
+    };
+    assert_eq!(
+        find("damaged-log"),
+        ("commitlog/00000000000000000000".to_owned(), Some(places[5]))
+    );
+    let half = i64::try_from(content.len() / 2).unwrap();
+    assert_eq!(
+        find("config-file"),
+        ("config/topics.json".to_owned(), Some(half))
+    );
+    assert_eq!(find("lost-message").1, Some(2 * 20));
+    // Nobody sits there to be asked.
+    let output = aerobee(&["check", root, "--repair"]);
+    assert_eq!(output.status.code(), Some(2));
+    let text = run(&["check", root, "--repair", "--yes"], 0);
+    assert!(
+        text.contains("aerobee-repair-") && text.contains("bridged log positions"),
+        "{text}"
+    );
+    assert_eq!(fs::read(&topics).unwrap(), content);
+    let value = json(&["check", root, "--json"], 0);
+    assert_eq!(value["messages"], 20, "19 and the one that bridges the gap");
+    let store = Store::open(config(dir.path()), Env::real()).unwrap();
+    assert_eq!(store.queue("orders", 1).unwrap().max_offset(), 10);
+    store.close().unwrap();
+}
+
+#[test]
+fn positions_behind_the_end_of_a_queue_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path());
+    let root = dir.path().to_str().unwrap();
+    let tables = dir.path().join("config");
+    fs::write(
+        tables.join("consumerOffset.json"),
+        "{\"offsetTable\":{\"orders@shop\":{0:11,1:7}}}",
+    )
+    .unwrap();
+    fs::write(tables.join("delayOffset.json"), "{\"offsetTable\":{3:5}}").unwrap();
+    let text = run(&["check", root], 1);
+    assert!(
+        text.contains("group shop is at offset 11 of queue 0"),
+        "{text}"
+    );
+    assert!(
+        text.contains("level 3 is at offset 5, its queue ends at 0"),
+        "{text}"
+    );
+    assert!(text.contains("2 defects"), "{text}");
+}
+
+#[test]
+fn a_dump_shows_messages_entries_index_and_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let places = filled(dir.path());
+    let root = dir.path().to_str().unwrap();
+    let text = run(&["dump", root, "--limit", "2", "--body", "text"], 0);
+    assert!(
+        text.contains("order 0 of 1") && !text.contains("order 1 of 0"),
+        "{text}"
+    );
+    assert!(
+        text.contains("KEYS = k0") && text.contains("topic orders queue 1 offset 0"),
+        "{text}"
+    );
+
+    let of_queue = [
+        "dump",
+        root,
+        "--topic",
+        "orders",
+        "--queue-id",
+        "1",
+        "--from",
+        "4",
+        "--to",
+        "6",
+        "--json",
+    ];
+    let lines = run(&of_queue, 0);
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let found: Vec<_> = lines
+        .iter()
+        .map(|line| (line["offset"].as_i64(), line["position"].as_i64()))
+        .collect();
+    assert_eq!(
+        found,
+        [(Some(4), Some(places[9])), (Some(5), Some(places[11]))]
+    );
+    assert_eq!(lines[0]["properties"]["TAGS"], "paid");
+
+    let position = (places[7] + 1).to_string();
+    let one = [
+        "dump",
+        root,
+        "--from-position",
+        &position,
+        "--limit",
+        "1",
+        "--body",
+        "hex",
+        "--json",
+    ];
+    let value = json(&one, 0);
+    assert_eq!(value["position"].as_i64(), Some(places[8]));
+    assert!(value["body"].as_str().unwrap().starts_with("6f72646572"));
+
+    let entries = run(
+        &["dump", root, "--queue", "--topic", "orders", "--limit", "0"],
+        0,
+    );
+    assert_eq!(entries.lines().count(), 20);
+    assert!(
+        entries.lines().all(|line| line.ends_with("message found")),
+        "{entries}"
+    );
+    let index = run(&["dump", root, "--index", "--limit", "0"], 0);
+    assert_eq!(index.lines().count(), 41);
+    let checkpoint = json(&["dump", root, "--checkpoint", "--json"], 0);
+    assert_eq!(
+        checkpoint["logicsPhysicalOffset"].as_i64(),
+        places.last().copied()
+    );
+    let none = run(&["dump", root, "--until", "2000-01-01T00:00:00Z"], 0);
+    assert_eq!(none, "");
+    let all = run(
+        &["dump", root, "--since", "2000-01-01T00:00:00Z", "--json"],
+        0,
+    );
+    assert_eq!(all.lines().count(), 20);
+}
