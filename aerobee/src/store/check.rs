@@ -141,6 +141,9 @@ fn ending(directory: &Directory) -> String {
         (Some(0), _) => "in use by a process".to_owned(),
         (Some(pid), _) => format!("in use by process {pid}"),
         (None, Some(pid)) if pid.is_empty() => "not closed in order".to_owned(),
+        (None, Some(pid)) if directory.ran_on => {
+            format!("process {pid} was killed, the machine has run on since")
+        }
         (None, Some(pid)) => format!("not closed in order by process {pid}"),
         (None, None) => "closed in order".to_owned(),
     }

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use super::{InspectError, Kind, Report, Sizes};
 use crate::{
+    abort_file,
     checkpoint::Content,
     config::Config,
     env::Env,
@@ -67,8 +68,10 @@ pub struct Directory {
     log_faults: Vec<(Kind, PathBuf, Option<u64>, String)>,
     /// Who wrote it last.
     pub writer: Writer,
-    /// The content of the abort file, which is there while a broker runs and after one that was killed.
+    /// The process that the abort file names, which is there while a broker runs and after one that did not close it.
     pub abort: Option<String>,
+    /// The machine has run on since that process ended, so nothing was lost that had been written.
+    pub ran_on: bool,
     /// The process that has the directory open; 0 when it cannot be told which.
     pub held_by: Option<i32>,
     /// What would keep a store from opening it before anything else: state in `RocksDB`.
@@ -136,10 +139,11 @@ impl Directory {
             Some(content) if content.has_slots() => Writer::ApacheAfterAerobee,
             Some(_) => Writer::Apache,
         };
+        let ran_on = abort_file::left(&env, root)? == abort_file::Left::Killed;
         let abort = root.join(layout::ABORT);
         let abort = env
             .exists(&abort)
-            .then(|| read_text(&env, &abort).unwrap_or_default());
+            .then(|| read_line(&env, &abort).unwrap_or_default());
         let queues_dir = root.join(layout::CONSUME_QUEUE);
         let topics = env
             .list(&queues_dir)
@@ -171,6 +175,7 @@ impl Directory {
             log_faults,
             writer,
             abort,
+            ran_on,
             log_bytes,
             env,
         })
@@ -307,11 +312,13 @@ impl Directory {
     }
 }
 
-fn read_text(env: &Env, path: &Path) -> io::Result<String> {
+/// The first line of a small file.
+fn read_line(env: &Env, path: &Path) -> io::Result<String> {
     let file = env.open(path)?;
     let mut bytes = vec![0; 64];
     let read = env.read_at(&file, path, &mut bytes, 0)?;
-    Ok(String::from_utf8_lossy(&bytes[..read]).trim().to_owned())
+    let text = String::from_utf8_lossy(&bytes[..read]);
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
 }
 
 pub(super) fn length(env: &Env, path: &Path) -> Result<u64, OpenError> {
