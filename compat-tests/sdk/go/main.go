@@ -27,6 +27,7 @@ import (
 type Scenario func(c *Context) error
 
 var scenarios = map[string]Scenario{
+	"transaction_commit_rollback_and_check_back": transactions,
 	"send_sync":                                  sendSync,
 	"send_async":                                 sendAsync,
 	"send_oneway":                                sendOneway,

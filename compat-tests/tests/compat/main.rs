@@ -10,6 +10,7 @@ mod ledger;
 mod mixed;
 mod scenarios;
 mod store;
+mod transactions;
 mod world;
 
 use std::{process::ExitCode, sync::Arc};
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         scenarios::trials,
         mixed::trials,
         store::trials,
+        transactions::trials,
     ]
     .into_iter()
     .flat_map(|trials| trials(&world))

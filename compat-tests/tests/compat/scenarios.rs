@@ -9,13 +9,15 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::world::{GO, JAVA, JAVA_ROCKETMQ, SCENARIO_LIMIT, World};
 
-const OF_JAVA: [&str; 29] = [
+const OF_JAVA: [&str; 33] = [
     "group_continues_after_restart",
     "group_members_split_queues_and_take_over",
     "groups_each_get_every_message",
     "litepull_assign_and_seek",
     "litepull_subscribe_and_continue",
     "offsets_min_max_search",
+    "operate_clients_are_asked",
+    "operate_reset_by_time",
     "pull_offsets_are_kept",
     "pull_statuses_and_limits",
     "pull_waits_for_a_message",
@@ -26,6 +28,7 @@ const OF_JAVA: [&str; 29] = [
     "push_subscribes_many_topics",
     "push_tag_filter",
     "push_waiting_consumer_gets_message_at_once",
+    "request_gets_its_reply",
     "send_async",
     "send_batch",
     "send_bodies_of_all_sizes",
@@ -38,10 +41,11 @@ const OF_JAVA: [&str; 29] = [
     "topic_unknown_has_no_route",
     "topic_with_illegal_name_is_refused",
     "topics_by_the_hundred",
+    "transaction_commit_rollback_and_check_back",
     "view_of_a_foreign_id_is_refused",
 ];
 
-const OF_GO: [&str; 20] = [
+const OF_GO: [&str; 21] = [
     "group_continues_after_restart",
     "group_members_split_queues_and_take_over",
     "groups_each_get_every_message",
@@ -62,10 +66,11 @@ const OF_GO: [&str; 20] = [
     "send_too_large_is_refused",
     "topic_created_by_first_send",
     "topic_created_by_request",
+    "transaction_commit_rollback_and_check_back",
 ];
 
 /// Parts that other trials put together.
-const PARTS: [&str; 4] = ["consume", "create", "produce", "read"];
+const PARTS: [&str; 5] = ["consume", "create", "produce", "read", "transact"];
 
 /// What Apache's servers must pass in every run, so that a mistake of the programs is not taken for one of ours.
 const SMOKE: [&str; 6] = [

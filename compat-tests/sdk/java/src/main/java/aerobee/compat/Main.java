@@ -34,6 +34,8 @@ public final class Main {
         Pulling.list(SCENARIOS);
         Topics.list(SCENARIOS);
         Load.list(SCENARIOS);
+        Transactions.list(SCENARIOS);
+        Operating.list(SCENARIOS);
     }
 
     private Main() {
