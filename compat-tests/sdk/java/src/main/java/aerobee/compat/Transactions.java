@@ -115,8 +115,9 @@ final class Transactions {
                 context.step("failed", "body", body, "error", String.valueOf(failed.getMessage()));
             }
         }
-        // It is known as a member of its group without having sent anything, too.
-        producer.fetchPublishMessageQueues(context.get("topic"));
+        // Without having sent anything it is known as a member of its group when it beats to the brokers of a route.
+        producer.getDefaultMQProducerImpl().getMqClientFactory().updateTopicRouteInfoFromNameServer(context.get("topic"));
+        producer.getDefaultMQProducerImpl().getMqClientFactory().sendHeartbeatToAllBrokerWithLock();
         context.step("started");
         context.awaitStop();
     }
