@@ -3,7 +3,7 @@
 
 use aerobee_daemon::{persist, properties};
 
-use crate::{schedule::levels::LevelError, table::PersistError};
+use crate::{schedule::levels::LevelError, table::PersistError, timer::TimerError};
 
 /// Why a broker did not start: one line with the cause and the fix.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +52,9 @@ pub enum StartError {
         /// What failed.
         source: std::io::Error,
     },
+    /// The timer wheel cannot be opened.
+    #[error(transparent)]
+    Timer(#[from] TimerError),
     /// Opening was interrupted by the end of the process.
     #[error("starting was interrupted")]
     Interrupted,

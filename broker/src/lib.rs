@@ -26,6 +26,7 @@ mod schedule;
 mod stats;
 mod system;
 pub mod table;
+mod timer;
 pub mod topics;
 mod transaction;
 
@@ -78,6 +79,7 @@ use crate::{
     runtime::Runtime,
     schedule::{Schedule, levels::DelayLevels},
     stats::Stats,
+    timer::{Timer, recall::Recall},
     topics::Topics,
     transaction::Transactions,
 };
@@ -114,6 +116,7 @@ pub struct Broker {
     lite: Arc<Lite>,
     loops: JoinSet<()>,
     schedule: Schedule,
+    timer: Option<Timer>,
 }
 
 /// The parts that have state, before anything runs.
@@ -191,6 +194,7 @@ impl Broker {
         loops.spawn(Arc::clone(&transactions).run());
         let schedule = parts.schedule(&requeue)?;
         loops.spawn(Arc::clone(&popping.polls).sweep());
+        let timer = parts.timer(&requeue).await?;
         let servers: Vec<String> = name_servers.iter().map(ToString::to_string).collect();
         parts.registration.set_servers(&servers);
         parts.registration.started(FIRST_REGISTRATION).await;
@@ -219,6 +223,7 @@ impl Broker {
             lite,
             loops,
             schedule,
+            timer,
         })
     }
 
@@ -261,8 +266,14 @@ impl Broker {
             fast.close(DRAIN).await;
         }
         self.loops.shutdown().await;
-        let schedule = self.schedule;
-        spawn_blocking(move || schedule.stop())
+        let (schedule, timer) = (self.schedule, self.timer);
+        let stop = move || {
+            schedule.stop();
+            if let Some(timer) = timer {
+                timer.stop();
+            }
+        };
+        spawn_blocking(stop)
             .await
             .map_err(|_| StopError::Interrupted)?;
         let tables = [
@@ -333,7 +344,7 @@ impl Parts {
         let clock = store.clock().clone();
         let switches = Switches::new(config);
         Ok(Self {
-            delays: Delays::new(&levels, &switches),
+            delays: Delays::new(&levels, &switches, clock.clone()),
             lite: Lite::new(&store, &topics, &groups, &offsets, &switches),
             levels,
             stats: Stats::new(&identity.cluster, clock, &topics, &groups),
@@ -445,6 +456,14 @@ impl Parts {
                 clients: Arc::clone(clients),
             }),
             send,
+            recall: Arc::new(Recall {
+                store: Arc::clone(store),
+                topics: Arc::clone(topics),
+                identity: Arc::clone(identity),
+                switches: Arc::clone(switches),
+                requeue: Arc::clone(requeue),
+                delays: Arc::clone(delays),
+            }),
             pull: Pull {
                 topics: Arc::clone(topics),
                 groups: Arc::clone(groups),
@@ -579,6 +598,22 @@ impl Parts {
         let directory = Path::new(&config.store.store_path_root_dir).join("config");
         let period = millis(config.store.flush_delay_offset_interval);
         Schedule::start(&directory, requeue, &self.levels, period)
+    }
+
+    /// Recovers the wheel, which may take a while.
+    async fn timer(&self, requeue: &Arc<Requeue>) -> Result<Option<Timer>, StartError> {
+        if !self.delays.timer_enabled() {
+            return Ok(None);
+        }
+        let root = PathBuf::from(&self.switches.config().store.store_path_root_dir);
+        let (requeue, switches) = (Arc::clone(requeue), Arc::clone(&self.switches));
+        let gate = Arc::clone(self.delays.timer());
+        self.runtime.show_timer(&gate);
+        let start = move || Timer::start(&root, &requeue, &switches, &gate);
+        let timer = spawn_blocking(start)
+            .await
+            .map_err(|_| StartError::Interrupted)??;
+        Ok(Some(timer))
     }
 
     fn limits(&self) -> Limits {

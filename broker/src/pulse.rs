@@ -27,7 +27,6 @@ pub(crate) struct Pulse {
 }
 
 impl Pulse {
-    #[allow(dead_code, reason = "timer messages come to use it")]
     /// There is something to do.
     pub(crate) fn kick(&self) {
         self.state.lock().kicked = true;

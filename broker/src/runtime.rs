@@ -10,12 +10,13 @@ use std::{
     collections::{BTreeMap, VecDeque},
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use aerobee_message::topic as names;
 use aerobee_remoting::code::version;
 use aerobee_store::Store;
 use parking_lot::Mutex;
@@ -25,6 +26,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::{
     config::Config,
     latency::{Latencies, Taken},
+    timer::{Gate, Standing},
 };
 
 /// Time between samples.
@@ -72,6 +74,8 @@ struct Sample {
     found: u64,
     missed: u64,
     fetched: u64,
+    /// Timer messages sorted in, and delivered.
+    timers: (u64, u64),
 }
 
 /// Tells of the running broker.
@@ -91,6 +95,7 @@ pub struct Runtime {
     stored_before: u64,
     bytes_before: i64,
     samples: Mutex<VecDeque<Sample>>,
+    timer: OnceLock<Arc<Gate>>,
 }
 
 impl Runtime {
@@ -109,6 +114,7 @@ impl Runtime {
             stored_before,
             bytes_before,
             samples: Mutex::default(),
+            timer: OnceLock::new(),
         };
         runtime.samples.lock().push_back(runtime.sample());
         Arc::new(runtime)
@@ -117,6 +123,18 @@ impl Runtime {
     /// Where reads and writes are counted.
     pub fn traffic(&self) -> &Arc<Traffic> {
         &self.traffic
+    }
+
+    /// Tells of the timer too.
+    pub(crate) fn show_timer(&self, gate: &Arc<Gate>) {
+        // Set once, at the start.
+        let _ = self.timer.set(Arc::clone(gate));
+    }
+
+    fn timer(&self) -> Standing {
+        self.timer
+            .get()
+            .map_or_else(Standing::default, |gate| gate.standing())
     }
 
     /// Takes samples. Ends with the task that runs it.
@@ -155,7 +173,9 @@ impl Runtime {
     }
 
     fn sample(&self) -> Sample {
+        let timer = self.timer();
         Sample {
+            timers: (timer.enqueued.unsigned_abs(), timer.dequeued.unsigned_abs()),
             at: Instant::now(),
             stored: messages_in(&self.store),
             found: self.traffic.found.load(Ordering::Relaxed),
@@ -171,6 +191,7 @@ impl Runtime {
         self.put_traffic(&mut table);
         self.put_log(&mut table);
         self.put_disk(&mut table);
+        self.put_timer(&mut table);
         put_absent(&mut table);
         table.0
     }
@@ -244,6 +265,31 @@ impl Runtime {
         table.put("dispatchBehindBytes", 0);
     }
 
+    fn put_timer(&self, table: &mut Table) {
+        let timer = self.timer();
+        let stored = self.store.queue(names::WHEEL_TIMER, 0);
+        let behind = stored.map_or(0, |queue| queue.max_offset() - timer.queue_offset);
+        // Without a wheel nothing is behind.
+        let late = match timer.read_time {
+            0 => 0,
+            time => (self.store.clock().millis() - time).max(0) / 1000,
+        };
+        table.put("timerReadBehind", late);
+        table.put("timerOffsetBehind", behind.max(0));
+        table.put("timerCongestNum", timer.waiting.max(0));
+        let now = self.sample();
+        let samples = self.samples.lock();
+        let first = |text: String| text.split(' ').next().unwrap_or("0.0").to_owned();
+        table.put(
+            "timerEnqueueTps",
+            first(rates(&samples, &now, |sample| sample.timers.0)),
+        );
+        table.put(
+            "timerDequeueTps",
+            first(rates(&samples, &now, |sample| sample.timers.1)),
+        );
+    }
+
     fn put_disk(&self, table: &mut Table) {
         let Ok(disk) = statvfs(&self.directory) else {
             for key in ["commitLogDiskRatio", "consumeQueueDiskRatio"] {
@@ -282,14 +328,8 @@ fn put_absent(table: &mut Table) {
         "EndTransactionThreadPoolQueueCapacity",
         "dispatchMaxBuffer",
         "remainTransientStoreBufferNumbs",
-        "timerCongestNum",
-        "timerOffsetBehind",
-        "timerReadBehind",
     ] {
         table.put(key, 0);
-    }
-    for key in ["timerEnqueueTps", "timerDequeueTps"] {
-        table.put(key, "0.0");
     }
 }
 
@@ -398,6 +438,7 @@ mod tests {
             found: 0,
             missed: 0,
             fetched: 0,
+            timers: (0, 0),
         };
         // One message a second, and a hundred a second in the last ten.
         let samples: VecDeque<Sample> = (0..61).map(|number| sample(number, number * 10)).collect();

@@ -4,97 +4,15 @@
 
 mod support;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use aerobee_broker::Broker;
-use aerobee_message::{properties::keys, record::RecordView};
+use aerobee_message::properties::keys;
 use serde_json::json;
-use support::{Client, Message, Shift, start_shifted};
-
-/// One delivered message.
-#[derive(Debug, Clone)]
-struct Got {
-    body: String,
-    offset: i64,
-    physical: i64,
-    reconsume_times: i32,
-    properties: Vec<(String, String)>,
-}
-
-impl Got {
-    fn property(&self, name: &str) -> Option<&str> {
-        let found = self.properties.iter().find(|(known, _)| known == name);
-        found.map(|(_, value)| value.as_str())
-    }
-}
-
-fn messages(answer: &Message) -> Vec<Got> {
-    let mut rest = &answer.body[..];
-    let mut all = Vec::new();
-    while !rest.is_empty() {
-        let record = RecordView::parse(rest).unwrap();
-        all.push(Got {
-            body: String::from_utf8(record.body().to_vec()).unwrap(),
-            offset: record.queue_offset(),
-            physical: record.physical_offset(),
-            reconsume_times: record.reconsume_times(),
-            properties: record
-                .properties()
-                .iter()
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
-        });
-        rest = &rest[record.total_len()..];
-    }
-    all
-}
-
-/// Pulls until so many messages have come.
-async fn take(client: &mut Client, topic: &str, count: usize) -> Vec<Got> {
-    let mut all: Vec<Got> = Vec::new();
-    while all.len() < count {
-        let next = all.last().map_or(0, |got| got.offset + 1);
-        let answer = client.pull(topic, 0, next).await;
-        assert_eq!(answer.code(), 0, "{answer:?} after {all:?}");
-        all.extend(messages(&answer));
-    }
-    all
-}
-
-/// How many messages a queue has.
-async fn count(client: &mut Client, topic: &str, queue_id: i32) -> i64 {
-    let fields = json!({"topic": topic, "queueId": queue_id.to_string()});
-    let answer = client.ask(30, fields, &[]).await;
-    answer.field("offset").parse().unwrap()
-}
-
-struct Bench {
-    directory: tempfile::TempDir,
-    shift: Arc<Shift>,
-}
-
-impl Bench {
-    fn new() -> Self {
-        Self {
-            directory: tempfile::tempdir().unwrap(),
-            shift: Arc::default(),
-        }
-    }
-
-    async fn start(&self) -> (Broker, Client) {
-        self.start_with(&[]).await
-    }
-
-    async fn start_with(&self, keys: &[(&str, &str)]) -> (Broker, Client) {
-        let broker = start_shifted(self.directory.path(), &self.shift, keys).await;
-        let client = Client::connect(broker.address()).await;
-        (broker, client)
-    }
-
-    fn file(&self, name: &str) -> String {
-        std::fs::read_to_string(self.directory.path().join(name)).unwrap()
-    }
-}
+use support::{
+    Client, Message,
+    delayed::{Bench, Got, count, messages, take},
+};
 
 #[tokio::test]
 async fn a_message_waits_for_its_level_and_no_longer() {

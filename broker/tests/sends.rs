@@ -206,10 +206,10 @@ async fn refusals_carry_apaches_codes() {
         ),
         (json!({}), "", 13, "the message is illegal"),
         (
-            json!({"i": format!("TIMER_DELAY_SEC{SEP}3{END}")}),
+            json!({"i": format!("TIMER_DELAY_SEC{SEP}soon{END}")}),
             "x",
-            1,
-            "accurate timer message is not enabled",
+            13,
+            "timer message illegal, the delay time",
         ),
         (json!({"e": "zero"}), "x", 1, "the custom field <queueId>"),
         (

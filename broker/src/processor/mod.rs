@@ -18,6 +18,7 @@ use crate::{
     clients::Clients,
     longpoll::pull::HeldPulls,
     processor::staging::Staging,
+    timer::recall::Recall,
     topics::{QueueSlot, Topic, Topics},
     transaction::Transactions,
 };
@@ -186,6 +187,7 @@ fn note_arrival(arrivals: &mut SmallVec<[Arc<QueueSlot>; 4]>, slot: &Arc<QueueSl
 pub(crate) struct Processors {
     pub(crate) send: Arc<send::Send>,
     pub(crate) send_back: Arc<send_back::SendBack>,
+    pub(crate) recall: Arc<Recall>,
     pub(crate) pull: pull::Pull,
     pub(crate) pop: pop::Pop,
     pub(crate) ack: ack::Ack,
@@ -252,6 +254,7 @@ impl Processors {
             RequestCode::CONSUMER_SEND_MSG_BACK => {
                 run(command, reply, |call| self.send_back.handle(call));
             }
+            RequestCode::RECALL_MESSAGE => run(command, reply, |call| self.recall.handle(call)),
             RequestCode::UNREGISTER_CLIENT => {
                 run(command, reply, |call| self.heartbeat.unregister(call));
             }

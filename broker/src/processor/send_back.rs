@@ -12,7 +12,7 @@ use aerobee_store::{Flushed, Store};
 
 use crate::{
     config::{Identity, Switches},
-    delays::Delays,
+    delays::{Delays, random_below},
     groups::{Group, Groups},
     requeue::{Message, PutError, Requeue},
     stats::Stats,
@@ -231,13 +231,4 @@ fn mark_dead(message: &mut Message, topic: &str) {
         .to_owned();
     properties.set(keys::DLQ_ORIGIN_TOPIC, topic);
     properties.set(keys::DLQ_ORIGIN_MESSAGE_ID, id);
-}
-
-/// Any of the queues.
-fn random_below(queues: i32) -> i32 {
-    use std::hash::{BuildHasher, Hasher};
-    // Each state of the standard library's hasher has random keys.
-    let random = std::hash::RandomState::new().build_hasher().finish();
-    let queues = u64::from(queues.max(1).unsigned_abs());
-    i32::try_from(random % queues).unwrap_or(0)
 }

@@ -6,6 +6,8 @@
     reason = "each test uses a part of it, and fails by panicking"
 )]
 
+pub(crate) mod delayed;
+
 use std::{
     collections::VecDeque,
     net::SocketAddr,
@@ -418,4 +420,11 @@ impl Client {
         });
         self.ask(11, fields, &[]).await
     }
+}
+
+/// A copy of a directory as a crash in this moment would leave it.
+pub(crate) fn copy(from: &Path) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    copy_tree(from, copy.path());
+    copy
 }
