@@ -6,6 +6,7 @@
 pub mod attributes;
 pub mod clients;
 pub mod config;
+mod copies;
 mod delays;
 pub mod error;
 pub mod filter;
@@ -133,6 +134,8 @@ struct Parts {
     stats: Arc<Stats>,
     levels: Arc<DelayLevels>,
     delays: Arc<Delays>,
+    /// Whether the broker before ended without closing the store.
+    crashed: bool,
     lite: Arc<Lite>,
     /// Where changes of the configuration are kept.
     config_file: PathBuf,
@@ -300,6 +303,9 @@ impl Parts {
         let identity = Identity::new(&config, port)?;
         let levels = Arc::new(config.store.delay_levels()?);
         let store_config = config.store.to_store(&levels);
+        let crashed = Path::new(&config.store.store_path_root_dir)
+            .join("abort")
+            .exists();
         let store = spawn_blocking(move || Store::open(store_config, env))
             .await
             .map_err(|_| StartError::Interrupted)??;
@@ -347,6 +353,7 @@ impl Parts {
             delays: Delays::new(&levels, &switches, clock.clone()),
             lite: Lite::new(&store, &topics, &groups, &offsets, &switches),
             levels,
+            crashed,
             stats: Stats::new(&identity.cluster, clock, &topics, &groups),
             registration: Registration::new(identity.clone(), Arc::clone(&topics), &settings),
             store,
@@ -597,7 +604,7 @@ impl Parts {
         let config = self.switches.config();
         let directory = Path::new(&config.store.store_path_root_dir).join("config");
         let period = millis(config.store.flush_delay_offset_interval);
-        Schedule::start(&directory, requeue, &self.levels, period)
+        Schedule::start(&directory, requeue, &self.levels, period, self.crashed)
     }
 
     /// Recovers the wheel, which may take a while.
@@ -609,7 +616,8 @@ impl Parts {
         let (requeue, switches) = (Arc::clone(requeue), Arc::clone(&self.switches));
         let gate = Arc::clone(self.delays.timer());
         self.runtime.show_timer(&gate);
-        let start = move || Timer::start(&root, &requeue, &switches, &gate);
+        let crashed = self.crashed;
+        let start = move || Timer::start(&root, &requeue, &switches, &gate, crashed);
         let timer = spawn_blocking(start)
             .await
             .map_err(|_| StartError::Interrupted)??;

@@ -305,3 +305,43 @@ async fn too_many_for_one_time_are_refused() {
             .starts_with("timer message is under flow control, max num limit is 6")
     );
 }
+
+#[tokio::test]
+async fn what_was_delivered_before_a_crash_is_not_delivered_again() {
+    let bench = Bench::new();
+    let (broker, mut client) = bench.start().await;
+    client.create_topic("orders", 1).await;
+    // How far levels and wheel are is from before any delivery.
+    let old = support::copy(bench.directory.path());
+    for number in 0..10 {
+        later(&mut client, &format!("t{number}"), 30_000).await;
+        let level = [(keys::DELAY, "3"), (keys::UNIQ_KEY, "same")];
+        client
+            .send_with("orders", &format!("l{number}"), &level)
+            .await;
+    }
+    bench.shift.advance(31_000);
+    take(&mut client, "orders", 20).await;
+    later(&mut client, "to come", 5_000).await;
+    let crashed = support::copy(bench.directory.path());
+    drop(client);
+    drop(broker);
+    for name in ["config/delayOffset.json", "config/timercheck"] {
+        let (from, to) = (old.path().join(name), crashed.path().join(name));
+        if from.exists() {
+            std::fs::copy(from, to).unwrap();
+        } else if to.exists() {
+            std::fs::remove_file(to).unwrap();
+        }
+    }
+    let crashed = Bench {
+        directory: crashed,
+        shift: std::sync::Arc::clone(&bench.shift),
+    };
+    let (_broker, mut client) = crashed.start().await;
+    crashed.shift.advance(6_000);
+    let all = take(&mut client, "orders", 21).await;
+    assert_eq!(all[20].body, "to come");
+    tokio::time::sleep(TICK).await;
+    assert_eq!(count(&mut client, "orders", 0).await, 21);
+}

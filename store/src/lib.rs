@@ -12,6 +12,7 @@ mod config;
 mod error;
 mod query;
 mod read;
+mod replay;
 mod staged;
 
 mod abort_file;

@@ -51,7 +51,7 @@ impl Store {
     }
 
     /// Published bytes of the log, by a plain read; fewer when the file ends before.
-    fn bytes_at(&self, physical: i64, len: usize) -> Option<Vec<u8>> {
+    pub(crate) fn bytes_at(&self, physical: i64, len: usize) -> Option<Vec<u8>> {
         let file = self.inner.log.file_of(physical)?;
         let at = usize::try_from(physical - file.base()).ok()?;
         let len = len.min(file.published().checked_sub(at)?);

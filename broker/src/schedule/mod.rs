@@ -14,8 +14,10 @@ use std::{path::Path, sync::Arc, thread, time::Duration};
 
 use aerobee_message::{RecordView, properties::keys, topic as names};
 use aerobee_store::{Access, AppendError, Queue, ReadLimits, Store};
+use parking_lot::Mutex;
 
 use crate::{
+    copies::{Copies, Way},
     error::StartError,
     pulse::{Pulse, Wake},
     requeue::{Message, PutError, Requeue},
@@ -24,6 +26,9 @@ use crate::{
 
 /// Longest sleep; bounds how late a jump of the clock is noticed.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// Progress is written at least so often while messages are delivered, whatever is configured: what
+/// was delivered since is delivered again after a crash.
+const PERSIST_AT_LEAST: Duration = Duration::from_secs(1);
 /// Shortest sleep, and the pause after a message could not be stored.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Messages read at once.
@@ -45,12 +50,16 @@ struct Inner {
     levels: Arc<DelayLevels>,
     progress: Progress,
     pulse: Pulse,
+    /// Messages that were delivered before a crash although progress does not say so.
+    copies: Mutex<Copies>,
 }
 
 /// How the delivery of a level ended for now.
 enum Pause {
     /// The next message is due, or may be stored and due, after this time.
     Until(Duration),
+    /// A message could not be stored.
+    Failed,
     Stopped,
 }
 
@@ -64,20 +73,30 @@ impl Schedule {
         requeue: &Arc<Requeue>,
         levels: &Arc<DelayLevels>,
         persist_every: Duration,
+        crashed: bool,
     ) -> Result<Self, StartError> {
         let store = Arc::clone(requeue.store());
         let inner = Arc::new(Inner {
-            progress: Progress::open(&directory.join("delayOffset.json"), persist_every)?,
+            progress: Progress::open(
+                &directory.join("delayOffset.json"),
+                persist_every.min(PERSIST_AT_LEAST),
+            )?,
             store,
             requeue: Arc::clone(requeue),
             levels: Arc::clone(levels),
             pulse: Pulse::default(),
+            copies: Mutex::default(),
         });
         inner.clamp_all();
         let running = Arc::clone(&inner);
         let thread = thread::Builder::new()
             .name("schedule".to_owned())
-            .spawn(move || running.run())
+            .spawn(move || {
+                if crashed {
+                    running.find_copies();
+                }
+                running.run();
+            })
             .map_err(|error| StartError::Thread {
                 name: "schedule",
                 source: error,
@@ -113,12 +132,21 @@ impl Inner {
     fn run(&self) {
         loop {
             let mut sleep = SLEEP_MAX;
+            let mut failed = false;
             for (index, delay) in self.levels.all().iter().enumerate() {
                 let level = i32::try_from(index + 1).unwrap_or(i32::MAX);
                 match self.deliver(level, *delay) {
                     Pause::Until(time) => sleep = sleep.min(time),
+                    Pause::Failed => {
+                        sleep = sleep.min(PAUSE);
+                        failed = true;
+                    }
                     Pause::Stopped => return,
                 }
+            }
+            if !failed {
+                // All that was due is delivered: nothing old can be delivered again.
+                *self.copies.lock() = Copies::default();
             }
             if let Err(error) = self.progress.persist_in_time(self.store.flushed()) {
                 tracing::error!(%error, "cannot keep the progress of the delay levels; trying again");
@@ -183,9 +211,23 @@ impl Inner {
                 Ok(next) => offset = next,
                 Err(error) => {
                     tracing::warn!(level, %error, "a delayed message cannot be delivered yet");
-                    return Pause::Until(PAUSE);
+                    return Pause::Failed;
                 }
             }
+        }
+    }
+
+    /// Looks into the log for what was delivered since progress was written.
+    fn find_copies(&self) {
+        let now = self.store.clock().millis();
+        let heads = (1..=self.levels.highest()).filter_map(|level| {
+            let queue = self.queue(level)?;
+            let entry = self.store.entry_at(&queue, self.progress.get(level))?;
+            (entry.tags_code > EXTENSION_ADDRESS_MAX).then_some(entry.tags_code)
+        });
+        // What is not due yet was not delivered.
+        if let Some(first) = heads.filter(|due| *due <= now).min() {
+            *self.copies.lock() = Copies::since(&self.store, first);
         }
     }
 
@@ -258,6 +300,9 @@ impl Inner {
 
     /// Puts a message where it was sent to; where the log ends after it.
     fn deliver_one(&self, record: &RecordView<'_>) -> Result<i64, PutError> {
+        if self.copies.lock().take(Way::Level, record) {
+            return Ok(0);
+        }
         let mut message = Message::of(record);
         let real_topic = message.properties.get(keys::REAL_TOPIC).map(str::to_owned);
         let queue_id = message.properties.number(keys::REAL_QID);

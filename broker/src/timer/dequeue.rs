@@ -6,6 +6,7 @@ use std::{collections::HashSet, sync::atomic::Ordering};
 use aerobee_message::{RecordView, properties::keys, topic as names};
 
 use crate::{
+    copies::Way,
     requeue::Message,
     timer::{Stall, Worker, enqueue::is_recalled, log::Unit},
 };
@@ -140,6 +141,9 @@ impl Worker {
         if unit.is_delete() && !unit.is_rolled() {
             return Ok(());
         }
+        if self.was_delivered(unit) {
+            return Ok(());
+        }
         let Some(mut message) = self.message_of(unit) else {
             tracing::error!(
                 position = unit.physical,
@@ -188,6 +192,26 @@ impl Worker {
         let appended = self.requeue.put_blocking(message)?;
         self.delivered_until = self.delivered_until.max(appended.end);
         Ok(())
+    }
+
+    /// Whether a message was delivered, or put off, before a crash.
+    fn was_delivered(&mut self, unit: &Unit) -> bool {
+        if self.copies.is_empty() {
+            return false;
+        }
+        let run = self.store.record_at(unit.physical);
+        let record = run.as_ref().map(|run| RecordView::parse(run.as_slice()));
+        let Some(Ok(record)) = record else {
+            return false;
+        };
+        let times = record.properties().get(keys::TIMER_ROLL_TIMES);
+        let times: i32 = times.and_then(|times| times.parse().ok()).unwrap_or(0);
+        let way = if unit.is_rolled() {
+            Way::PutOff(times.saturating_add(1))
+        } else {
+            Way::Timer
+        };
+        self.copies.take(way, &record)
     }
 
     /// The message of a unit, if it still is where the unit says.

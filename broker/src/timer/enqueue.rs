@@ -7,6 +7,7 @@ use aerobee_message::{RecordView, properties::keys, topic as names};
 use aerobee_store::{Access, ReadLimits};
 
 use crate::{
+    copies::Way,
     requeue::Message,
     schedule::deliver,
     timer::{
@@ -108,6 +109,9 @@ impl Worker {
         if out < self.write_time {
             if let Some(key) = delete {
                 recalled.insert(key.to_owned());
+                return None;
+            }
+            if self.copies.take(Way::Timer, record) {
                 return None;
             }
             let mut message = Message::of(record);

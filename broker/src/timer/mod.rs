@@ -33,6 +33,7 @@ use parking_lot::Mutex;
 
 use crate::{
     config::{StoreKeys, Switches},
+    copies::Copies,
     pulse::{Pulse, Wake},
     requeue::{Message, PutError, Requeue},
     schedule::millis,
@@ -217,6 +218,8 @@ struct Worker {
     /// Messages of the topic, by position, whose units a crash has left in the timer log; up to the
     /// position.
     known: HashSet<i64>,
+    /// Messages that were delivered before a crash although the checkpoint does not say so.
+    copies: Copies,
     batch: Option<Batch>,
     round: Option<Round>,
     /// Where the commit log ended after the last delivery.
@@ -258,6 +261,10 @@ impl Worker {
         self.show();
         sorted?;
         let delivered = self.dequeue();
+        if delivered.is_ok() && !self.copies.is_empty() {
+            // All that was due is delivered: nothing old can be delivered again.
+            self.copies = Copies::default();
+        }
         self.show();
         self.flush_in_time();
         delivered

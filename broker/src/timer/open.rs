@@ -5,6 +5,7 @@ use std::{collections::HashSet, path::Path, sync::Arc, thread, time::Instant};
 
 use crate::{
     config::Switches,
+    copies::Copies,
     error::StartError,
     requeue::Requeue,
     timer::{
@@ -26,11 +27,17 @@ impl Timer {
         requeue: &Arc<Requeue>,
         switches: &Arc<Switches>,
         gate: &Arc<Gate>,
+        crashed: bool,
     ) -> Result<Self, StartError> {
-        let worker = Worker::open(root, requeue, switches, gate).map_err(StartError::from)?;
+        let mut worker = Worker::open(root, requeue, switches, gate).map_err(StartError::from)?;
         let thread = thread::Builder::new()
             .name("timer".to_owned())
-            .spawn(move || worker.run())
+            .spawn(move || {
+                if crashed {
+                    worker.find_copies();
+                }
+                worker.run();
+            })
             .map_err(|source| StartError::Thread {
                 name: "timer",
                 source,
@@ -81,6 +88,7 @@ impl Worker {
             write_time: now,
             queue_offset: mark.queue_offset,
             known: HashSet::new(),
+            copies: Copies::default(),
             batch: None,
             round: None,
             delivered_until: 0,
@@ -111,6 +119,22 @@ impl Worker {
             );
         }
         Ok(worker)
+    }
+
+    /// Looks into the log for what was delivered since the checkpoint was written.
+    fn find_copies(&mut self) {
+        let due = self
+            .wheel
+            .first()
+            .map(|(time, _)| time * self.settings.precision);
+        let queued = self
+            .queue()
+            .and_then(|queue| self.store.store_time_of(&queue, self.queue_offset));
+        // What is not due yet was not delivered.
+        let due = due.filter(|due| *due < self.write_time);
+        if let Some(first) = due.into_iter().chain(queued).min() {
+            self.copies = Copies::since(&self.store, first);
+        }
     }
 
     /// Brings the wheel in step with the timer log.
