@@ -70,6 +70,7 @@ use crate::{
         lock::Lock,
         pop::Pop,
         pull::{Pull, Puller},
+        query::Query,
         queue_offset::QueueOffset,
         send::Send,
         send_back::SendBack,
@@ -520,6 +521,10 @@ impl Parts {
             },
             lock: Lock {
                 locks: Arc::clone(&clients.locks),
+            },
+            query: Query {
+                store: Arc::clone(store),
+                switches: Arc::clone(switches),
             },
             view: View {
                 store: Arc::clone(store),

@@ -99,7 +99,7 @@ impl Store {
             });
         }
         loop {
-            self.inner.log.marks.appendable()?;
+            self.inner.log.marks.takes_messages()?;
             queue.ensure_room(records.len() as i64)?;
             match self.try_append(queue, records, &measured, total, &mut done)? {
                 Outcome::Done(wakes) => {

@@ -11,6 +11,7 @@ use crate::{
     index::Indexer,
     keeper::Keeper,
     prepare::Preparer,
+    retention::Cleaner,
     signal::{Signal, Wake},
     store::{Inner, Store},
 };
@@ -26,6 +27,8 @@ pub enum Task {
     Preparer,
     /// Enters keys into the index.
     Indexer,
+    /// Removes old files.
+    Cleaner,
     /// Reads that may wait for the disk.
     Reader,
 }
@@ -63,6 +66,7 @@ fn works(inner: &Inner) -> Vec<(Task, &'static str, Box<dyn Work>)> {
             Box::new(Preparer::new(inner)),
         ),
         (Task::Indexer, "store-indexer", Box::<Indexer>::default()),
+        (Task::Cleaner, "store-cleaner", Box::<Cleaner>::default()),
     ]
 }
 
@@ -72,6 +76,7 @@ fn signal_of(inner: &Inner, task: Task) -> Option<&Signal> {
         Task::Keeper => Some(&inner.keep_signal),
         Task::Indexer => Some(&inner.index.signal),
         Task::Preparer => Some(&inner.shared.prepare_signal),
+        Task::Cleaner => Some(&inner.cleaning.signal),
         Task::Reader => None,
     }
 }
@@ -128,6 +133,7 @@ impl Background {
             &inner.keep_signal,
             &inner.index.signal,
             &inner.shared.prepare_signal,
+            &inner.cleaning.signal,
         ] {
             signal.stop();
         }
@@ -178,7 +184,7 @@ mod tests {
             let names = threads.iter().filter_map(|thread| thread.thread().name());
             names.map(str::to_owned).collect()
         };
-        assert_eq!(names.len(), 6);
+        assert_eq!(names.len(), 7);
         // The kernel keeps fifteen bytes of a name.
         assert!(
             names

@@ -7,8 +7,8 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::store::Store;
 
-/// Something to do with the store.
-pub(crate) type Job = Box<dyn FnOnce(&Store) + Send>;
+/// Something to do with the store, or without it when no thread is free for it or the store closes.
+pub(crate) type Job = Box<dyn FnOnce(Result<&Store, ReadersBusy>) + Send>;
 
 /// Too many reads are waiting already, or the store is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -45,11 +45,12 @@ impl Readers {
         }
     }
 
-    pub(crate) fn push(&self, job: Job) -> Result<(), ReadersBusy> {
+    /// Takes a job, or gives it back.
+    pub(crate) fn push(&self, job: Job) -> Result<(), Job> {
         {
             let mut waiting = self.waiting.lock();
             if waiting.stopped || waiting.jobs.len() >= self.limit {
-                return Err(ReadersBusy);
+                return Err(job);
             }
             waiting.jobs.push_back(job);
         }
@@ -58,14 +59,16 @@ impl Readers {
     }
 
     pub(crate) fn stop(&self) {
-        let dropped = {
+        let refused = {
             let mut waiting = self.waiting.lock();
             waiting.stopped = true;
             std::mem::take(&mut waiting.jobs)
         };
-        // Dropping a job may call back into the store: not under the lock.
-        drop(dropped);
         self.changed.notify_all();
+        // A job may call back into the store: not under the lock.
+        for job in refused {
+            call(job, Err(ReadersBusy));
+        }
     }
 
     fn next(&self) -> Option<Job> {
@@ -85,18 +88,18 @@ impl Readers {
     pub(crate) fn run(&self, store: &Weak<Store>) {
         while let Some(job) = self.next() {
             let Some(store) = store.upgrade() else { return };
-            call(job, &store);
+            call(job, Ok(&store));
         }
     }
 
     /// Runs one job, if any waits; whether there was one.
     pub(crate) fn run_one(&self, store: &Store) -> bool {
         let job = self.waiting.lock().jobs.pop_front();
-        job.map(|job| call(job, store)).is_some()
+        job.map(|job| call(job, Ok(store))).is_some()
     }
 }
 
-fn call(job: Job, store: &Store) {
+pub(crate) fn call(job: Job, store: Result<&Store, ReadersBusy>) {
     if std::panic::catch_unwind(AssertUnwindSafe(|| job(store))).is_err() {
         tracing::error!("a read from disk has panicked");
     }

@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::index::IndexConfig;
+use crate::{index::IndexConfig, retention::Retention};
 
 /// When an append counts as done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,8 @@ pub struct Config {
     pub open_queues: usize,
     /// Queues whose files nobody has used for so long give them up.
     pub queue_idle: Duration,
+    /// When old files are removed.
+    pub retention: Retention,
     /// Callers that may wait for a flush at once; one more is told that its time is up.
     pub flush_waiters: usize,
     /// Delays of the levels of `SCHEDULE_TOPIC_XXXX` in milliseconds, the first level first (`messageDelayLevel`):
@@ -108,6 +110,7 @@ impl Config {
             index: IndexConfig::default(),
             open_queues: 16_384,
             queue_idle: Duration::from_secs(60),
+            retention: Retention::default(),
             flush_waiters: 1 << 16,
             delay_levels: DELAY_SECONDS.map(|seconds| seconds * 1000).to_vec(),
         }

@@ -14,7 +14,7 @@ use std::{
 
 use rustix::fs::{FallocateFlags, SeekFrom};
 
-use crate::byte_lock;
+use crate::{byte_lock, retention::DiskSpace};
 
 /// What is about to be done to a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,12 +35,16 @@ pub enum Operation {
     Remove,
     List,
     Lock,
+    Space,
 }
 
 impl Operation {
     /// Whether it leaves everything as it was.
     const fn only_reads(self) -> bool {
-        matches!(self, Operation::Open | Operation::Read | Operation::List)
+        matches!(
+            self,
+            Operation::Open | Operation::Read | Operation::List | Operation::Space
+        )
     }
 }
 
@@ -64,6 +68,11 @@ pub trait Faults: Send + Sync {
 
     /// What tells one start of the machine from another; none to ask the machine.
     fn boot(&self) -> Option<String> {
+        None
+    }
+
+    /// Space on the disk that holds a path, if it is not to be asked.
+    fn space(&self, _path: &Path) -> Option<DiskSpace> {
         None
     }
 
@@ -487,6 +496,28 @@ impl Env {
         let file = self.open(path)?;
         let held = fcntl_getlk(&file, &Flock::from(FlockType::WriteLock))?;
         Ok(held.map(|held| held.pid.map_or(0, |pid| pid.as_raw_nonzero().get())))
+    }
+
+    /// Space on the disk that holds a path.
+    pub(crate) fn disk_space(&self, path: &Path) -> io::Result<DiskSpace> {
+        self.before(Operation::Space, path)?;
+        if let Some(space) = self.faults.as_ref().and_then(|faults| faults.space(path)) {
+            return Ok(space);
+        }
+        let stat = rustix::fs::statvfs(path)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Ok(DiskSpace {
+            total: bytes(stat.f_blocks),
+            used: bytes(stat.f_blocks.saturating_sub(stat.f_bfree)),
+            usable: bytes(stat.f_bavail),
+        })
+    }
+
+    /// When a file was last changed, in milliseconds since 1970.
+    pub(crate) fn modified_millis(&self, path: &Path) -> io::Result<i64> {
+        let modified = fs::metadata(path)?.modified()?;
+        let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 
     /// Bytes of memory in this machine; a guess of 4 GiB when nobody tells.

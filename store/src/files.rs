@@ -130,6 +130,17 @@ impl Files {
         });
     }
 
+    /// Takes the first file, which starts at `base`, from the row. Who has it keeps it.
+    pub(crate) fn remove_first(&self, base: i64) {
+        self.slots.rcu(|slots| {
+            let mut slots = Vec::clone(slots);
+            if slots.first().is_some_and(|first| first.base == base) {
+                slots.remove(0);
+            }
+            slots
+        });
+    }
+
     /// Replaces all files; for recovery.
     pub(crate) fn replace(&self, slots: Vec<Arc<Slot>>) {
         self.slots.store(Arc::new(slots));

@@ -34,6 +34,11 @@ pub(crate) fn number_of(clock: &Clock, millis: i64) -> u64 {
         })
 }
 
+/// The hour of the day.
+pub(crate) fn hour_of(clock: &Clock, millis: i64) -> u8 {
+    local(clock, millis).hour().unsigned_abs()
+}
+
 #[cfg(test)]
 mod tests {
     use std::{sync::Arc, time::Duration};
@@ -57,6 +62,7 @@ mod tests {
     fn a_given_clock_is_in_utc() {
         let clock = Clock::given(Arc::new(Still));
         assert_eq!(number_of(&clock, 1_795_638_241_123), 20_261_125_202_401_123);
+        assert_eq!(hour_of(&clock, 1_795_638_241_123), 20);
         assert_eq!(number_of(&clock, 0), 19_700_101_000_000_000);
     }
 }

@@ -147,7 +147,7 @@ impl Store {
     /// Sees to what the record `next` needs; the others have it too, mostly.
     #[inline]
     fn make_way(&self, staged: &Staged, next: usize) -> Result<(), AppendError> {
-        self.inner.log.marks.appendable()?;
+        self.inner.log.marks.takes_messages()?;
         let item = staged.items[next];
         let count = (staged.items.len() - next) as i64;
         staged.queues[item.queue].ensure_room(count)?;

@@ -12,7 +12,7 @@ use crate::{
     abort_file::{self, Left},
     background::Background,
     checkpoint::CheckpointFile,
-    cold::{Job, Readers, ReadersBusy},
+    cold::{self, Readers, ReadersBusy},
     commit_log::CommitLog,
     config::{Config, FlushMode},
     consume_queue::Queue,
@@ -24,6 +24,7 @@ use crate::{
     lock_file::LockFile,
     queue_table::{Ids, QueueTable, Shared, queue_in},
     recovery,
+    retention::Cleaning,
     signal::Signal,
     summary::Due,
     watermark::Watermarks,
@@ -53,6 +54,7 @@ pub(crate) struct Inner {
     pub(crate) memory_distance: i64,
     pub(crate) readers: Readers,
     pub(crate) index: Index,
+    pub(crate) cleaning: Cleaning,
 }
 
 /// An open store directory.
@@ -106,6 +108,7 @@ impl Store {
             memory_distance,
             readers: Readers::new(config.cold_queue),
             index: Index::new(left == Left::Clean, recovered_end),
+            cleaning: Cleaning::new(config.retention.clone()),
             config,
             env,
         });
@@ -213,8 +216,22 @@ impl Store {
     ///
     /// # Errors
     /// Too many wait already, or the store is closed; the job is dropped.
-    pub fn read_later(&self, job: Job) -> Result<(), ReadersBusy> {
-        self.inner.readers.push(job)
+    pub fn read_later(&self, job: Box<dyn FnOnce(&Store) + Send>) -> Result<(), ReadersBusy> {
+        let with_store = move |store: Result<&Store, ReadersBusy>| {
+            if let Ok(store) = store {
+                job(store);
+            }
+        };
+        let pushed = self.inner.readers.push(Box::new(with_store));
+        pushed.map_err(|_| ReadersBusy)
+    }
+
+    /// As [`Store::read_later`], for a job that is told when it is refused: it is called in any case, with an error on
+    /// this thread when too many wait already, or when the store closes before its turn.
+    pub fn read_or_refuse(&self, job: impl FnOnce(Result<&Store, ReadersBusy>) + Send + 'static) {
+        if let Err(job) = self.inner.readers.push(Box::new(job)) {
+            cold::call(job, Err(ReadersBusy));
+        }
     }
 
     /// Calls `done` once the log is durable up to `end`, the sync failed, or the time is up: on the flusher's thread,

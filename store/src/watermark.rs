@@ -21,6 +21,8 @@ pub(crate) struct Watermarks {
     closed: AtomicBool,
     sync_failed: AtomicBool,
     disk_full: AtomicBool,
+    /// So much of the disk is used that no more messages are taken.
+    crowded: AtomicBool,
     /// Frames that were met and not handed out.
     pub(crate) bad_frames: AtomicU64,
 }
@@ -36,6 +38,7 @@ impl Watermarks {
             closed: false.into(),
             sync_failed: false.into(),
             disk_full: false.into(),
+            crowded: false.into(),
             bad_frames: 0.into(),
         }
     }
@@ -111,6 +114,28 @@ impl Watermarks {
         self.disk_full.load(Ordering::Acquire)
     }
 
+    /// Whether this call has changed it.
+    pub(crate) fn set_crowded(&self, crowded: bool) -> bool {
+        self.crowded.swap(crowded, Ordering::AcqRel) != crowded
+    }
+
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.crowded.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_min(&self, min: i64) {
+        self.min.fetch_max(min, Ordering::AcqRel);
+    }
+
+    /// Whether new messages are taken, as far as that is known before a file is needed.
+    #[inline]
+    pub(crate) fn takes_messages(&self) -> Result<(), ReadOnlyReason> {
+        if self.is_crowded() {
+            return Err(ReadOnlyReason::DiskFull);
+        }
+        self.appendable()
+    }
+
     /// Whether this call was the first.
     pub(crate) fn close(&self) -> bool {
         !self.closed.swap(true, Ordering::AcqRel)
@@ -130,7 +155,7 @@ impl Watermarks {
 
     pub(crate) fn writable(&self) -> Result<(), ReadOnlyReason> {
         self.appendable()?;
-        if self.is_disk_full() {
+        if self.is_disk_full() || self.is_crowded() {
             Err(ReadOnlyReason::DiskFull)
         } else {
             Ok(())

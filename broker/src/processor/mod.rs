@@ -37,6 +37,7 @@ pub(crate) mod lock;
 pub(crate) mod notification;
 pub(crate) mod pop;
 pub(crate) mod pull;
+pub(crate) mod query;
 pub(crate) mod queue_offset;
 pub(crate) mod send;
 pub(crate) mod send_back;
@@ -60,6 +61,10 @@ pub(crate) struct Turn {
     /// Queues with new messages and waiting consumers, each once.
     arrivals: SmallVec<[Arc<QueueSlot>; 4]>,
 }
+
+/// Remark of the answer when no thread is free to wait for the disk.
+pub(crate) const READS_BUSY: &str =
+    "[READS_BUSY]broker busy, too many reads are waiting for the disk; try again later";
 
 /// Up to so many messages a turn is light.
 const LIGHT_SENDS: usize = 4;
@@ -197,6 +202,7 @@ pub(crate) struct Processors {
     pub(crate) queue_offset: queue_offset::QueueOffset,
     pub(crate) lock: lock::Lock,
     pub(crate) view: view::View,
+    pub(crate) query: query::Query,
     pub(crate) topic: Arc<admin::topic::TopicAdmin>,
     pub(crate) group: Arc<admin::group::GroupAdmin>,
     pub(crate) client: admin::client::ClientAdmin,
@@ -280,6 +286,7 @@ impl Processors {
             RequestCode::GET_EARLIEST_MSG_STORETIME => {
                 run(command, reply, |call| self.queue_offset.earliest(call));
             }
+            RequestCode::QUERY_MESSAGE => run(command, reply, |call| self.query.handle(call)),
             RequestCode::VIEW_MESSAGE_BY_ID => run(command, reply, |call| self.view.handle(call)),
             RequestCode::UPDATE_AND_CREATE_TOPIC => {
                 run(command, reply, |call| self.topic.update(call));

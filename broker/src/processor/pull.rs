@@ -405,7 +405,7 @@ fn is_waitable(status: ReadStatus, offset: i64) -> bool {
 fn response_code(status: ReadStatus, offset: i64) -> ResponseCode {
     match status {
         ReadStatus::Found => ResponseCode::SUCCESS,
-        ReadStatus::MessageWasRemoving | ReadStatus::NoMatchedMessage => {
+        ReadStatus::MessageWasRemoving | ReadStatus::NoMatchedMessage | ReadStatus::Cold => {
             ResponseCode::PULL_RETRY_IMMEDIATELY
         }
         ReadStatus::NoMatchedLogicQueue | ReadStatus::NoMessageInQueue => {
@@ -415,12 +415,23 @@ fn response_code(status: ReadStatus, offset: i64) -> ResponseCode {
                 ResponseCode::PULL_OFFSET_MOVED
             }
         }
-        ReadStatus::OffsetFoundNull | ReadStatus::OffsetOverflowOne | ReadStatus::Cold => {
-            ResponseCode::PULL_NOT_FOUND
-        }
+        ReadStatus::OffsetFoundNull | ReadStatus::OffsetOverflowOne => ResponseCode::PULL_NOT_FOUND,
         ReadStatus::OffsetOverflowBadly | ReadStatus::OffsetTooSmall => {
             ResponseCode::PULL_OFFSET_MOVED
         }
+    }
+}
+
+/// The answer to a pull that could not be looked at: as far as before.
+fn not_now(slot: &QueueSlot, offset: i64) -> Read {
+    let (min, max) = slot
+        .queue()
+        .map_or((0, 0), |queue| (queue.min_offset(), queue.max_offset()));
+    Read {
+        next: offset,
+        min,
+        max,
+        ..Read::none(ReadStatus::Cold)
     }
 }
 
@@ -546,20 +557,20 @@ impl Puller {
     /// Reads on a thread that may wait for the disk.
     pub(crate) fn read_later(self: &Arc<Self>, slot: &Arc<QueueSlot>, pull: HeldPull) {
         let (puller, slot_of_job) = (Arc::clone(self), Arc::clone(slot));
-        let refused = self.store.read_later(Box::new(move |_| {
+        self.store.read_or_refuse(move |store| {
             let slot = slot_of_job;
-            let read = puller.read(
-                &slot,
-                pull.offset,
-                pull.max_messages,
-                &pull.filter,
-                Access::Any,
-            );
+            let read = match store {
+                Ok(_) => puller.read(
+                    &slot,
+                    pull.offset,
+                    pull.max_messages,
+                    &pull.filter,
+                    Access::Any,
+                ),
+                // No thread is free: the client asks again.
+                Err(_) => not_now(&slot, pull.offset),
+            };
             puller.answer(&read, pull.offset, &pull.asker, pull.reply);
-        }));
-        if refused.is_err() {
-            // The dropped job has answered SYSTEM_ERROR: clients pull again after a pause.
-            tracing::debug!("too many cold reads are waiting");
-        }
+        });
     }
 }

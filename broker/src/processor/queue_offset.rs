@@ -7,12 +7,15 @@
 use std::sync::Arc;
 
 use aerobee_remoting::{
+    ResponseCode,
     call::Call,
     header::offset::{
         GetEarliestStoreTime, GetMaxOffset, GetMinOffset, OffsetReply, SearchOffset, TimestampReply,
     },
 };
 use aerobee_store::{Boundary, Store};
+
+use crate::processor::READS_BUSY;
 
 /// Offsets of queues, whoever consumes them.
 pub(crate) struct QueueOffset {
@@ -35,11 +38,13 @@ impl QueueOffset {
             Boundary::Lower
         };
         let (timestamp, reply) = (request.timestamp, reply.defer());
-        let refused = self.store.read_later(Box::new(move |store| {
-            let offset = store.offset_by_time(&queue, timestamp, boundary);
-            reply.header(&OffsetReply { offset });
-        }));
-        note(refused.is_err());
+        self.store.read_or_refuse(move |store| match store {
+            Ok(store) => {
+                let offset = store.offset_by_time(&queue, timestamp, boundary);
+                reply.header(&OffsetReply { offset });
+            }
+            Err(_) => reply.fail(ResponseCode::SYSTEM_BUSY, READS_BUSY),
+        });
     }
 
     /// Code 30.
@@ -65,19 +70,14 @@ impl QueueOffset {
             return reply.header(&TimestampReply { timestamp: -1 });
         };
         let reply = reply.defer();
-        let refused = self.store.read_later(Box::new(move |store| {
-            let timestamp = store
-                .store_time_of(&queue, queue.min_offset())
-                .unwrap_or(-1);
-            reply.header(&TimestampReply { timestamp });
-        }));
-        note(refused.is_err());
-    }
-}
-
-/// The dropped job has answered SYSTEM_ERROR.
-fn note(refused: bool) {
-    if refused {
-        tracing::debug!("too many cold reads are waiting");
+        self.store.read_or_refuse(move |store| match store {
+            Ok(store) => {
+                let timestamp = store
+                    .store_time_of(&queue, queue.min_offset())
+                    .unwrap_or(-1);
+                reply.header(&TimestampReply { timestamp });
+            }
+            Err(_) => reply.fail(ResponseCode::SYSTEM_BUSY, READS_BUSY),
+        });
     }
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use aerobee_remoting::{ResponseCode, call::Call, header::query::ViewMessage};
 use aerobee_store::Store;
 
+use crate::processor::READS_BUSY;
+
 /// Looks single messages up.
 pub(crate) struct View {
     pub(crate) store: Arc<Store>,
@@ -17,18 +19,17 @@ impl View {
     pub(crate) fn handle(&self, call: Call<'_, ViewMessage<'_>>) {
         let Call { request, reply, .. } = call;
         let (offset, reply) = (request.offset, reply.defer());
-        let refused = self
-            .store
-            .read_later(Box::new(move |store| match store.record_at(offset) {
+        self.store.read_or_refuse(move |store| {
+            let Ok(store) = store else {
+                return reply.fail(ResponseCode::SYSTEM_BUSY, READS_BUSY);
+            };
+            match store.record_at(offset) {
                 Some(record) => reply.body(record.as_slice()),
                 None => reply.fail(
                     ResponseCode::SYSTEM_ERROR,
                     format_args!("can not find message by the offset, {offset}"),
                 ),
-            }));
-        if refused.is_err() {
-            // The dropped job has answered SYSTEM_ERROR.
-            tracing::debug!("too many cold reads are waiting");
-        }
+            }
+        });
     }
 }

@@ -106,4 +106,27 @@ impl Inner {
             self.index.signal.kick();
         }
     }
+
+    /// Removes files whose messages the log no longer has, never the newest (`deleteExpiredFile`). Returns how many.
+    pub(crate) fn clean_index(&self) -> usize {
+        let min = self.marks.min();
+        let mut removed = Vec::new();
+        {
+            let mut files = self.index.files.write();
+            while files.len() > 1 && files[0].header().end_physical < min {
+                removed.push(files.remove(0));
+            }
+        }
+        for file in &removed {
+            match self.env.remove_file(&file.path) {
+                Ok(()) => {
+                    tracing::info!(path = %file.path.display(), "an index file is removed, its messages are gone")
+                }
+                Err(error) => {
+                    tracing::warn!(path = %file.path.display(), %error, "an index file cannot be removed");
+                }
+            }
+        }
+        removed.len()
+    }
 }
