@@ -3,6 +3,8 @@
 //! `NettyServerConfig`). Keys of Apache that have no effect here are kept and read back, but said to
 //! be unknown once at start.
 
+mod files;
+
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     sync::Arc,
@@ -14,6 +16,7 @@ use aerobee_message::properties::{Properties, keys};
 use aerobee_store::{FlushMode, TransferLimits};
 use arc_swap::{ArcSwap, Guard};
 
+pub use self::files::{IndexKeys, RetentionKeys};
 use crate::{
     error::StartError,
     pop::keys::PopKeys,
@@ -198,6 +201,9 @@ config! {
         "maxTransferCountOnMessageInDisk" => max_transfer_count_on_message_in_disk: i32 [1..=100_000] = 8,
         /// Most bytes of a pull that have to be read from the disk.
         "maxTransferBytesOnMessageInDisk" => max_transfer_bytes_on_message_in_disk: i32 [1..=15_000_000] = 65_536,
+        /// Messages farther from the end of the log than so many per cent of the memory count as being on
+        /// the disk.
+        "accessMessageInMemoryMaxRatio" => access_message_in_memory_max_ratio: i32 [1..=100] = 40,
         /// Port of replication; 0 is the listen port and one.
         "haListenPort" => ha_listen_port: u16 = 0,
         /// Hours that files of the commit log are kept.
@@ -251,6 +257,10 @@ config_parts! {
         pub broker: BrokerKeys,
         /// The store.
         pub store: StoreKeys,
+        /// The index by keys.
+        pub index: IndexKeys,
+        /// Removing old files.
+        pub retention: RetentionKeys,
         /// Listening.
         pub server: ServerKeys,
         /// Popping.
@@ -289,8 +299,8 @@ impl StoreKeys {
         }
     }
 
-    /// Settings of the store.
-    pub fn to_store(&self, levels: &DelayLevels) -> aerobee_store::Config {
+    /// Settings of the store, as far as these keys say.
+    fn to_store(&self, levels: &DelayLevels) -> aerobee_store::Config {
         let count = |value: i32| value.unsigned_abs();
         let millis = |value: i64| Duration::from_millis(value.unsigned_abs());
         let queue_entries = self
@@ -314,8 +324,20 @@ impl StoreKeys {
                 disk_messages: count(self.max_transfer_count_on_message_in_disk),
                 disk_bytes: count(self.max_transfer_bytes_on_message_in_disk) as usize,
             },
+            memory_percent: count(self.access_message_in_memory_max_ratio),
             delay_levels: levels.all().to_vec(),
             ..aerobee_store::Config::new(&self.store_path_root_dir)
+        }
+    }
+}
+
+impl Keys {
+    /// Settings of the store.
+    pub fn to_store(&self, levels: &DelayLevels) -> aerobee_store::Config {
+        aerobee_store::Config {
+            index: self.index.to_store(),
+            retention: self.retention.to_store(&self.store),
+            ..self.store.to_store(levels)
         }
     }
 }

@@ -58,8 +58,9 @@ use crate::{
         Listener, Port, Processors,
         ack::Ack,
         admin::{
-            client::ClientAdmin, config::ConfigAdmin, forward::Forward, group::GroupAdmin,
-            lite::LiteAdmin, progress::Progress, reset::Reset, topic::TopicAdmin,
+            cleaning::Cleaning, client::ClientAdmin, config::ConfigAdmin, forward::Forward,
+            group::GroupAdmin, lite::LiteAdmin, progress::Progress, reset::Reset,
+            topic::TopicAdmin,
         },
         answer::Answer,
         assignment::{Assignment, Routes},
@@ -303,7 +304,7 @@ impl Parts {
     async fn open(config: Config, port: u16, env: Env) -> Result<Self, StartError> {
         let identity = Identity::new(&config, port)?;
         let levels = Arc::new(config.store.delay_levels()?);
-        let store_config = config.store.to_store(&levels);
+        let store_config = config.to_store(&levels);
         let crashed = Path::new(&config.store.store_path_root_dir)
             .join("abort")
             .exists();
@@ -548,7 +549,13 @@ impl Parts {
             client: ClientAdmin {
                 clients: Arc::clone(clients),
             },
+            cleaning: Arc::new(Cleaning {
+                store: Arc::clone(store),
+                topics: Arc::clone(topics),
+                offsets: Arc::clone(offsets),
+            }),
             config: Arc::new(ConfigAdmin {
+                store: Arc::clone(store),
                 switches: Arc::clone(switches),
                 clients: Arc::clone(clients),
                 groups: Arc::clone(groups),

@@ -192,6 +192,14 @@ impl Offsets {
             .unwrap_or_default()
     }
 
+    /// Topics of which any group has committed offsets, some more than once.
+    pub fn topics(&self) -> Vec<Box<str>> {
+        let groups = self.table.groups.iter();
+        groups
+            .flat_map(|group| group.value().lock().keys().cloned().collect::<Vec<_>>())
+            .collect()
+    }
+
     /// Groups that have committed offsets of `topic`.
     pub fn groups_of(&self, topic: &str) -> Vec<Box<str>> {
         let consumes =

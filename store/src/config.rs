@@ -63,6 +63,9 @@ pub struct Config {
     pub populate_bytes: u64,
     /// Bytes before the end of the log that count as resident without asking.
     pub hot_bytes: u64,
+    /// Messages farther from the end of the log than so many per cent of the memory count as being on disk
+    /// (`accessMessageInMemoryMaxRatio`).
+    pub memory_percent: u32,
     /// How much one read may take.
     pub transfer: TransferLimits,
     /// Threads for reads that wait for the disk.
@@ -104,6 +107,7 @@ impl Config {
             max_record_bytes: (4 << 20) + (64 << 10),
             populate_bytes: 4 << 20,
             hot_bytes: 64 << 20,
+            memory_percent: 40,
             transfer: TransferLimits::default(),
             cold_readers: 2,
             cold_queue: 4096,

@@ -9,7 +9,7 @@
 use std::{
     io,
     path::Path,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -104,6 +104,8 @@ pub(crate) struct Cleaning {
     pub(crate) settings: Mutex<Retention>,
     pub(crate) signal: Signal,
     manual_rounds: AtomicU32,
+    /// Somebody wants the thread to look at once.
+    asked: AtomicBool,
 }
 
 impl Cleaning {
@@ -155,13 +157,15 @@ impl Work for Cleaner {
             }
             self.round = None;
         }
-        let is_manual = inner.cleaning.manual_rounds.load(Ordering::Acquire) > 0;
-        if now < self.next && !is_manual {
+        let is_asked = inner.cleaning.asked.swap(false, Ordering::AcqRel);
+        if now < self.next && !is_asked {
             return Turn::Wait(Some(self.next - now));
         }
         let need = self.look(inner, &settings);
         let end = inner.marks.end();
-        let is_busy = end != self.seen || need == Need::Any || inner.marks.is_crowded();
+        let is_manual = inner.cleaning.manual_rounds.load(Ordering::Acquire) > 0;
+        let is_short = need == Need::Any || inner.marks.is_crowded();
+        let is_busy = end != self.seen || is_short || is_manual;
         self.seen = end;
         self.next = now
             + if is_busy {
@@ -381,6 +385,7 @@ impl Store {
     pub fn remove_expired(&self) {
         let rounds = &self.inner.cleaning.manual_rounds;
         rounds.store(MANUAL_ROUNDS, Ordering::Release);
+        self.inner.cleaning.asked.store(true, Ordering::Release);
         self.inner.cleaning.signal.kick();
     }
 

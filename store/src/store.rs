@@ -88,7 +88,9 @@ impl Store {
         env.create_dir_all(&queues_dir)
             .map_err(OpenError::io("create", &queues_dir))?;
         let recovered = recovery::recover(&config, &env, left)?;
-        let memory_distance = i64::try_from(env.memory_bytes() / 100 * 40).unwrap_or(i64::MAX);
+        let memory_distance =
+            i64::try_from(env.memory_bytes() / 100 * u64::from(config.memory_percent))
+                .unwrap_or(i64::MAX);
         let largest_append = usize::try_from(config.commit_log_file_bytes).unwrap_or(usize::MAX)
             - aerobee_message::record::BLANK_BYTES;
         let recovered_end = recovered.log.marks.end();
@@ -178,6 +180,12 @@ impl Store {
             .flat_map(Ids::values)
             .cloned()
             .collect()
+    }
+
+    /// The topics that have queues, in no order.
+    #[must_use]
+    pub fn topic_names(&self) -> Vec<Arc<str>> {
+        self.inner.queues.read().keys().cloned().collect()
     }
 
     /// Removes the queues of a topic. Its messages stay in the log until that is cleaned.

@@ -65,7 +65,7 @@ impl Place {
     fn settings(&self) -> Result<Config, Error> {
         let keys = aerobee_broker::run::load(self.config.as_deref())?;
         let levels = keys.store.delay_levels()?;
-        Ok(keys.store.to_store(&levels))
+        Ok(keys.to_store(&levels))
     }
 }
 

@@ -207,6 +207,7 @@ pub(crate) struct Processors {
     pub(crate) group: Arc<admin::group::GroupAdmin>,
     pub(crate) client: admin::client::ClientAdmin,
     pub(crate) config: Arc<admin::config::ConfigAdmin>,
+    pub(crate) cleaning: Arc<admin::cleaning::Cleaning>,
     pub(crate) progress: Arc<admin::progress::Progress>,
     pub(crate) lite: lite::LiteTopics,
     pub(crate) lite_admin: Arc<admin::lite::LiteAdmin>,
@@ -287,6 +288,15 @@ impl Processors {
                 run(command, reply, |call| self.queue_offset.earliest(call));
             }
             RequestCode::QUERY_MESSAGE => run(command, reply, |call| self.query.handle(call)),
+            RequestCode::DELETE_EXPIRED_COMMITLOG => {
+                run(command, reply, |call| self.cleaning.expired_log(call));
+            }
+            RequestCode::CLEAN_EXPIRED_CONSUMEQUEUE => {
+                run(command, reply, |call| self.cleaning.expired_queues(call));
+            }
+            RequestCode::CLEAN_UNUSED_TOPIC => {
+                run(command, reply, |call| self.cleaning.unused_topics(call));
+            }
             RequestCode::VIEW_MESSAGE_BY_ID => run(command, reply, |call| self.view.handle(call)),
             RequestCode::UPDATE_AND_CREATE_TOPIC => {
                 run(command, reply, |call| self.topic.update(call));

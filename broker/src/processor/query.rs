@@ -25,10 +25,11 @@ impl Query {
         let Call { request, reply, .. } = call;
         let config = self.switches.config();
         let max = if request.is_unique == Some("true") {
-            config.store.default_query_max_num
+            config.index.default_query_max_num
         } else {
             request.max_num
         };
+        let max = max.min(config.index.max_msgs_num_batch);
         let kind = match request.index_type {
             Some("T") => KeyKind::Tags,
             _ => KeyKind::Key,

@@ -149,6 +149,8 @@ fn config(directory: &Path, keys: &[(&str, &str)]) -> Config {
         ("brokerName", "broker-a"),
         ("storePathRootDir", directory.to_str().unwrap()),
         ("mappedFileSizeCommitLog", "1048576"),
+        ("maxHashSlotNum", "1000"),
+        ("maxIndexNum", "4000"),
     ];
     for (key, value) in fixed.iter().chain(keys) {
         config.set(key, value).unwrap();

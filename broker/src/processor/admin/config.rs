@@ -11,6 +11,7 @@ use aerobee_remoting::{
     fastjson,
     header::config::ConfigReply,
 };
+use aerobee_store::Store;
 use parking_lot::Mutex;
 
 use super::Refusal;
@@ -28,6 +29,7 @@ const FIXED_KEYS: [&str; 3] = ["brokerConfigPath", "rocketmqHome", "configBlackL
 
 /// Shows and changes the configuration.
 pub(crate) struct ConfigAdmin {
+    pub(crate) store: Arc<Store>,
     pub(crate) switches: Arc<Switches>,
     pub(crate) clients: Arc<Clients>,
     pub(crate) groups: Arc<Groups>,
@@ -106,6 +108,8 @@ impl ConfigAdmin {
 
     /// Hands the parts what they keep of a configuration.
     pub(crate) fn take_effect(&self, config: &Config) {
+        self.store
+            .set_retention(config.retention.to_store(&config.store));
         let broker = &config.broker;
         self.groups.configure(
             broker.auto_create_subscription_group,
