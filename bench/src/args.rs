@@ -7,7 +7,8 @@ use aerobee_remoting::Encoding;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::{
-    CompareArgs, DeliverArgs, EchoArgs, Error, PullArgs, QueuesArgs, RestartArgs, SendArgs,
+    CompareArgs, DeliverArgs, DrainArgs, EchoArgs, Error, PullArgs, QueuesArgs, RestartArgs,
+    SendArgs,
     control::{self, Control},
     run::Times,
 };
@@ -40,6 +41,8 @@ pub enum Command {
     Queues(QueuesArgs),
     /// Start our server after a kill with a large log, and with queues to be made again from it.
     Restart(RestartArgs),
+    /// Start our server and read messages that no memory holds, compared with reading its files.
+    Drain(DrainArgs),
 }
 
 /// The server under load.

@@ -5,8 +5,8 @@
 //! behind one [`poller`], request frames made beforehand and patched ([`template`]), answers found
 //! by a scan ([`answer`]) and matched by their opaque ([`inflight`]). The loads are [`send`],
 //! [`pull`] and [`deliver`]; [`echo`] is the server that does nothing and so bounds what any server
-//! can reach; [`compare`] runs all of them against several servers in turns. [`queues`] and
-//! [`restart`] start our server themselves.
+//! can reach; [`compare`] runs all of them against several servers in turns. [`queues`],
+//! [`restart`] and [`drain`] start our server themselves.
 
 mod answer;
 mod args;
@@ -14,6 +14,7 @@ mod compare;
 mod connection;
 mod control;
 mod deliver;
+mod drain;
 mod echo;
 mod error;
 mod inflight;
@@ -33,6 +34,7 @@ mod template;
 pub use args::{Args, Command};
 pub use compare::CompareArgs;
 pub use deliver::DeliverArgs;
+pub use drain::{Drain, DrainArgs};
 pub use echo::{EchoArgs, EchoServer};
 pub use error::Error;
 pub use latency::Latencies;
@@ -58,6 +60,10 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
         Command::Compare(compare) => compare.run(args.json)?,
         Command::Queues(queues) => {
             let found = queues.run()?;
+            (text(&found, &found.to_json(), args.json), true)
+        }
+        Command::Drain(drain) => {
+            let found = drain.run()?;
             (text(&found, &found.to_json(), args.json), true)
         }
         Command::Restart(restart) => {

@@ -52,6 +52,7 @@ mod prepare;
 mod queue_files;
 mod queue_table;
 mod queue_tail;
+mod read_ahead;
 mod recovery;
 mod retention;
 mod scan;

@@ -221,6 +221,8 @@ impl<F: FnMut(i64) -> bool> Accept for F {
 /// The state of one read.
 struct Reader<'a> {
     store: &'a Store,
+    /// Tells queues apart.
+    queue: usize,
     queue_id: Option<i32>,
     limits: ReadLimits,
     access: Access,
@@ -259,7 +261,10 @@ impl Store {
             return read;
         }
         let end = self.inner.marks.confirmed();
+        let hot_bytes = i64::try_from(self.inner.config.hot_bytes).unwrap_or(i64::MAX);
+        let hot_from = end.saturating_sub(hot_bytes);
         let mut reader = Reader {
+            queue: std::ptr::from_ref(queue).addr(),
             store: self,
             queue_id: record_queue_id(queue.topic(), queue.id()),
             limits,
@@ -267,7 +272,7 @@ impl Store {
             end,
             file: None,
             resident: 0..0,
-            hot_from: end - i64::try_from(self.inner.config.hot_bytes).unwrap_or(i64::MAX),
+            hot_from: hot_from.max(self.inner.opened_at),
             read,
         };
         reader.scan(queue, &mut accept);
@@ -450,6 +455,15 @@ impl Reader<'_> {
         if from + size > file.published() {
             return Taken::Bad;
         }
+        if self.read.messages == 0 {
+            // Whoever reads old messages goes on reading.
+            let window = self
+                .store
+                .inner
+                .read_ahead
+                .window(self.queue, entry.physical);
+            file.will_need(from, window);
+        }
         let mut bytes = vec![0; size];
         match self
             .store
@@ -468,10 +482,6 @@ impl Reader<'_> {
         }
         if !accept.record(&bytes) {
             return Taken::Unwanted;
-        }
-        if self.read.messages == 0 {
-            // Whoever reads old messages goes on reading.
-            file.will_need(from, 1 << 20);
         }
         match self.read.runs.last_mut() {
             Some(run) if run.physical + run.len() as i64 == entry.physical => {

@@ -23,6 +23,7 @@ use crate::{
     layout,
     lock_file::LockFile,
     queue_table::{Ids, QueueTable, Shared, queue_in},
+    read_ahead::ReadAhead,
     recovery,
     retention::Cleaning,
     signal::Signal,
@@ -53,6 +54,9 @@ pub(crate) struct Inner {
     /// Distance from the end of the log behind which messages count as being on disk.
     pub(crate) memory_distance: i64,
     pub(crate) readers: Readers,
+    pub(crate) read_ahead: ReadAhead,
+    /// End of the log when the store was opened: of what is before, nobody knows whether it is in memory.
+    pub(crate) opened_at: i64,
     pub(crate) index: Index,
     pub(crate) cleaning: Cleaning,
 }
@@ -109,6 +113,8 @@ impl Store {
             largest_append,
             memory_distance,
             readers: Readers::new(config.cold_queue),
+            read_ahead: ReadAhead::default(),
+            opened_at: recovered_end,
             index: Index::new(left == Left::Clean, recovered_end),
             cleaning: Cleaning::new(config.retention.clone()),
             config,

@@ -120,7 +120,7 @@ impl Inner {
         for file in &removed {
             match self.env.remove_file(&file.path) {
                 Ok(()) => {
-                    tracing::info!(path = %file.path.display(), "an index file is removed, its messages are gone")
+                    tracing::info!(path = %file.path.display(), "an index file is removed, its messages are gone");
                 }
                 Err(error) => {
                     tracing::warn!(path = %file.path.display(), %error, "an index file cannot be removed");

@@ -11,6 +11,7 @@ import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
+import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
@@ -31,6 +32,7 @@ final class Load {
         scenarios.put("produce", Load::produce);
         scenarios.put("consume", Load::consume);
         scenarios.put("read", Load::read);
+        scenarios.put("query", Load::query);
     }
 
     /** Parameters: topic, queues. */
@@ -117,6 +119,32 @@ final class Load {
     private static void got(Context context, MessageExt message) {
         context.step("got", "body", Inbox.body(message).trim(), "queue", message.getQueueId(), "offset", message.getQueueOffset(),
             "tag", message.getTags(), "keys", message.getKeys());
+    }
+
+    /**
+     * Parameters: topic, words (of earlier "produce", separated by commas). Looks the first and a later message of each up by its key, by its unique
+     * key, and in a stretch of time in which nothing was stored.
+     */
+    private static void query(Context context) throws Exception {
+        DefaultMQProducer producer = context.producer();
+        String topic = context.get("topic");
+        for (String word : context.get("words").split(",")) {
+            for (int i : new int[] {0, 7, 150}) {
+                String key = word + "0" + i;
+                List<MessageExt> found = producer.queryMessage(topic, key, 32, 0, System.currentTimeMillis() + 60_000).getMessageList();
+                List<String> bodies = found.stream().map(message -> Inbox.body(message).trim()).toList();
+                context.check("key", bodies.equals(List.of(word + "0:" + i)), "key", key, "bodies", bodies);
+                MessageExt viewed = producer.viewMessage(topic, found.get(0).getMsgId());
+                context.check("unique", Inbox.body(viewed).trim().equals(word + "0:" + i), "id", found.get(0).getMsgId());
+                String early = "";
+                try {
+                    early = String.valueOf(producer.queryMessage(topic, key, 32, 0, 1_000_000).getMessageList().size());
+                } catch (MQClientException none) {
+                    early = "none";
+                }
+                context.check("early", early.equals("none"), "found", early);
+            }
+        }
     }
 
     /** Parameters: topic. Every queue from its first to its last message, without holes. */
