@@ -177,6 +177,23 @@ impl Node {
         Ok(())
     }
 
+    /// What `aerobee store check` says of the broker's store: its exit code and its JSON.
+    pub fn check_store(&self) -> Result<(Option<i32>, serde_json::Value)> {
+        let store = self.dir.join("store");
+        let mut command = Command::new(binary::aerobee()?);
+        command
+            .args(["store", "check", "--json", "--quiet"])
+            .arg(&store);
+        let output = command
+            .output()
+            .trying(|| format!("check {}", store.display()))?;
+        let said = serde_json::from_slice(&output.stdout).trying(|| {
+            let error = String::from_utf8_lossy(&output.stderr);
+            format!("read what the check of {} says ({error})", store.display())
+        })?;
+        Ok((output.status.code(), said))
+    }
+
     /// Where its files are.
     pub fn dir(&self) -> &Path {
         &self.dir

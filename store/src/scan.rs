@@ -9,6 +9,8 @@ use crate::{env::Env, error::OpenError, files::Files};
 
 /// Bytes read at once.
 const WINDOW_BYTES: usize = 1 << 20;
+/// Bytes read at once where one frame is wanted.
+const SINGLE_BYTES: usize = 4 << 10;
 /// No record of any configuration is longer.
 const LONGEST_RECORD_BYTES: usize = 128 << 20;
 
@@ -40,6 +42,8 @@ pub(crate) struct Scanner<'a> {
     env: &'a Env,
     files: &'a Files,
     window: Option<Window>,
+    /// Bytes read at once, if the frame is not longer.
+    window_bytes: usize,
 }
 
 impl<'a> Scanner<'a> {
@@ -48,6 +52,15 @@ impl<'a> Scanner<'a> {
             env,
             files,
             window: None,
+            window_bytes: WINDOW_BYTES,
+        }
+    }
+
+    /// For frames here and there: no more is read than a small one needs.
+    pub(crate) fn of_single_frames(env: &'a Env, files: &'a Files) -> Scanner<'a> {
+        Scanner {
+            window_bytes: SINGLE_BYTES,
+            ..Scanner::new(env, files)
         }
     }
 
@@ -87,7 +100,7 @@ impl<'a> Scanner<'a> {
         let len = len.min(rest);
         let held = window.at..window.at + window.bytes.len() as u64;
         if at < held.start || at + len as u64 > held.end {
-            window.bytes.resize(len.max(WINDOW_BYTES).min(rest), 0);
+            window.bytes.resize(len.max(self.window_bytes).min(rest), 0);
             window.at = at;
             let read = self
                 .env

@@ -58,6 +58,7 @@ fn and_back(
     }
     for kind in [world.judged, Kind::Apache, world.judged] {
         down(&mut cluster)?;
+        check_directory(&cluster, &topics)?;
         cluster.broker.kind = kind;
         cluster.broker.start()?;
         for topic in &mut topics {
@@ -76,6 +77,28 @@ fn and_back(
             &[("prefix", &world.prefix())],
             SCENARIO_LIMIT,
         )?;
+    }
+    Ok(())
+}
+
+/// Our check finds nothing wrong with what either broker left behind, however it ended.
+fn check_directory(cluster: &Cluster, topics: &[Topic]) -> Result<(), Failed> {
+    let (code, said) = cluster.broker.check_store()?;
+    let stored = said["messages"].as_u64().unwrap_or(0);
+    let sent: usize = topics.iter().map(|topic| topic.ledger.len()).sum();
+    let writer = said["writer"].as_str().unwrap_or_default();
+    let is_ours = writer == "aerobee";
+    if code != Some(0)
+        || said["clean"] != true
+        || stored < sent as u64
+        || is_ours != (cluster.broker.kind == Kind::Aerobee)
+        || said["start"].to_string().contains("refuse")
+    {
+        return Err(format!(
+            "after {}: exit code {code:?}, {said:#}",
+            cluster.broker.kind
+        )
+        .into());
     }
     Ok(())
 }

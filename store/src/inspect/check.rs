@@ -12,7 +12,14 @@ use super::{
     queues::{Lateness, Queues},
     verdict,
 };
-use crate::{env::Env, error::OpenError, files::Files, layout, summary};
+use crate::{
+    env::Env,
+    error::OpenError,
+    files::Files,
+    layout,
+    scan::{Frame, Scanner},
+    summary,
+};
 
 /// Bytes of the log between two calls about progress.
 const PROGRESS_BYTES: i64 = 8 << 20;
@@ -135,6 +142,7 @@ impl Directory {
             Step::Damage(range, reason) => {
                 found.bad.push((range.start, true));
                 queues.damaged(range.clone());
+                index.damaged(range.clone());
                 let (path, at) = self.locate(range.start);
                 let what = format!(
                     "no record at log position {}: {reason}; records can be read again from position {}",
@@ -145,6 +153,7 @@ impl Directory {
             Step::Missing(range) => {
                 // Its name is reported with the other names.
                 found.bad.push((range.start, true));
+                index.damaged(range.clone());
                 queues.damaged(range);
             }
             Step::Tail(range, reason) => {
@@ -346,5 +355,8 @@ pub(super) fn names(
     position: i64,
     is_it: impl FnOnce(&RecordView<'_>) -> bool,
 ) -> bool {
-    Walk::new(env, log, position).reads(position, is_it)
+    matches!(
+        Scanner::of_single_frames(env, log).frame(position),
+        Ok(Frame::Record(record)) if is_it(&record)
+    )
 }

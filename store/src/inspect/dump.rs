@@ -96,7 +96,7 @@ impl Directory {
 
     /// The record at a position.
     pub fn record_at<T>(&self, position: i64, see: impl FnOnce(&RecordView<'_>) -> T) -> Option<T> {
-        match Scanner::new(&self.env, &self.log).frame(position) {
+        match Scanner::of_single_frames(&self.env, &self.log).frame(position) {
             Ok(Frame::Record(record)) => Some(see(&record)),
             _ => None,
         }

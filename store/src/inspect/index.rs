@@ -52,6 +52,9 @@ pub(super) struct IndexCheck<'a> {
     covered: Option<Range<i64>>,
     /// Records with keys that are in no file, in a row.
     missing: Option<(i64, u64)>,
+    /// The last part of the log that cannot be read, and how many entries refer to such parts.
+    damage: Range<i64>,
+    lost: u64,
 }
 
 impl<'a> IndexCheck<'a> {
@@ -66,6 +69,8 @@ impl<'a> IndexCheck<'a> {
             open: None,
             covered: None,
             missing: None,
+            damage: 0..0,
+            lost: 0,
         };
         let dir = directory.root.join(layout::INDEX);
         let listed = directory
@@ -215,6 +220,8 @@ impl<'a> IndexCheck<'a> {
                 }
                 found += 1;
                 self.compare(&entry, &hashes, record, report);
+            } else if self.damage.contains(&entry.physical) {
+                self.lost += 1;
             } else if entry.physical >= self.directory.log_first() || entry.physical < 0 {
                 let what = format!(
                     "it names log position {}: no message is there",
@@ -235,6 +242,17 @@ impl<'a> IndexCheck<'a> {
             self.end_missing(report);
         }
         Ok(())
+    }
+
+    /// A part of the log cannot be read.
+    pub(super) fn damaged(&mut self, range: Range<i64>) {
+        // One may follow another without a record in between.
+        let start = if range.start == self.damage.end {
+            self.damage.start
+        } else {
+            range.start
+        };
+        self.damage = start..range.end;
     }
 
     fn compare(
@@ -386,7 +404,9 @@ impl<'a> IndexCheck<'a> {
         let mut unfinished = 0u64;
         while let Some(entry) = self.peek(report)? {
             let is_gone = (0..self.directory.log_first()).contains(&entry.physical);
-            if !is_gone && is_clean {
+            if self.damage.contains(&entry.physical) {
+                self.lost += 1;
+            } else if !is_gone && is_clean {
                 let what = format!(
                     "it names log position {}, the log ends at {end}",
                     entry.physical
@@ -399,6 +419,12 @@ impl<'a> IndexCheck<'a> {
         if unfinished > 0 {
             report.note(format!(
                 "{unfinished} index entries name messages behind the end of the log: starting removes them"
+            ));
+        }
+        if self.lost > 0 {
+            report.note(format!(
+                "{} index entries refer to messages in damaged or missing parts of the log",
+                self.lost
             ));
         }
         self.missing = None;
