@@ -13,7 +13,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// A file system operation failed.
-    #[error("cannot {what} {}: {source}; check that the directory exists, is writable and has space", path.display())]
+    #[error("cannot {what} {}: {source}; {}", path.display(), remedy(source))]
     Io {
         /// What was tried, as in "create".
         what: &'static str,
@@ -74,6 +74,17 @@ pub enum OpenError {
         /// Where records can be read again.
         resumes: String,
     },
+    /// The directory belongs to something else.
+    #[error(
+        "{} shows that this is a directory of {owner}: nothing was changed; choose another store directory (storePathRootDir), or move that data away",
+        path.display()
+    )]
+    OtherOwner {
+        /// What was found.
+        path: PathBuf,
+        /// Whose it is.
+        owner: &'static str,
+    },
     /// The directory keeps its state in `RocksDB`, which is not read here.
     #[error(
         "{} shows that this directory keeps state in RocksDB ({kept}): let Apache's broker write it back to files (storeType=default, the RocksDB switches off), or remove it if that state is not needed",
@@ -85,6 +96,33 @@ pub enum OpenError {
         /// What is kept there.
         kept: &'static str,
     },
+}
+
+/// What to do about an error of the file system.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "give the user that runs the broker the right to read and write there"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "the file system is read-only: look into the system's log why, and mount it for writing"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "the disk is full: free some space"
+        }
+        io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {
+            "a file stands where a directory belongs, or the other way round: move it away"
+        }
+        _ => match error.raw_os_error() {
+            // EIO
+            Some(5) => "the disk reports an error: check it, and the system's log",
+            // EMFILE, ENFILE
+            Some(23 | 24) => "raise the limit of open files (ulimit -n)",
+            // ENOMEM, also for too many mappings
+            Some(12) => "there is too little memory, or vm.max_map_count is too low",
+            _ => "check that the directory exists, is writable and has space",
+        },
+    }
 }
 
 impl OpenError {

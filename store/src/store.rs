@@ -86,6 +86,7 @@ impl Store {
         check(&config)?;
         env.create_dir_all(&config.dir)
             .map_err(OpenError::io("create", &config.dir))?;
+        recovery::refuse_others(&env, &config.dir)?;
         let lock = LockFile::take(&env, &config.dir)?;
         let left = abort_file::left(&env, &config.dir)?;
         let queues_dir = config.dir.join(layout::CONSUME_QUEUE);

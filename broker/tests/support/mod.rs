@@ -139,7 +139,7 @@ impl Faults for NoFaults {
     }
 }
 
-fn config(directory: &Path, keys: &[(&str, &str)]) -> Config {
+pub(crate) fn config(directory: &Path, keys: &[(&str, &str)]) -> Config {
     let mut config = Config::default();
     let fixed = [
         ("listenPort", "0"),

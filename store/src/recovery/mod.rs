@@ -480,6 +480,37 @@ fn remove_preparing(env: &Env, root: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// Directories of other programs, by files that each of them makes. Their names do not clash with ours, so a store would
+/// start empty among them and nobody would notice the mistake.
+pub(crate) fn refuse_others(env: &Env, root: &Path) -> Result<(), OpenError> {
+    let signs = [
+        ("meta.properties", "Apache Kafka"),
+        ("recovery-point-offset-checkpoint", "Apache Kafka"),
+        ("current/VERSION", "Apache BookKeeper"),
+        ("kahadb/db.data", "Apache ActiveMQ"),
+        ("db.data", "Apache ActiveMQ"),
+        ("jetstream", "NATS"),
+        ("msg_stores", "RabbitMQ"),
+    ];
+    for (name, owner) in signs {
+        let path = root.join(name);
+        if env.exists(&path) {
+            return Err(OpenError::OtherOwner { path, owner });
+        }
+    }
+    // Apache's broker with DLedger keeps its log there and nothing in `commitlog`.
+    let listed = env.list(root).map_err(OpenError::io("list", root))?;
+    let dledger = listed
+        .into_iter()
+        .find(|entry| entry.is_dir && entry.name.starts_with("dledger-"));
+    dledger.map_or(Ok(()), |entry| {
+        Err(OpenError::OtherOwner {
+            path: root.join(entry.name),
+            owner: "a broker with DLedger (enableDLegerCommitLog), whose log has another format",
+        })
+    })
+}
+
 /// Apache can keep state in `RocksDB`; without it messages or positions would be missing silently.
 pub(crate) fn refuse_rocksdb(env: &Env, root: &Path) -> Result<(), OpenError> {
     let places = [
