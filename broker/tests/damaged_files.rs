@@ -2,8 +2,6 @@
 //! Small files that were cut or scribbled on: the backup takes their place; where there is none that makes sense the
 //! broker says so and does not start empty.
 
-#![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
-
 mod support;
 
 use std::fs;
@@ -67,7 +65,8 @@ async fn without_a_sound_backup_the_broker_does_not_start_empty() {
         fs::write(&backup, "").unwrap();
         let error = Broker::start(config(directory.path(), &[]))
             .await
-            .unwrap_err();
+            .err()
+            .unwrap();
         let text = error.to_string();
         assert!(
             text.contains(path.to_str().unwrap()) && text.contains("move it away"),

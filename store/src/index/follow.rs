@@ -201,7 +201,9 @@ impl Inner {
             return Ok(());
         }
         if let Some(filling) = &mut follower.filling {
-            // As in Java a full file is made durable, and the checkpoint says up to when that is.
+            // As in Java a full file is made durable, and the checkpoint says up to when that is. The log comes first: were
+            // it cut below what the index has, other records would later stand where those stood.
+            self.log.sync_until(follower.position)?;
             filling
                 .sync(&self.env)
                 .inspect_err(|_| follower.sync_failed = true)?;
@@ -245,6 +247,8 @@ impl Inner {
         if follower.sync_failed {
             return Err(io::Error::other("an earlier sync of the index failed"));
         }
+        // The log comes first: what the index vouches for must not be cut off by the next start.
+        self.log.sync_until(follower.position)?;
         let (mut file, mut header) = (0, None);
         if let Some(filling) = &mut follower.filling {
             filling

@@ -15,6 +15,8 @@
     reason = "a test ends by panicking and prints what it did; its modules are its own"
 )]
 
+mod checks;
+mod clients;
 mod disk;
 mod model;
 mod random;

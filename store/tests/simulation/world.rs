@@ -3,30 +3,35 @@
 //! decides what happens next.
 
 use std::{
-    fs,
     path::PathBuf,
     sync::{
-        Arc, Weak,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use aerobee_message::{Record, RecordView, TagsCode};
+use aerobee_message::{Record, RecordView};
 use aerobee_store::{
-    Access, AppendError, Config, Env, FlushMode, Flushed, Queue, ReadLimits, ReadOnlyReason,
-    ReadStatus, Staged, Store, Task, Turn,
+    Config, Env, FlushMode, ReadOnlyReason, Staged, Store, Task, Turn, index::Geometry,
 };
 use parking_lot::Mutex;
 
 use crate::{
+    checks::{check_all, check_files, check_keys, check_read, check_record},
+    clients::{Shared, TOPICS, choose_queue, properties, record},
     disk::{Crash, Disk, Trouble},
-    model::{Message, Model, QueueId, body},
+    model::{Message, QueueId, body},
     random::Random,
 };
 
-const TOPICS: [&str; 3] = ["orders", "audit", "%RETRY%billing"];
-const TASKS: [Task; 4] = [Task::Flusher, Task::Keeper, Task::Preparer, Task::Reader];
+const TASKS: [Task; 5] = [
+    Task::Flusher,
+    Task::Keeper,
+    Task::Preparer,
+    Task::Indexer,
+    Task::Reader,
+];
 
 /// A run, from an empty disk to the last check.
 pub struct World {
@@ -38,16 +43,6 @@ pub struct World {
     store: Option<Arc<Store>>,
 }
 
-/// What the callbacks of a store share with the rest.
-struct Shared {
-    disk: Arc<Disk>,
-    model: Mutex<Model>,
-    /// Chooses what happens while a sync is under way.
-    random: Mutex<Random>,
-    largest_body: u64,
-    may_meet: AtomicBool,
-}
-
 /// What one seed makes likely.
 #[derive(Debug, Clone)]
 struct Habits {
@@ -57,12 +52,14 @@ struct Habits {
     operations: u64,
     trouble_percent: u64,
     turn_percent: u64,
+    /// The wall clock jumps. The index finds by time, so only without that it has to find everything.
+    jumps: bool,
 }
 
 impl Habits {
     fn choose(random: &mut Random, root: &std::path::Path) -> Habits {
         let mode = *random.one_of(&[FlushMode::Sync, FlushMode::Async]);
-        let config = Config {
+        let mut config = Config {
             commit_log_file_bytes: *random.one_of(&[4096, 8192, 20_000, 65_536]),
             queue_file_entries: *random.one_of(&[5, 10, 300, 10_000]),
             flush_mode: mode,
@@ -73,6 +70,16 @@ impl Habits {
             flush_waiters: *random.one_of(&[3, 1000]),
             ..Config::new(root)
         };
+        config.index.geometry = *random.one_of(&[
+            Geometry {
+                slots: 5,
+                entries: 8,
+            },
+            Geometry {
+                slots: 100,
+                entries: 1000,
+            },
+        ]);
         Habits {
             config,
             largest_body: *random.one_of(&[40, 300, 1500]),
@@ -80,6 +87,7 @@ impl Habits {
             operations: *random.one_of(&[20, 60, 150]),
             trouble_percent: *random.one_of(&[0, 2, 10]),
             turn_percent: *random.one_of(&[10, 30, 50]),
+            jumps: random.percent(50),
         }
     }
 }
@@ -203,35 +211,17 @@ impl World {
             assert!(store.flushed() <= end && store.min_physical() <= end);
             assert!(store.writable().is_ok(), "{:?}", store.writable());
         }
-        self.check_all(store);
+        let model = self.shared.model.lock();
+        check_all(store, &model, self.habits.queues);
+        if !self.habits.jumps {
+            check_keys(store, &model);
+        }
+        drop(model);
         self.store = Some(Arc::clone(store));
         let (shared, weak) = (Arc::clone(&self.shared), Arc::downgrade(store));
         let queues = self.habits.queues;
         self.disk
             .set_meanwhile(Some(Arc::new(move || shared.meanwhile(&weak, queues))));
-    }
-
-    /// Every queue, read to its end, is what the model says, and has nothing more.
-    fn check_all(&self, store: &Store) {
-        let model = self.shared.model.lock();
-        for (topic, name) in TOPICS.iter().enumerate() {
-            for id in 0..self.habits.queues {
-                let owed: Vec<&Message> = model.of_queue((topic, id)).collect();
-                let Some(queue) = store.queue(name, id) else {
-                    assert!(owed.is_empty(), "{name}/{id} is missing");
-                    continue;
-                };
-                assert_eq!(
-                    queue.max_offset(),
-                    owed.len() as i64,
-                    "the end of {name}/{id}"
-                );
-                let mut at = queue.min_offset();
-                while at < queue.max_offset() {
-                    at = check_read(store, &queue, at, &owed, true);
-                }
-            }
-        }
     }
 
     /// One thing happens.
@@ -245,7 +235,8 @@ impl World {
             58..70 => self.append_staged(),
             70..80 => self.read(),
             80..86 => self.disk.time.pass(self.random.below(1500)),
-            86..88 => self.jump(),
+            86..88 if self.habits.jumps => self.jump(),
+            86..88 => {}
             88..91 => self.disk.write_back(),
             91..93 => {
                 let (slow, short) = (self.random.percent(30), self.random.percent(50));
@@ -336,7 +327,16 @@ impl World {
                 (number, body(number, *len))
             })
             .collect();
-        let records: Vec<Record<'_>> = bodies.iter().map(|(_, body)| record(id, body)).collect();
+        let texts: Vec<Vec<u8>> = bodies
+            .iter()
+            .map(|(number, _)| properties(*number))
+            .collect();
+        let texts: Vec<[&[u8]; 1]> = texts.iter().map(|text| [&text[..]]).collect();
+        let records: Vec<Record<'_>> = bodies
+            .iter()
+            .zip(&texts)
+            .map(|((_, body), properties)| record(id, body, properties))
+            .collect();
         let mut places = Vec::new();
         // Not locked while the store works: it may call back.
         drop(model);
@@ -372,7 +372,8 @@ impl World {
             let len = self.shared.body_len(&mut self.random);
             let number = self.shared.model.lock().next_number();
             let body = body(number, len);
-            match store.stage(&mut staged, &queue, &record(id, &body)) {
+            let properties = properties(number);
+            match store.stage(&mut staged, &queue, &record(id, &body, &[&properties])) {
                 Ok(()) => items.push((id, number, body.len())),
                 Err(error) => self.shared.refused(&error),
             }
@@ -520,7 +521,12 @@ impl World {
                 Ok(()) => {
                     model.durable_until(i64::MAX);
                     drop(model);
-                    self.check_files(&store);
+                    check_files(
+                        &self.root,
+                        &self.habits.config,
+                        &store,
+                        &self.shared.model.lock(),
+                    );
                 }
                 Err(error) => {
                     assert!(self.root.join("abort").exists(), "{error}");
@@ -530,65 +536,6 @@ impl World {
         }
         drop(store);
         self.after_crash();
-    }
-
-    /// The files of a directory that was closed, seen without the store.
-    fn check_files(&self, store: &Store) {
-        let model = self.shared.model.lock();
-        let entries = u64::from(self.habits.config.queue_file_entries);
-        for id in model.queues.keys() {
-            let dir = self
-                .root
-                .join("consumequeue")
-                .join(TOPICS[id.0])
-                .join(id.1.to_string());
-            let mut owed = model.of_queue(*id);
-            let mut names: Vec<PathBuf> = fs::read_dir(&dir)
-                .map(|entries| entries.map(|entry| entry.unwrap().path()).collect())
-                .unwrap_or_default();
-            names.sort();
-            for name in names {
-                let bytes = fs::read(&name).unwrap();
-                assert_eq!(bytes.len() as u64, entries * 20);
-                for entry in bytes.chunks(20) {
-                    let physical = i64::from_be_bytes(*entry.first_chunk().unwrap());
-                    let size = i32::from_be_bytes(*entry[8..].first_chunk().unwrap());
-                    match owed.next() {
-                        Some(message) => assert_eq!(
-                            (physical, physical + i64::from(size)),
-                            (message.physical, message.end),
-                            "{}",
-                            name.display()
-                        ),
-                        None => assert!(
-                            entry.iter().all(|byte| *byte == 0),
-                            "stale entries in {}",
-                            name.display()
-                        ),
-                    }
-                }
-            }
-            assert!(
-                owed.next().is_none(),
-                "entries are missing in {}",
-                dir.display()
-            );
-        }
-        let file_bytes = self.habits.config.commit_log_file_bytes.cast_signed();
-        for entry in fs::read_dir(self.root.join("commitlog")).unwrap() {
-            let path = entry.unwrap().path();
-            let base: i64 = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
-            let bytes = fs::read(&path).unwrap();
-            assert_eq!(bytes.len() as i64, file_bytes);
-            let used = (store.max_physical() - base).clamp(0, file_bytes);
-            assert!(
-                bytes[usize::try_from(used).unwrap()..]
-                    .iter()
-                    .all(|byte| *byte == 0),
-                "bytes behind the end in {}",
-                path.display()
-            );
-        }
     }
 
     pub fn acknowledged(&self) -> u64 {
@@ -601,163 +548,4 @@ impl Drop for World {
         // It holds the disk, which holds it.
         self.disk.set_meanwhile(None);
     }
-}
-
-impl Shared {
-    fn body_len(&self, random: &mut Random) -> usize {
-        usize::try_from(random.below(self.largest_body) + 8).unwrap()
-    }
-
-    fn queue(&self, store: &Arc<Store>, (topic, id): QueueId) -> Option<Arc<Queue>> {
-        match store.create_queue(TOPICS[topic], id) {
-            Ok(queue) => Some(queue),
-            Err(error) => {
-                self.refused(&error);
-                None
-            }
-        }
-    }
-
-    fn append(self: &Arc<Self>, store: &Arc<Store>, queue: &Arc<Queue>, id: QueueId, len: usize) {
-        let number = self.model.lock().next_number();
-        let body = body(number, len);
-        let was_dead = self.disk.is_dead();
-        match store.append(queue, &record(id, &body)) {
-            Ok(place) => {
-                self.model
-                    .lock()
-                    .add(id, number, body.len(), place, place.end, was_dead);
-                self.wait(store, place.end);
-            }
-            Err(error) => self.refused(&error),
-        }
-    }
-
-    /// A client waits for the disk; when it is told that its message is durable, that is a promise.
-    fn wait(self: &Arc<Self>, store: &Arc<Store>, end: i64) {
-        let shared = Arc::clone(self);
-        store.when_flushed(
-            end,
-            Box::new(move |outcome| {
-                if outcome != Flushed::Durable || shared.disk.is_dead() {
-                    return;
-                }
-                let mut model = shared.model.lock();
-                if let Some(limit) = model.final_flushed {
-                    assert!(end <= limit, "acknowledged after a failed sync");
-                }
-                model.durable_until(end);
-                model.acknowledged += 1;
-            }),
-        );
-    }
-
-    /// A client was refused: there must be a reason.
-    fn refused(&self, error: &AppendError) {
-        assert!(
-            matches!(error, AppendError::ReadOnly(_) | AppendError::Io(_)),
-            "{error}"
-        );
-    }
-
-    /// Other clients go on while the disk works.
-    fn meanwhile(self: &Arc<Self>, store: &Weak<Store>, queues: i32) {
-        if !self.may_meet.load(Ordering::Relaxed) {
-            return;
-        }
-        let Some(store) = store.upgrade() else { return };
-        let (count, ids, lens) = {
-            let mut random = self.random.lock();
-            let count = random.below(4);
-            let ids: Vec<QueueId> = (0..count)
-                .map(|_| choose_queue(&mut random, queues))
-                .collect();
-            let lens: Vec<usize> = (0..count).map(|_| self.body_len(&mut random)).collect();
-            (count, ids, lens)
-        };
-        // Making files syncs too: not again from there.
-        self.may_meet.store(false, Ordering::Relaxed);
-        for (id, len) in ids
-            .into_iter()
-            .zip(lens)
-            .take(usize::try_from(count).unwrap())
-        {
-            if let Some(queue) = self.queue(&store, id) {
-                self.append(&store, &queue, id, len);
-            }
-        }
-        self.may_meet.store(true, Ordering::Relaxed);
-    }
-}
-
-fn choose_queue(random: &mut Random, queues: i32) -> QueueId {
-    let topic = usize::try_from(random.below(TOPICS.len() as u64)).unwrap();
-    let id = i32::try_from(random.below(u64::from(queues.unsigned_abs()))).unwrap();
-    (topic, id)
-}
-
-fn record(id: QueueId, body: &[u8]) -> Record<'_> {
-    Record {
-        topic: TOPICS[id.0],
-        queue_id: id.1,
-        flag: 0,
-        sys_flag: 0,
-        born_timestamp: 1,
-        born_host: "127.0.0.1:1".parse().unwrap(),
-        store_host: "127.0.0.1:10911".parse().unwrap(),
-        reconsume_times: 0,
-        prepared_transaction_offset: 0,
-        body,
-        properties: &[],
-        tags_code: TagsCode::Hash(0),
-    }
-}
-
-/// Reads from an offset and compares; returns where to go on. `must`: everything there can be read.
-fn check_read(store: &Store, queue: &Queue, from: i64, owed: &[&Message], must: bool) -> i64 {
-    let limits = ReadLimits {
-        max_messages: 7,
-        max_bytes: 100_000,
-    };
-    let read = store.read(queue, from, limits, Access::Any, |_| true);
-    if must {
-        assert_eq!(read.status, ReadStatus::Found, "{queue:?} at {from}");
-    }
-    let mut at = None;
-    for run in &read.runs {
-        let mut rest = run.as_slice();
-        while !rest.is_empty() {
-            let view = RecordView::parse(rest).unwrap();
-            let offset = view.queue_offset();
-            let message = owed[usize::try_from(offset).unwrap()];
-            let (topic, id) = message.queue;
-            check_record(&view, message, topic, id);
-            if must {
-                assert_eq!(offset, at.map_or(from, |at: i64| at + 1));
-            }
-            if store.flush_mode() == FlushMode::Sync {
-                assert!(message.end <= store.flushed(), "seen before it is durable");
-            }
-            at = Some(offset);
-            rest = &rest[view.total_len()..];
-        }
-    }
-    if must {
-        assert_eq!(read.next, at.unwrap() + 1);
-    }
-    read.next
-}
-
-fn check_record(view: &RecordView<'_>, message: &Message, topic: usize, id: i32) {
-    assert!(view.crc_matches());
-    assert_eq!((view.topic(), view.queue_id()), (TOPICS[topic], id));
-    assert_eq!(
-        (view.queue_offset(), view.physical_offset()),
-        (message.offset, message.physical)
-    );
-    assert_eq!(
-        view.body(),
-        body(message.number, message.body_len),
-        "the content of {message:?} has changed"
-    );
 }
