@@ -75,8 +75,9 @@ async fn without_a_sound_backup_the_broker_does_not_start_empty() {
         assert_eq!(fs::read(&path).unwrap(), br#"{"dataVersion":{"coun"#);
         assert_eq!(fs::read(&backup).unwrap(), b"");
         // Moved away, as the message says: it starts.
-        fs::rename(&path, folder.join("aside")).unwrap();
-        fs::remove_file(&backup).unwrap();
-        Running::start_in(directory, &[]).await;
+        let other = tempfile::tempdir().unwrap();
+        fs::create_dir(other.path().join("config")).unwrap();
+        fs::rename(&path, other.path().join("config/aside")).unwrap();
+        Running::start_in(other, &[]).await;
     }
 }
