@@ -166,7 +166,7 @@ pub(crate) fn recover(config: &Config, env: &Env, left: Left) -> Result<Recovere
     };
     let end = scanned.end;
     recovery.check_tail(&scanned, durable)?;
-    recovery.cut_queues(end)?;
+    let is_cut = recovery.cut_queues(end)?;
     if summary.is_none_or(|summarised| summarised.log_first != first) {
         recovery.correct_mins();
     }
@@ -196,7 +196,9 @@ pub(crate) fn recover(config: &Config, env: &Env, left: Left) -> Result<Recovere
         queues: recovery.queues,
         shared: recovery.shared,
         checkpoint,
-        summarised: summary.map(|summarised| summarised.position),
+        summarised: summary
+            .filter(|_| !is_cut)
+            .map(|summarised| summarised.position),
     })
 }
 

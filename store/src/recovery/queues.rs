@@ -15,6 +15,7 @@ use crate::{
     queue_files::cut_files,
     queue_table::sorted,
     scan::Scanner,
+    summary,
 };
 
 impl Recovery<'_> {
@@ -159,11 +160,18 @@ impl Recovery<'_> {
         self.env.sync_dir(dir).map_err(OpenError::io("sync", dir))
     }
 
-    /// Cuts from all queues what lies behind the end of the log.
-    pub(super) fn cut_queues(&self, end: i64) -> Result<(), OpenError> {
+    /// Cuts from all queues what lies behind the end of the log; whether there was anything. Then a summary that knows
+    /// it holds no more, and goes first.
+    pub(super) fn cut_queues(&self, end: i64) -> Result<bool, OpenError> {
+        let mut is_cut = false;
         for queue in sorted(&self.queues) {
             if queue.tail().max_physical <= end {
                 continue;
+            }
+            if !std::mem::replace(&mut is_cut, true) {
+                let root = &self.config.dir;
+                summary::remove(self.env, root)
+                    .map_err(OpenError::io("remove", root.join(layout::SUMMARY)))?;
             }
             let mut next = queue.appended_offset();
             while next > queue.min_offset()
@@ -175,7 +183,7 @@ impl Recovery<'_> {
             }
             queue.cut(next).map_err(OpenError::io("cut", queue.dir()))?;
         }
-        Ok(())
+        Ok(is_cut)
     }
 
     /// Sets the first readable offset of each queue: the first entry whose record is still in the log.
