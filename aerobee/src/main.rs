@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The one program: chooses the role and runs it.
 
+mod enabled;
 mod standalone;
 mod store;
 
@@ -18,7 +19,7 @@ use aerobee_daemon::{
 };
 use clap::{Parser, Subcommand};
 
-/// A RocketMQ server in one program: name server and broker, for unmodified RocketMQ clients.
+/// A RocketMQ server in one program: name server, broker and proxy, for unmodified RocketMQ clients.
 ///
 /// Without a command it runs the standalone server: everything in one process, data in ./data.
 #[derive(Debug, Parser)]
@@ -33,12 +34,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Role {
-    /// Everything in one process: name server and broker (the default)
+    /// Everything in one process: name server, broker and proxy (the default)
     Standalone(standalone::Args),
     /// A name server, with the flags of Apache's mqnamesrv
     Namesrv(aerobee_namesrv::Args),
     /// A broker, with the flags of Apache's mqbroker and the keys of its broker.conf
-    Broker(aerobee_broker::Args),
+    Broker(enabled::BrokerArgs),
+    /// A proxy for gRPC clients, with the flags of Apache's mqproxy and the keys of its rmq-proxy.json
+    Proxy(aerobee_proxy::Args),
     /// Measure any RocketMQ server
     Bench(aerobee_bench::Args),
     /// Verify, repair or print a store directory, of Apache's broker or ours
@@ -46,7 +49,18 @@ enum Role {
 }
 
 /// Names under which the program plays a role, so that Apache's start lines work.
-const NAMES: [(&str, &str); 2] = [("mqnamesrv", "namesrv"), ("mqbroker", "broker")];
+const NAMES: [(&str, &str); 3] = [
+    ("mqnamesrv", "namesrv"),
+    ("mqbroker", "broker"),
+    ("mqproxy", "proxy"),
+];
+
+/// Flags of Apache's proxy: one dash and two letters, which would be two flags elsewhere.
+const DOUBLE: [(&str, &str); 3] = [
+    ("-pc", "--proxyConfigPath"),
+    ("-bc", "--brokerConfigPath"),
+    ("-pm", "--proxyMode"),
+];
 
 fn main() -> ExitCode {
     let cli = Cli::parse_from(with_role_of_name(std::env::args_os().collect()));
@@ -70,6 +84,14 @@ fn with_role_of_name(mut args: Vec<OsString>) -> Vec<OsString> {
     if let Some((_, role)) = role {
         args.insert(1, OsString::from(role));
     }
+    let proxied = args
+        .get(1)
+        .is_some_and(|role| role == "proxy" || role == "broker");
+    for argument in args.iter_mut().skip(2).filter(|_| proxied) {
+        if let Some((_, long)) = DOUBLE.iter().find(|(double, _)| argument == double) {
+            *argument = OsString::from(long);
+        }
+    }
     args
 }
 
@@ -81,6 +103,8 @@ enum Error {
     Namesrv(#[from] aerobee_namesrv::StartError),
     #[error(transparent)]
     Broker(#[from] aerobee_broker::StartError),
+    #[error(transparent)]
+    Proxy(#[from] aerobee_proxy::StartError),
     #[error(transparent)]
     Bench(#[from] aerobee_bench::Error),
     #[error("cannot start threads: {0}; look at the limits of the process (ulimit -a)")]
@@ -106,7 +130,8 @@ fn run(role: Role) -> Result<ExitCode, Error> {
         match role {
             Role::Standalone(args) => standalone::run(args, shutdown).await?,
             Role::Namesrv(args) => aerobee_namesrv::run(args, shutdown).await?,
-            Role::Broker(args) => aerobee_broker::run(args, shutdown).await?,
+            Role::Broker(args) => enabled::run_broker(args, shutdown).await?,
+            Role::Proxy(args) => enabled::run_proxy(&args, shutdown).await?,
             Role::Bench(_) | Role::Store(_) => {}
         }
         Ok(ExitCode::SUCCESS)
@@ -117,7 +142,8 @@ fn log_flags(role: &Role) -> &LogFlags {
     match role {
         Role::Standalone(args) => &args.log,
         Role::Namesrv(args) => &args.flags.log,
-        Role::Broker(args) => &args.flags.log,
+        Role::Broker(args) => &args.broker.flags.log,
+        Role::Proxy(args) => &args.log,
         Role::Bench(_) | Role::Store(_) => unreachable!("no server, so no log"),
     }
 }
@@ -155,6 +181,15 @@ mod tests {
     fn links_by_apaches_names_play_their_role() {
         let parsed = Cli::parse_from(with_role_of_name(args("/bin/mqbroker -n a:1 -c b.conf")));
         assert!(matches!(parsed.role, Some(Role::Broker(_))));
+        let line = "mqproxy -n a:1 -pc p.json -pm local -bc b.conf";
+        let parsed = Cli::parse_from(with_role_of_name(args(line)));
+        let Some(Role::Proxy(proxy)) = parsed.role else {
+            panic!("another role")
+        };
+        assert_eq!(proxy.proxy_mode.as_deref(), Some("local"));
+        let line = "mqbroker -n a:1 -c b.conf --enable-proxy -pc p.json";
+        let parsed = Cli::parse_from(with_role_of_name(args(line)));
+        assert!(matches!(parsed.role, Some(Role::Broker(broker)) if broker.enable_proxy));
         let parsed = Cli::parse_from(with_role_of_name(args("bin/mqnamesrv")));
         assert!(matches!(parsed.role, Some(Role::Namesrv(_))));
         assert!(

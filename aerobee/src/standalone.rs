@@ -10,6 +10,7 @@ use std::{
 use aerobee_broker::Broker;
 use aerobee_daemon::{Shutdown, logging::LogFlags};
 use aerobee_namesrv::Namesrv;
+use aerobee_proxy::Proxy;
 use clap::Args as ClapArgs;
 
 use crate::Error;
@@ -33,6 +34,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PORT", default_value_t = 10911)]
     broker_port: u16,
 
+    /// Port of the proxy: gRPC, with TLS or without, and remoting
+    #[arg(long, value_name = "PORT", default_value_t = 8081)]
+    proxy_port: u16,
+
+    /// A rmq-proxy.json with Apache's keys; the flags here go before it
+    #[arg(long, value_name = "FILE")]
+    proxy_config: Option<PathBuf>,
+
     /// A broker.conf with Apache's keys; the flags here go before it
     #[arg(short = 'c', long = "configFile", value_name = "FILE")]
     config_file: Option<PathBuf>,
@@ -41,7 +50,7 @@ pub(crate) struct Args {
     pub(crate) log: LogFlags,
 }
 
-/// Runs name server and broker until `shutdown` is requested.
+/// Runs name server, broker and proxy until `shutdown` is requested.
 pub(crate) async fn run(args: Args, shutdown: Shutdown) -> Result<(), Error> {
     let namesrv = start_namesrv(&args).await?;
     let broker = match start_broker(&args, namesrv.address()).await {
@@ -51,9 +60,18 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> Result<(), Error> {
             return Err(error);
         }
     };
-    greet(&args, &namesrv, &broker);
+    let proxy = match start_proxy(&args, namesrv.address()) {
+        Ok(proxy) => proxy,
+        Err(error) => {
+            aerobee_broker::run::stop(broker).await;
+            namesrv.stop().await;
+            return Err(error);
+        }
+    };
+    greet(&args, &namesrv, &broker, &proxy);
     shutdown.requested().await;
     tracing::info!("stopping");
+    proxy.stop().await;
     aerobee_broker::run::stop(broker).await;
     namesrv.stop().await;
     Ok(())
@@ -83,8 +101,26 @@ async fn start_broker(args: &Args, namesrv: SocketAddr) -> Result<Broker, Error>
     Ok(Broker::start(config).await?)
 }
 
+fn start_proxy(args: &Args, namesrv: SocketAddr) -> Result<Proxy, Error> {
+    let mut config = match &args.proxy_config {
+        Some(path) => aerobee_proxy::Config::load(path)?,
+        None => aerobee_proxy::Config::default(),
+    };
+    config.namesrv_addr = namesrv.to_string();
+    config.bind_address = args.host.to_string();
+    config.grpc_server_port = args.proxy_port;
+    // One port speaks everything; a second one is for those who ask for it.
+    config.remoting_listen_port = 0;
+    if config.tls_directory.as_os_str().is_empty() {
+        config.tls_directory = args.data.join("tls");
+    }
+    // A developer's Ctrl-C should not wait for long polls of clients that stay.
+    config.grpc_shutdown_time_seconds = config.grpc_shutdown_time_seconds.min(5);
+    Ok(Proxy::start(config)?)
+}
+
 /// Says what listens where, and a first thing to try.
-fn greet(args: &Args, namesrv: &Namesrv, broker: &Broker) {
+fn greet(args: &Args, namesrv: &Namesrv, broker: &Broker, proxy: &Proxy) {
     let fast = broker
         .fast_address()
         .map_or_else(String::new, |fast| format!(", fast port {}", fast.port()));
@@ -92,13 +128,16 @@ fn greet(args: &Args, namesrv: &Namesrv, broker: &Broker) {
         "aerobee {version} is ready\n\
          \x20 name server  {namesrv}\n\
          \x20 broker       {broker}{fast}\n\
+         \x20 proxy        {proxy} (gRPC with or without TLS, remoting)\n\
          \x20 data         {data}\n\
-         Point a RocketMQ client at it: name server address {namesrv}. To see it move:\n\
+         Point a RocketMQ client at it: name server address {namesrv}, or endpoints {proxy}\n\
+         for the 5.x SDKs. To see it move:\n\
          \x20 aerobee bench send --namesrv {namesrv} --count 10000\n\
          Ctrl-C stops it; data stays.\n",
         version = env!("CARGO_PKG_VERSION"),
         namesrv = namesrv.address(),
         broker = broker.address(),
+        proxy = proxy.address(),
         data = args.data.display(),
     );
     // Nobody may be reading; the log says the rest.

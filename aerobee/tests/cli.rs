@@ -62,7 +62,14 @@ impl Standalone {
 
     fn start_in(directory: TempDir, port: u16) -> Self {
         let (broker, namesrv) = (port.to_string(), (port + 1).to_string());
-        let args = ["--broker-port", &broker, "--namesrv-port", &namesrv];
+        let args = [
+            "--broker-port",
+            &broker,
+            "--namesrv-port",
+            &namesrv,
+            "--proxy-port",
+            "0",
+        ];
         let mut child = aerobee(&args, directory.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -153,7 +160,14 @@ fn a_second_server_on_a_port_or_directory_in_use_names_cause_and_fix() {
     let other = free_port();
     let (free_broker, free_namesrv) = (other.to_string(), (other + 1).to_string());
     let start = |broker: &str, namesrv: &str, directory: &Path| {
-        let args = ["--broker-port", broker, "--namesrv-port", namesrv];
+        let args = [
+            "--broker-port",
+            broker,
+            "--namesrv-port",
+            namesrv,
+            "--proxy-port",
+            "0",
+        ];
         aerobee(&args, directory).output().unwrap()
     };
     let output = start(&free_broker, &namesrv, elsewhere.path());
@@ -241,7 +255,7 @@ fn help_names_every_role() {
         String::from_utf8(output.stdout).unwrap()
     };
     let overview = help(&["--help"]);
-    for role in ["standalone", "namesrv", "broker", "bench"] {
+    for role in ["standalone", "namesrv", "broker", "proxy", "bench"] {
         assert!(overview.contains(role), "{role} in {overview}");
         assert!(help(&[role, "--help"]).contains("Usage"));
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use std::{env, path::Path, process::Command, sync::Arc};
+use std::{env, fs, path::Path, process::Command, sync::Arc};
 
 use tempfile::TempDir;
 
@@ -97,6 +97,9 @@ impl Cluster {
         command
             .arg("--broker-port")
             .arg(self.ports.broker().to_string());
+        command
+            .arg("--proxy-port")
+            .arg(self.ports.proxy().to_string());
         command.arg("--data").arg(self.dir.path().join("data"));
         command
             .current_dir(self.dir.path())
@@ -112,6 +115,32 @@ impl Cluster {
             probe::listens(broker)
                 && probe::cluster_info(namesrv).is_ok_and(|info| info.contains("brokerName"))
         })
+    }
+
+    /// Starts our proxy in front of the two.
+    pub fn proxy(&self) -> Result<Process> {
+        let config = self.dir.path().join("rmq-proxy.json");
+        let text = format!(
+            r#"{{"bindAddress":"127.0.0.1","grpcServerPort":{},"remotingListenPort":0}}"#,
+            self.ports.proxy()
+        );
+        fs::write(&config, text).trying(|| format!("write {}", config.display()))?;
+        let mut command = Command::new(binary::aerobee()?);
+        command.args(["proxy", "-n", &self.namesrv_addr(), "-pc"]);
+        command.arg(&config);
+        command
+            .current_dir(self.dir.path())
+            .env("HOME", self.dir.path())
+            .env("ROCKETMQ_HOME", self.dir.path())
+            .env_remove("NAMESRV_ADDR");
+        let process = Process::spawn("proxy", command, &self.dir.path().join("proxy.log"))?;
+        let port = self.ports.proxy();
+        await_serving(process, || probe::listens(port))
+    }
+
+    /// What gRPC clients take as the endpoints.
+    pub fn proxy_addr(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.proxy())
     }
 
     /// Stops the broker in order.

@@ -60,6 +60,11 @@ impl PortBlock {
         self.base + 5
     }
 
+    /// The port of the proxy.
+    pub fn proxy(&self) -> u16 {
+        self.base + 1
+    }
+
     /// The port on which a master awaits its replicas.
     pub fn replication(&self) -> u16 {
         self.base + 6

@@ -66,11 +66,16 @@ pub(crate) enum Ready {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, shared: &Arc<Shared>) -> io::Result<Self> {
+    /// `peer` is the other end's address where the socket leads to somebody between.
+    pub(crate) fn new(
+        stream: TcpStream,
+        peer: Option<SocketAddr>,
+        shared: &Arc<Shared>,
+    ) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         Ok(Self {
             id: shared.next_id(),
-            peer: unmapped(stream.peer_addr()?),
+            peer: unmapped(peer.map_or_else(|| stream.peer_addr(), Ok)?),
             local: unmapped(stream.local_addr()?),
             stream,
             shared: Arc::clone(shared),

@@ -34,4 +34,4 @@ pub use error::{ClientError, DecodeError, FieldError};
 pub use frame::Encoding;
 pub use header::{Empty, Header, Request, WriteFields};
 pub use output::Output;
-pub use server::{Bound, Limits, Server, Service};
+pub use server::{Adopter, Bound, Limits, Server, Service};

@@ -191,7 +191,17 @@ impl Shared {
         stream: TcpStream,
         service: &Arc<S>,
     ) -> io::Result<Option<Arc<Connection>>> {
-        let connection = Arc::new(Connection::new(stream, self)?);
+        self.adopt_as(stream, None, service)
+    }
+
+    /// The same for a client that came through another socket, and whose address is `peer`.
+    fn adopt_as<S: Service>(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        peer: Option<SocketAddr>,
+        service: &Arc<S>,
+    ) -> io::Result<Option<Arc<Connection>>> {
+        let connection = Arc::new(Connection::new(stream, peer, self)?);
         {
             let mut connections = self.connections.lock();
             if connections.len() >= self.limits.connections {
@@ -201,6 +211,22 @@ impl Shared {
         }
         tokio::spawn(reader::run(Arc::clone(&connection), Arc::clone(service)));
         Ok(Some(connection))
+    }
+
+    /// Closes all connections once they are quiet, after `grace` in any case.
+    async fn close(&self, grace: Duration) {
+        let deadline = Instant::now() + grace;
+        while Instant::now() < deadline
+            && self
+                .all_connections()
+                .iter()
+                .any(|connection| !connection.is_quiet())
+        {
+            sleep(Duration::from_millis(5)).await;
+        }
+        for connection in self.all_connections() {
+            connection.close();
+        }
     }
 
     /// Renews the clock each second and closes what has exceeded its time.
@@ -237,6 +263,59 @@ impl Shared {
                 continue;
             };
             tracing::debug!(peer = %connection.peer(), reason, "closing connection");
+            connection.close();
+        }
+    }
+}
+
+/// Serves connections that somebody else accepted, as one who tells protocols apart does.
+#[derive(Debug)]
+pub struct Adopter<S: Service> {
+    shared: Arc<Shared>,
+    service: Arc<S>,
+    sweep: tokio::task::JoinHandle<()>,
+}
+
+impl<S: Service> Adopter<S> {
+    /// Needs a running runtime.
+    pub fn new(service: Arc<S>, limits: Limits) -> Self {
+        let shared = Shared::new(limits);
+        let sweep = tokio::spawn(Arc::clone(&shared).sweep());
+        Self {
+            shared,
+            service,
+            sweep,
+        }
+    }
+
+    /// Serves a connected socket from its first unread byte on. `peer` is the client's address where
+    /// it is not that of the socket.
+    ///
+    /// # Errors
+    /// The socket failed, or the limit of connections is reached.
+    pub fn adopt(&self, stream: TcpStream, peer: Option<SocketAddr>) -> io::Result<()> {
+        let adopted = self.shared.adopt_as(stream, peer, &self.service)?;
+        adopted
+            .map(drop)
+            .ok_or_else(|| io::Error::other("limit of connections reached"))
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.lock().len()
+    }
+
+    /// Waits until every request has its answer, but no longer than `grace`, then closes all
+    /// connections.
+    pub async fn close(&self, grace: Duration) {
+        self.shared.close(grace).await;
+    }
+}
+
+impl<S: Service> Drop for Adopter<S> {
+    fn drop(&mut self) {
+        self.sweep.abort();
+        for connection in self.shared.all_connections() {
             connection.close();
         }
     }
@@ -312,19 +391,7 @@ impl Server {
     /// closes all connections.
     pub async fn close(&self, grace: Duration) {
         self.stop_accepting();
-        let deadline = Instant::now() + grace;
-        while Instant::now() < deadline
-            && self
-                .shared
-                .all_connections()
-                .iter()
-                .any(|connection| !connection.is_quiet())
-        {
-            sleep(Duration::from_millis(5)).await;
-        }
-        for connection in self.shared.all_connections() {
-            connection.close();
-        }
+        self.shared.close(grace).await;
     }
 }
 

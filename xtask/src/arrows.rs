@@ -21,6 +21,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "aerobee-store",
         ],
     ),
+    (
+        "aerobee-proxy",
+        &[
+            "aerobee-message",
+            "aerobee-remoting",
+            "aerobee-daemon",
+            "aerobee-namesrv",
+            "aerobee-broker",
+        ],
+    ),
     ("aerobee-bench", &["aerobee-message", "aerobee-remoting"]),
     (
         "aerobee-compat-tests",
@@ -35,6 +45,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "aerobee-store",
             "aerobee-namesrv",
             "aerobee-broker",
+            "aerobee-proxy",
             "aerobee-bench",
         ],
     ),

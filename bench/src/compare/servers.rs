@@ -103,6 +103,7 @@ impl Running {
                 command.arg("standalone");
                 command.args(["--namesrv-port", &namesrv.port().to_string()]);
                 command.args(["--broker-port", &broker.port().to_string()]);
+                command.args(["--proxy-port", "0"]);
                 command
                     .arg("--data")
                     .arg(running.folder.path().join("data"));

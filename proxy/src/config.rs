@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The keys of Apache's `rmq-proxy.json` (Apache: `proxy/config/ProxyConfig.java`), and of the TLS
+//! system properties, which may stand in the same file.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::Deserialize;
+
+use crate::error::StartError;
+
+/// Whether the proxy stands in front of a cluster or in a broker's process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Brokers are found through name servers.
+    Cluster,
+    /// The broker is in this process.
+    Local,
+}
+
+/// What a connection may speak. Key: `tls.server.mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Only plain text.
+    Disabled,
+    /// Whatever the client begins with.
+    Permissive,
+    /// Only TLS.
+    Enforcing,
+}
+
+/// Keys of the proxy; names, units and defaults are Apache's unless said otherwise.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Config {
+    /// `CLUSTER` or `LOCAL`, in any case.
+    pub proxy_mode: String,
+    /// Cluster whose brokers are served.
+    #[serde(rename = "rocketMQClusterName")]
+    pub rocketmq_cluster_name: String,
+    /// Name of this proxy; empty is the host name.
+    pub proxy_name: String,
+    /// Name servers, `host:port;…`.
+    pub namesrv_addr: String,
+    /// Address to listen on. Ours; Apache listens on all.
+    pub bind_address: String,
+    /// Port for gRPC, with TLS or without, and for remoting.
+    pub grpc_server_port: u16,
+    /// A second port that speaks the same; 0 is none.
+    pub remoting_listen_port: u16,
+    /// Host that remoting clients are told to use; empty is the address they came to.
+    pub remoting_access_addr: String,
+    /// File of the broker in local mode.
+    pub broker_config_path: String,
+    /// Largest request in bytes.
+    pub grpc_max_inbound_message_size: usize,
+    /// A connection without an open call for so long is told to go, ms.
+    pub grpc_client_idle_time_mills: u64,
+    /// Calls at once on one connection.
+    pub grpc_max_concurrent_calls_per_connection: u32,
+    /// Longest wait for calls under way when the proxy stops, s.
+    pub grpc_shutdown_time_seconds: u64,
+    /// Whether routes repeat host and port that the client asked for (ours: on), or carry our port.
+    pub use_endpoint_port_from_request: bool,
+    /// Largest body in bytes; 0 and below is none.
+    pub max_message_size: i64,
+    /// Bytes of all properties of a message.
+    pub max_user_property_size: i64,
+    /// Number of user properties of a message.
+    pub user_property_max_num: i64,
+    /// Bytes of a message group.
+    pub max_message_group_size: i64,
+    /// Bytes of a lite topic's name.
+    pub max_lite_topic_size: i64,
+    /// Invisible time of messages that are renewed here, ms.
+    pub default_invisible_time_mills: i64,
+    /// Bounds of the invisible time, ms.
+    pub min_invisible_time_mills_for_recv: i64,
+    /// Bounds of the invisible time, ms.
+    pub max_invisible_time_mills: i64,
+    /// Farthest delivery time, ms.
+    pub max_delay_time_mills: i64,
+    /// Longest wait before a transaction is asked about, s.
+    pub max_transaction_recovery_second: i64,
+    /// Whether a message must be of its topic's type.
+    pub enable_topic_message_type_check: bool,
+    /// Whether a body must not be empty.
+    pub enable_message_body_empty_check: bool,
+    /// Attempts of producers.
+    pub grpc_client_producer_max_attempts: i32,
+    /// First wait of producers, ms.
+    pub grpc_client_producer_backoff_initial_millis: i64,
+    /// Longest wait of producers, ms.
+    pub grpc_client_producer_backoff_max_millis: i64,
+    /// Factor of producers' waits.
+    pub grpc_client_producer_backoff_multiplier: i32,
+    /// Longest poll, ms.
+    pub grpc_client_consumer_max_long_polling_timeout_millis: i64,
+    /// Most messages of one poll.
+    pub grpc_client_consumer_long_polling_batch_size: i32,
+    /// How long an answer of a client is waited for, s.
+    pub grpc_proxy_relay_request_timeout_in_seconds: u64,
+    /// A client without a sign for so long is gone, ms.
+    pub channel_expired_timeout: u64,
+    /// Connections to each broker for polls.
+    #[serde(rename = "rocketmqMQClientNum")]
+    pub rocketmq_mq_client_num: usize,
+    /// Routes are refreshed after so long, s.
+    pub topic_route_service_cache_refresh_seconds: u64,
+    /// Routes that were not refreshed for so long are not used, s.
+    pub topic_route_service_cache_expired_seconds: u64,
+    /// Most routes kept.
+    pub topic_route_service_cache_max_num: usize,
+    /// How often producers and consumers are announced to brokers, s.
+    pub transaction_heartbeat_period_second: u64,
+    /// Whether messages are renewed for clients that ask for it.
+    pub enable_proxy_auto_renew: bool,
+    /// Renewed when so little is left, ms.
+    pub renew_ahead_time_millis: i64,
+    /// Given up after so long, ms.
+    pub renew_max_time_millis: i64,
+    /// How often is looked, ms.
+    pub renew_schedule_period_millis: u64,
+    /// Given up after so many failures in a row.
+    pub max_renew_retry_times: u32,
+    /// Invisible time that is left to what a client leaves behind, ms.
+    pub invisible_time_millis_when_clear: i64,
+    /// Whether a self-signed certificate is made when none is configured.
+    pub tls_test_mode_enable: bool,
+    /// Key in PEM.
+    pub tls_key_path: String,
+    /// Certificate chain in PEM.
+    pub tls_cert_path: String,
+    /// How often both are looked at, ms.
+    pub tls_cert_watch_interval_ms: u64,
+    /// Where a certificate that we made is kept; empty is `conf/tls` of `ROCKETMQ_HOME`, or
+    /// `rocketmqconf/tls` of the user's home. Ours.
+    pub tls_directory: PathBuf,
+    /// `disabled`, `permissive` or `enforcing`.
+    #[serde(rename = "tls.server.mode")]
+    pub tls_server_mode: String,
+    /// Whether the PROXY protocol is understood in front of a connection.
+    pub enable_proxy_protocol: bool,
+    /// What we do not read.
+    #[serde(flatten)]
+    pub unknown: BTreeMap<String, serde_json::Value>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            proxy_mode: "CLUSTER".to_owned(),
+            rocketmq_cluster_name: "DefaultCluster".to_owned(),
+            proxy_name: String::new(),
+            namesrv_addr: String::new(),
+            bind_address: "0.0.0.0".to_owned(),
+            grpc_server_port: 8081,
+            remoting_listen_port: 8080,
+            remoting_access_addr: String::new(),
+            broker_config_path: String::new(),
+            grpc_max_inbound_message_size: 130 << 20,
+            grpc_client_idle_time_mills: 120_000,
+            grpc_max_concurrent_calls_per_connection: i32::MAX.cast_unsigned(),
+            grpc_shutdown_time_seconds: 30,
+            use_endpoint_port_from_request: true,
+            max_message_size: 4 << 20,
+            max_user_property_size: 16 << 10,
+            user_property_max_num: 128,
+            max_message_group_size: 64,
+            max_lite_topic_size: 64,
+            default_invisible_time_mills: 60_000,
+            min_invisible_time_mills_for_recv: 10_000,
+            max_invisible_time_mills: 12 * 3_600_000,
+            max_delay_time_mills: 24 * 3_600_000,
+            max_transaction_recovery_second: 3600,
+            enable_topic_message_type_check: true,
+            enable_message_body_empty_check: true,
+            grpc_client_producer_max_attempts: 3,
+            grpc_client_producer_backoff_initial_millis: 10,
+            grpc_client_producer_backoff_max_millis: 1000,
+            grpc_client_producer_backoff_multiplier: 2,
+            grpc_client_consumer_max_long_polling_timeout_millis: 20_000,
+            grpc_client_consumer_long_polling_batch_size: 32,
+            grpc_proxy_relay_request_timeout_in_seconds: 5,
+            channel_expired_timeout: 120_000,
+            rocketmq_mq_client_num: 6,
+            topic_route_service_cache_refresh_seconds: 20,
+            topic_route_service_cache_expired_seconds: 300,
+            topic_route_service_cache_max_num: 20_000,
+            transaction_heartbeat_period_second: 20,
+            enable_proxy_auto_renew: true,
+            renew_ahead_time_millis: 10_000,
+            renew_max_time_millis: 3 * 3_600_000,
+            renew_schedule_period_millis: 1000,
+            max_renew_retry_times: 3,
+            invisible_time_millis_when_clear: 1000,
+            tls_test_mode_enable: true,
+            tls_key_path: String::new(),
+            tls_cert_path: String::new(),
+            tls_cert_watch_interval_ms: 3_600_000,
+            tls_directory: PathBuf::new(),
+            tls_server_mode: "permissive".to_owned(),
+            enable_proxy_protocol: true,
+            unknown: BTreeMap::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not JSON with values of the right kinds.
+    pub fn load(path: &Path) -> Result<Self, StartError> {
+        let text = fs::read(path).map_err(|source| StartError::ConfigFile {
+            path: path.to_owned(),
+            source,
+        })?;
+        let config: Self =
+            serde_json::from_slice(&text).map_err(|source| StartError::ConfigText {
+                path: path.to_owned(),
+                source,
+            })?;
+        if !config.unknown.is_empty() {
+            let keys: Vec<_> = config.unknown.keys().map(String::as_str).collect();
+            tracing::warn!(keys = keys.join(", "), file = %path.display(), "keys that the proxy does not read");
+        }
+        Ok(config)
+    }
+
+    /// The mode.
+    ///
+    /// # Errors
+    /// It is neither `CLUSTER` nor `LOCAL`.
+    pub fn mode(&self) -> Result<Mode, StartError> {
+        match self.proxy_mode.to_ascii_uppercase().as_str() {
+            "CLUSTER" => Ok(Mode::Cluster),
+            "LOCAL" => Ok(Mode::Local),
+            _ => Err(StartError::Mode(self.proxy_mode.clone())),
+        }
+    }
+
+    /// What connections may speak.
+    ///
+    /// # Errors
+    /// The word is unknown.
+    pub fn tls_mode(&self) -> Result<TlsMode, StartError> {
+        match self.tls_server_mode.to_ascii_lowercase().as_str() {
+            "disabled" => Ok(TlsMode::Disabled),
+            "permissive" => Ok(TlsMode::Permissive),
+            "enforcing" => Ok(TlsMode::Enforcing),
+            _ => Err(StartError::TlsMode(self.tls_server_mode.clone())),
+        }
+    }
+
+    pub(crate) fn relay_timeout(&self) -> Duration {
+        Duration::from_secs(self.grpc_proxy_relay_request_timeout_in_seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn apaches_file_is_read_and_unknown_keys_are_kept() {
+        let text = r#"{"rocketMQClusterName":"C","grpcServerPort":18081,"tls.server.mode":"ENFORCING","nobodyKnows":1}"#;
+        let config: Config = serde_json::from_str(text).unwrap();
+        assert_eq!(config.rocketmq_cluster_name, "C");
+        assert_eq!(config.grpc_server_port, 18081);
+        assert_eq!(config.tls_mode().unwrap(), TlsMode::Enforcing);
+        assert_eq!(config.unknown.len(), 1);
+        assert_eq!(config.mode().unwrap(), Mode::Cluster);
+    }
+
+    #[test]
+    fn unknown_words_are_refused() {
+        let config = Config {
+            proxy_mode: "both".to_owned(),
+            tls_server_mode: "maybe".to_owned(),
+            ..Config::default()
+        };
+        assert!(matches!(config.mode(), Err(StartError::Mode(_))));
+        assert!(matches!(config.tls_mode(), Err(StartError::TlsMode(_))));
+    }
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Why a proxy did not start.
+
+use std::{io, path::PathBuf};
+
+use aerobee_daemon::flags::AddressError;
+
+/// Why a proxy did not start, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A reason that every server has.
+    #[error(transparent)]
+    Process(#[from] aerobee_daemon::StartError),
+    /// The name servers are no addresses.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The configuration file cannot be read.
+    #[error("cannot read the configuration {}: {source}; give another with -pc", path.display())]
+    ConfigFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The configuration file is not what it should be.
+    #[error("bad configuration {}: {source}", path.display())]
+    ConfigText {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// The mode is unknown.
+    #[error("proxyMode \"{0}\" is unknown; use LOCAL or CLUSTER")]
+    Mode(String),
+    /// The TLS mode is unknown.
+    #[error("tls.server.mode \"{0}\" is unknown; use disabled, permissive or enforcing")]
+    TlsMode(String),
+    /// The listening address is none.
+    #[error("bindAddress \"{0}\" is not an IP address")]
+    BindAddress(String),
+    /// A proxy for a cluster needs a name server.
+    #[error("no name server: give one with -n, namesrvAddr or NAMESRV_ADDR")]
+    NoNameServer,
+    /// Key or certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// Why a key or a certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read or written.
+    #[error("cannot use {}: {source}; look at tlsKeyPath, tlsCertPath and tlsDirectory", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is not PEM, or holds nothing of use.
+    #[error("{} holds no {what} in PEM: {source}", path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What was looked for.
+        what: &'static str,
+        /// Why.
+        source: rustls::pki_types::pem::Error,
+    },
+    /// Key and certificate do not fit.
+    #[error("key and certificate do not work together: {0}")]
+    Pair(#[from] rustls::Error),
+    /// No certificate could be made.
+    #[error("cannot make a certificate: {0}")]
+    Make(#[from] rcgen::Error),
+    /// Only one of two paths was given.
+    #[error("tlsKeyPath and tlsCertPath go together; give both or none")]
+    Half,
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which service a request is for: ours, without a detour, health or reflection.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{Request, Response};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use tonic::{body::Body, service::Routes};
+use tower_service::Service as _;
+
+use crate::{
+    caller::Peer, listen::Coarse, rpc::Parts, service::Messaging,
+    v2::messaging_service_server::MessagingServiceServer,
+};
+
+/// Where all calls of `MessagingService` begin.
+const MESSAGING: &str = "/apache.rocketmq.v2.MessagingService/";
+/// Descriptors of the protobuf files, for reflection.
+const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// All services.
+#[derive(Debug, Clone)]
+pub(crate) struct Front {
+    messaging: MessagingServiceServer<Messaging>,
+    others: Routes,
+}
+
+impl Front {
+    pub(crate) fn new(parts: &Arc<Parts>, message_max: usize) -> Self {
+        let messaging = MessagingServiceServer::new(Messaging(Arc::clone(parts)))
+            .max_decoding_message_size(message_max)
+            .max_encoding_message_size(usize::MAX);
+        let (_, health) = tonic_health::server::health_reporter();
+        let mut others = Routes::new(health);
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        // Descriptors that we made ourselves are well-formed; without them there is no reflection.
+        if let (Ok(v1), Ok(alpha)) = (reflection().build_v1(), reflection().build_v1alpha()) {
+            others = others.add_service(v1).add_service(alpha);
+        }
+        Self { messaging, others }
+    }
+
+    /// The services, for the calls of one connection.
+    pub(crate) fn service(&self, peer: SocketAddr, open: Arc<Open>) -> Calls {
+        Calls {
+            front: self.clone(),
+            peer,
+            open,
+        }
+    }
+}
+
+/// The open calls of a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Open {
+    count: AtomicUsize,
+    last: Coarse,
+}
+
+impl Open {
+    /// How long there has been no open call.
+    pub(crate) fn idle_for(&self) -> Duration {
+        if self.count.load(Ordering::Acquire) > 0 {
+            Duration::ZERO
+        } else {
+            self.last.since()
+        }
+    }
+}
+
+/// Counts a call until its answer is written.
+#[derive(Debug)]
+struct Counted(Arc<Open>);
+
+impl Counted {
+    fn new(open: &Arc<Open>) -> Self {
+        open.count.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.last.mark();
+        self.0.count.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The body of an answer, which keeps its call open.
+#[derive(Debug)]
+pub(crate) struct OpenBody {
+    body: Body,
+    _open: Counted,
+}
+
+impl http_body::Body for OpenBody {
+    type Data = bytes::Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The calls of one connection.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    front: Front,
+    peer: SocketAddr,
+    open: Arc<Open>,
+}
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response<OpenBody>, Infallible>> + Send>>;
+
+impl hyper::service::Service<Request<Incoming>> for Calls {
+    type Response = Response<OpenBody>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, mut request: Request<Incoming>) -> Answering {
+        let open = Counted::new(&self.open);
+        request.extensions_mut().insert(Peer(self.peer));
+        if request.uri().path().starts_with(MESSAGING) {
+            let answer = self.front.messaging.clone().call(request);
+            Box::pin(async move { answer.await.map(|answer| keep_open(answer, open)) })
+        } else {
+            let answer = self.front.others.clone().call(request.map(Body::new));
+            Box::pin(async move { answer.await.map(|answer| keep_open(answer, open)) })
+        }
+    }
+}
+
+fn keep_open(answer: Response<Body>, open: Counted) -> Response<OpenBody> {
+    answer.map(|body| OpenBody { body, _open: open })
+}

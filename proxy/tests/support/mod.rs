@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A name server, a broker and a proxy in this process, and clients that speak to them.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test uses a part of it, and fails by panicking"
+)]
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use aerobee_broker::Broker;
+use aerobee_namesrv::Namesrv;
+use aerobee_proxy::{
+    Config, Proxy,
+    v2::{
+        self, FilterExpression, FilterType, Message, MessageQueue, MessageType, Resource,
+        SendMessageRequest, SendMessageResponse, SystemProperties,
+        messaging_service_client::MessagingServiceClient,
+    },
+};
+use aerobee_remoting::{
+    Client, RequestCode,
+    body::group::SubscriptionGroupConfig,
+    fastjson,
+    header::{
+        Empty,
+        topic::{GetTopicConfig, UpdateTopic},
+    },
+};
+use tempfile::TempDir;
+use tonic::{
+    Request,
+    transport::{Channel, Endpoint},
+};
+
+/// Longest wait for anything that has to come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) type Grpc = MessagingServiceClient<Channel>;
+
+/// The three servers.
+pub(crate) struct Cluster {
+    pub(crate) namesrv: Namesrv,
+    pub(crate) broker: Broker,
+    pub(crate) proxy: Proxy,
+    pub(crate) remoting: Client,
+    pub(crate) directory: TempDir,
+}
+
+impl Cluster {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut namesrv = aerobee_namesrv::Config::default();
+        namesrv.server.listen_port = 0;
+        namesrv.server.bind_address = "127.0.0.1".to_owned();
+        namesrv.namesrv.kv_config_path = directory.path().join("kv.json").display().to_string();
+        let namesrv = Namesrv::start(namesrv).await.unwrap();
+        let mut broker = aerobee_broker::Config::default();
+        let (namesrv_addr, store) = (
+            namesrv.address().to_string(),
+            directory.path().join("store").display().to_string(),
+        );
+        for (key, value) in [
+            ("namesrvAddr", &*namesrv_addr),
+            ("listenPort", "0"),
+            ("bindAddress", "127.0.0.1"),
+            ("brokerIP1", "127.0.0.1"),
+            ("brokerIP2", "127.0.0.1"),
+            ("brokerName", "broker-a"),
+            ("storePathRootDir", &store),
+            ("mappedFileSizeCommitLog", "16777216"),
+            ("enableMixedMessageType", "true"),
+        ] {
+            broker.set(key, value).unwrap();
+        }
+        let broker = Broker::start(broker).await.unwrap();
+        let mut config = Config {
+            namesrv_addr: namesrv.address().to_string(),
+            bind_address: "127.0.0.1".to_owned(),
+            grpc_server_port: 0,
+            remoting_listen_port: 0,
+            tls_directory: directory.path().join("tls"),
+            grpc_shutdown_time_seconds: 1,
+            ..Config::default()
+        };
+        change(&mut config);
+        let proxy = Proxy::start(config).unwrap();
+        Self {
+            namesrv,
+            broker,
+            proxy,
+            remoting: Client::new(),
+            directory,
+        }
+    }
+
+    pub(crate) async fn grpc(&self) -> Grpc {
+        let address = format!("http://{}", self.proxy.address());
+        let channel = Endpoint::from_shared(address)
+            .unwrap()
+            .connect()
+            .await
+            .unwrap();
+        MessagingServiceClient::new(channel).max_decoding_message_size(64 << 20)
+    }
+
+    /// Makes a topic of a type, with two queues.
+    pub(crate) async fn topic(&self, topic: &str, kind: &str) {
+        let attributes = format!("+message.type={kind}");
+        let header = UpdateTopic {
+            topic,
+            default_topic: None,
+            read_queue_nums: 2,
+            write_queue_nums: 2,
+            perm: 6,
+            topic_filter_type: "SINGLE_TAG",
+            topic_sys_flag: None,
+            order: false,
+            attributes: Some(&attributes),
+            force: None,
+        };
+        let broker = self.broker.address().to_string();
+        let code = RequestCode::UPDATE_AND_CREATE_TOPIC;
+        let made = self
+            .remoting
+            .request(&broker, code, &header, &[], PATIENCE)
+            .await
+            .unwrap();
+        assert!(made.is_success(), "{made:?}");
+        let asked = GetTopicConfig { topic, lo: None };
+        let known = self
+            .remoting
+            .request(
+                &broker,
+                RequestCode::GET_TOPIC_CONFIG,
+                &asked,
+                &[],
+                PATIENCE,
+            )
+            .await
+            .unwrap();
+        assert!(known.is_success());
+    }
+
+    /// Makes or changes a group.
+    pub(crate) async fn group(
+        &self,
+        group: &str,
+        change: impl FnOnce(&mut SubscriptionGroupConfig),
+    ) {
+        let mut config = SubscriptionGroupConfig {
+            group_name: group.to_owned(),
+            ..SubscriptionGroupConfig::default()
+        };
+        change(&mut config);
+        let broker = self.broker.address().to_string();
+        let code = RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP;
+        let body = fastjson::to_vec(&config);
+        let made = self
+            .remoting
+            .request(&broker, code, &Empty, &body, PATIENCE)
+            .await
+            .unwrap();
+        assert!(made.is_success(), "{made:?}");
+    }
+
+    pub(crate) async fn stop(self) {
+        self.proxy.stop().await;
+        self.broker.stop().await.unwrap();
+        self.namesrv.stop().await;
+    }
+}
+
+/// A request of a client.
+pub(crate) fn of<T>(client: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let metadata = request.metadata_mut();
+    metadata.insert("x-mq-client-id", client.parse().unwrap());
+    metadata.insert("x-mq-language", "JAVA".parse().unwrap());
+    metadata.insert("x-mq-protocol", "v2".parse().unwrap());
+    request.set_timeout(Duration::from_secs(10));
+    request
+}
+
+pub(crate) fn resource(name: &str) -> Resource {
+    Resource {
+        resource_namespace: String::new(),
+        name: name.to_owned(),
+    }
+}
+
+/// A message with an id of its own.
+pub(crate) fn message(topic: &str, body: &str) -> Message {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    Message {
+        topic: Some(resource(topic)),
+        body: body.as_bytes().to_vec().into(),
+        system_properties: Some(SystemProperties {
+            message_id: format!("01{:032X}", NEXT.fetch_add(1, Ordering::Relaxed)),
+            message_type: MessageType::Normal.into(),
+            ..SystemProperties::default()
+        }),
+        ..Message::default()
+    }
+}
+
+pub(crate) async fn send(grpc: &mut Grpc, messages: Vec<Message>) -> SendMessageResponse {
+    grpc.send_message(of("producer", SendMessageRequest { messages }))
+        .await
+        .unwrap()
+        .into_inner()
+}
+
+pub(crate) fn queue(topic: &str, id: i32) -> MessageQueue {
+    MessageQueue {
+        topic: Some(resource(topic)),
+        id,
+        broker: Some(v2::Broker {
+            name: "broker-a".to_owned(),
+            id: 0,
+            endpoints: None,
+        }),
+        ..MessageQueue::default()
+    }
+}
+
+pub(crate) fn all() -> FilterExpression {
+    FilterExpression {
+        r#type: FilterType::Tag.into(),
+        expression: "*".to_owned(),
+    }
+}
