@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Acknowledging popped messages, and changing how long they stay invisible.
 
-use aerobee_store::{AppendError, Appended};
+use aerobee_store::{Access, AppendError, Appended};
 
 use crate::pop::{
     Pops,
@@ -31,6 +31,8 @@ pub(crate) enum Acked {
     Nothing,
     /// A message of an ordered batch that is not of that batch.
     Illegal,
+    /// Whether there is something to do needs a look at the disk; only with [`Access::HotOnly`].
+    Unsure,
 }
 
 /// The new times of a message that stays invisible longer, or shorter.
@@ -48,7 +50,11 @@ impl Pops {
     ///
     /// # Errors
     /// It could not be written; then the messages count as not acknowledged.
-    pub(crate) fn acknowledge(&self, named: &Named<'_>) -> Result<Acked, AppendError> {
+    pub(crate) fn acknowledge(
+        &self,
+        named: &Named<'_>,
+        access: Access,
+    ) -> Result<Acked, AppendError> {
         let handle = &named.handle;
         if handle.revive_queue == ORDER_QUEUE {
             return Ok(self.acknowledge_ordered(named));
@@ -70,7 +76,7 @@ impl Pops {
             }
         }
         if unknown {
-            return self.acknowledge_early(named, key, index);
+            return self.acknowledge_early(named, key, index, access);
         }
         if claimed.is_empty() {
             return Ok(Acked::Nothing);
@@ -94,11 +100,23 @@ impl Pops {
     }
 
     /// Whether the check point of a handle, though unknown, may still come from a timer: of a broker
-    /// that had this directory before.
-    fn may_come(&self, handle: &Handle<'_>) -> bool {
-        handle.pop_time < self.started
+    /// that had this directory before. One that this broker has written is done with; whether it has
+    /// is not known without a look at the disk.
+    fn may_come(
+        &self,
+        index: usize,
+        key: Key,
+        handle: &Handle<'_>,
+        access: Access,
+    ) -> Option<bool> {
+        let is_old = handle.pop_time < self.started
             && handle.invisible_time > 0
             && handle.due().saturating_add(EARLY_PATIENCE) > self.now()
+            && self.journal.is_ready();
+        if !is_old {
+            return Some(false);
+        }
+        (access == Access::Any).then(|| !self.has_written(index, key))
     }
 
     fn acknowledge_early(
@@ -106,9 +124,12 @@ impl Pops {
         named: &Named<'_>,
         key: Key,
         index: usize,
+        access: Access,
     ) -> Result<Acked, AppendError> {
-        if !self.may_come(&named.handle) || !self.journal.is_ready() {
-            return Ok(Acked::Nothing);
+        match self.may_come(index, key, &named.handle, access) {
+            Some(true) => {}
+            Some(false) => return Ok(Acked::Nothing),
+            None => return Ok(Acked::Unsure),
         }
         let due = Some(named.handle.due());
         let appended = self
@@ -158,7 +179,8 @@ impl Pops {
         outcome
     }
 
-    /// Has a message stay invisible for so long from now on.
+    /// Has a message stay invisible for so long from now on; nothing when whether it can needs a look
+    /// at the disk, only with [`Access::HotOnly`].
     ///
     /// # Errors
     /// It could not be written; then nothing has changed.
@@ -167,12 +189,13 @@ impl Pops {
         named: &Named<'_>,
         invisible_time: i64,
         suspend: bool,
-    ) -> Result<Changed, AppendError> {
+        access: Access,
+    ) -> Result<Option<Changed>, AppendError> {
         let handle = &named.handle;
         let offset = named.offsets.first().copied().unwrap_or_default();
         let now = self.now();
         if handle.revive_queue == ORDER_QUEUE {
-            return Ok(self.change_ordered(named, offset, invisible_time));
+            return Ok(Some(self.change_ordered(named, offset, invisible_time)));
         }
         // Never that of the check point that is replaced: the two would be the same.
         let pop_time = now.max(handle.pop_time.saturating_add(1));
@@ -183,13 +206,17 @@ impl Pops {
             end: None,
         };
         let Some((index, table)) = self.table(handle.revive_queue) else {
-            return Ok(changed);
+            return Ok(Some(changed));
         };
         let key = self.key_of(named);
         let claim = table.lock().claim(key, offset);
-        let is_early = claim == Claim::Unknown && self.may_come(handle) && self.journal.is_ready();
+        let is_early = claim == Claim::Unknown
+            && match self.may_come(index, key, handle, access) {
+                Some(may) => may,
+                None => return Ok(None),
+            };
         if claim != Claim::Mine && !is_early {
-            return Ok(changed);
+            return Ok(Some(changed));
         }
         let due_of_old = is_early.then(|| handle.due());
         let point = CheckPoint {
@@ -228,7 +255,7 @@ impl Pops {
         drop(table);
         self.alarm.set(due);
         changed.end = Some(ack.end);
-        Ok(changed)
+        Ok(Some(changed))
     }
 
     fn changed_point(

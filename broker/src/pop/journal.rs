@@ -106,6 +106,11 @@ pub(crate) struct CheckPointEntry {
 }
 
 impl CheckPointEntry {
+    /// When what is open goes back.
+    pub(crate) fn due(&self) -> i64 {
+        self.pop_time.saturating_add(self.invisible_time)
+    }
+
     /// Distances of the messages; old brokers wrote none and meant a row.
     pub(crate) fn distances(&self) -> Vec<i32> {
         let count = usize::try_from(self.count).unwrap_or(0).min(MESSAGES_MAX);

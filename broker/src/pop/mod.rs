@@ -13,6 +13,8 @@ pub(crate) mod handle;
 pub(crate) mod journal;
 pub mod keys;
 pub(crate) mod lane;
+#[cfg(test)]
+mod model;
 pub(crate) mod order;
 pub(crate) mod read;
 pub(crate) mod recovery;

@@ -285,6 +285,13 @@ impl Orders {
         }
     }
 
+    /// Forgets the batch of a queue, as when its offset was reset.
+    pub(crate) fn clear(&self, group: &str, topic: &str, queue_id: i32) {
+        if let Some(queues) = self.table.lock().table.get_mut(&key(topic, group)) {
+            queues.remove(&queue_id);
+        }
+    }
+
     /// Forgets what is of no use any more, and has the file written.
     pub(crate) fn flush(&self, topics: &Topics, groups: &Groups, now: i64) {
         {

@@ -654,6 +654,12 @@ impl Pops {
 
     /// Where the group goes on; a new one is given its start.
     fn start_of(&self, lane: &Arc<Lane>, slot: &QueueSlot, from_last: bool) -> i64 {
+        let (group, topic, queue_id) = (&lane.group, &lane.topic, lane.queue_id);
+        if let Some(offset) = self.parts.offsets.take_reset(group, topic, queue_id) {
+            self.orders.clear(group, topic, queue_id);
+            self.commit(lane, offset);
+            return offset;
+        }
         if let Some(offset) = self.committed(lane) {
             return offset;
         }

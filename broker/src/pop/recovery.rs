@@ -3,7 +3,7 @@
 //! it, which is the timer that still held records of the broker before.
 
 use aerobee_message::{RecordView, properties::keys};
-use aerobee_store::{Access, ReadLimits, ReadStatus};
+use aerobee_store::{Access, Boundary, ReadLimits, ReadStatus};
 
 use crate::pop::{
     Pops, REVIVE_GROUP, SEEN_GROUP,
@@ -15,6 +15,10 @@ use crate::pop::{
 const QUEUE_ID_END: i32 = 65_536;
 /// A record that is younger may be one that this broker is about to process, ms.
 const SETTLED_AFTER: i64 = 1_000;
+/// A check point is written so soon before or after its pop time, ms.
+const WRITTEN_WITHIN: i64 = 1_000;
+/// Most entries that are looked through for one.
+const WRITTEN_SCAN_MAX: i64 = 50_000;
 /// How long after its time a check point that came through a timer waits for acknowledgements that
 /// come the same way, ms. Apache waits 2 s, and knows how far its timer is.
 const TIMER_SLACK: i64 = 5_000;
@@ -37,7 +41,7 @@ impl Pops {
                 continue;
             };
             let committed = |group| self.journal_offset(group, index);
-            let seen = committed(SEEN_GROUP);
+            let seen = committed(SEEN_GROUP).unwrap_or(0);
             let done = committed(REVIVE_GROUP).unwrap_or(-1);
             let end = queue.max_offset();
             let start = (done + 1).clamp(queue.min_offset(), end.max(queue.min_offset()));
@@ -48,12 +52,13 @@ impl Pops {
                 entries += found.len() as u64;
                 let mut table = self.tables[index].lock();
                 for found in found {
-                    if let (Some(seen), Some(Entry::CheckPoint(point))) = (seen, &found.entry)
+                    if let Some(Entry::CheckPoint(point)) = &found.entry
                         && found.position >= seen
+                        && !found.is_timed(point)
                     {
                         self.lift_offset(point);
                     }
-                    self.apply(&mut table, found);
+                    self.apply(&mut table, &found);
                 }
                 table.skip_to(after);
                 next = after;
@@ -63,6 +68,41 @@ impl Pops {
         if entries > 0 {
             tracing::info!(entries, points, "popped messages that are not acknowledged");
         }
+    }
+
+    /// Whether this broker has written a check point, be it done with or not. Blocks.
+    pub(super) fn has_written(&self, index: usize, key: Key) -> bool {
+        let Some(queue) = self.journal.queues()[index].queue() else {
+            return false;
+        };
+        let (from, until) = (key.pop_time - WRITTEN_WITHIN, key.pop_time + WRITTEN_WITHIN);
+        let mut next = self
+            .parts
+            .store
+            .offset_by_time(queue, from, Boundary::Lower);
+        let last = queue.max_offset().min(next + WRITTEN_SCAN_MAX);
+        while next < last {
+            let (entries, after) = self.journal_entries(index, next);
+            for found in entries {
+                if found.store_timestamp > until {
+                    return false;
+                }
+                if let Some(Entry::CheckPoint(point)) = &found.entry
+                    && (point.start, point.pop_time) == (key.start, key.pop_time)
+                    && !found.is_timed(point)
+                    && self.lane_of_entry(point) == Some(key.lane)
+                {
+                    return true;
+                }
+            }
+            next = after;
+        }
+        false
+    }
+
+    fn lane_of_entry(&self, point: &CheckPointEntry) -> Option<u32> {
+        let (topic, group) = (point.topic.as_ref()?, point.group.as_ref()?);
+        Some(self.lanes.lane(group, topic, point.queue_id).id)
     }
 
     fn journal_offset(&self, group: &str, index: usize) -> Option<i64> {
@@ -136,25 +176,20 @@ impl Pops {
                     return;
                 }
                 if !table.is_processed(found.position) {
-                    self.apply(&mut table, found);
+                    self.apply(&mut table, &found);
                 }
             }
             table.skip_to(next);
         }
     }
 
-    fn apply(&self, table: &mut Table, found: Found) {
-        let Found {
-            position,
-            deliver_time,
-            entry,
-            ..
-        } = found;
-        match entry {
+    fn apply(&self, table: &mut Table, found: &Found) {
+        let position = found.position;
+        match &found.entry {
             Some(Entry::CheckPoint(point)) => {
-                self.apply_point(table, position, deliver_time, &point);
+                self.apply_point(table, position, found.is_timed(point), point);
             }
-            Some(Entry::Ack(ack)) => self.apply_ack(table, position, &ack),
+            Some(Entry::Ack(ack)) => self.apply_ack(table, position, ack),
             None => {}
         }
         table.process(position);
@@ -164,7 +199,7 @@ impl Pops {
         &self,
         table: &mut Table,
         position: i64,
-        deliver_time: i64,
+        is_timed: bool,
         entry: &CheckPointEntry,
     ) {
         let (Some(topic), Some(group)) = (&entry.topic, &entry.group) else {
@@ -173,8 +208,7 @@ impl Pops {
         if !(0..QUEUE_ID_END).contains(&entry.queue_id) {
             return;
         }
-        let due = entry.pop_time.saturating_add(entry.invisible_time);
-        let is_timed = deliver_time == due.saturating_sub(1_000);
+        let due = entry.due();
         let due = if is_timed {
             due.max(self.now()).saturating_add(TIMER_SLACK)
         } else {
@@ -235,6 +269,11 @@ impl Pops {
 }
 
 impl Found {
+    /// Whether a check point came through a timer, and so from another broker.
+    fn is_timed(&self, point: &CheckPointEntry) -> bool {
+        self.deliver_time == point.due().saturating_sub(1_000)
+    }
+
     fn of(record: &RecordView<'_>) -> Self {
         let deliver_time = record.properties().get(keys::TIMER_DELIVER_MS);
         Self {

@@ -39,6 +39,8 @@ const PAUSES: [i64; 17] = [
 ];
 /// A check point that stands further back in the journal is written anew at its end.
 const LAG_MAX: i64 = 100_000;
+/// How long after the start messages wait for a group, or topic, that is not known, ms.
+const GROUP_PATIENCE: i64 = 120_000;
 /// Check points of a queue written anew in one turn.
 const MOVES_MAX: usize = 1_000;
 /// Messages that were stored later than they were popped are others, of a topic made anew, ms.
@@ -220,6 +222,8 @@ impl Pops {
         let mut put = false;
         for offset in &work.offsets {
             let back = match &group {
+                // A group that was made just before a crash comes back with its clients.
+                None if self.now() - self.started < GROUP_PATIENCE => Back::Later,
                 None => Back::Gone,
                 Some(group) => self.put_message_back(work, group, topic, *offset),
             };

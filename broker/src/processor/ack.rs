@@ -11,7 +11,7 @@ use aerobee_remoting::{
     fastjson,
     header::pop::{AckMessage, ChangeInvisibleReply, ChangeInvisibleTime},
 };
-use aerobee_store::FlushMode;
+use aerobee_store::{Access, AppendError, FlushMode};
 
 use crate::{
     pop::{
@@ -29,6 +29,7 @@ use crate::{
 const BATCH_MAX: usize = 4_096;
 
 /// Acknowledges.
+#[derive(Clone)]
 pub(crate) struct Ack {
     pub(crate) pops: Arc<Pops>,
     pub(crate) stats: Arc<Stats>,
@@ -39,6 +40,23 @@ struct Meant<'a> {
     topic: &'a str,
     queue_id: i32,
     offset: i64,
+}
+
+/// What became of a batch so far.
+#[derive(Debug, Clone, Copy, Default)]
+struct Outcome {
+    end: Option<i64>,
+    illegal: bool,
+}
+
+impl Outcome {
+    fn add(&mut self, acked: &Acked) {
+        match acked {
+            Acked::Written(end) => self.end = self.end.max(Some(*end)),
+            Acked::Illegal => self.illegal = true,
+            Acked::Nothing | Acked::Unsure => {}
+        }
+    }
 }
 
 /// Offsets that a queue has: from the first up to the one after the last.
@@ -78,20 +96,55 @@ impl Ack {
             // Nothing was popped by a group that there is not.
             return reply.ok();
         }
-        match self.pops.acknowledge(&named) {
+        match self.pops.acknowledge(&named, Access::HotOnly) {
+            Ok(Acked::Unsure) => {
+                let (group, topic) = (named.group.to_owned(), named.topic.to_owned());
+                let (info, offset) = (request.extra_info.to_owned(), request.offset);
+                let (queue_id, reply) = (request.queue_id, reply.defer());
+                self.later(move |this| {
+                    let Ok(handle) = Handle::parse(&info) else {
+                        return;
+                    };
+                    let named = Named {
+                        group: &group,
+                        topic: &topic,
+                        queue_id,
+                        handle,
+                        offsets: &[offset],
+                    };
+                    let acked = this.pops.acknowledge(&named, Access::Any);
+                    this.answer_ack(&named, acked, reply);
+                });
+            }
+            acked => self.answer_ack(&named, acked, reply),
+        }
+    }
+
+    fn answer_ack(&self, named: &Named<'_>, acked: Result<Acked, AppendError>, reply: Reply<'_>) {
+        match acked {
             Ok(Acked::Written(end)) => {
-                self.count(&named, 1);
+                self.count(named, 1);
                 self.answer(end, reply);
             }
-            Ok(Acked::Nothing) => reply.ok(),
+            Ok(Acked::Nothing | Acked::Unsure) => reply.ok(),
             Ok(Acked::Illegal) => reply.fail(
                 ResponseCode::MESSAGE_ILLEGAL,
                 format_args!(
-                    "offset is illegal, key:{}@{}@{}, offset {} is not of the batch that was popped last",
-                    request.topic, request.consumer_group, request.queue_id, request.offset
+                    "offset is illegal, key:{}@{}@{}, offset {:?} is not of the batch that was popped last",
+                    named.topic, named.group, named.queue_id, named.offsets
                 ),
             ),
             Err(error) => reply.fail(ResponseCode::SYSTEM_ERROR, error),
+        }
+    }
+
+    /// Runs a job on a thread that may wait for the disk. One that is not run has its reply say
+    /// SYSTEM_ERROR.
+    fn later(&self, job: impl FnOnce(&Self) + Send + 'static) {
+        let this = self.clone();
+        let store = Arc::clone(&self.pops.parts().store);
+        if store.read_later(Box::new(move |_| job(&this))).is_err() {
+            tracing::debug!("too many cold reads are waiting");
         }
     }
 
@@ -153,16 +206,32 @@ impl Ack {
                 ),
             );
         }
-        let mut end = None;
-        let mut illegal = false;
-        for ack in &batch.acks {
-            match self.batch_entry(ack, &batch.broker_name) {
-                Ok(Acked::Written(written)) => end = end.max(Some(written)),
-                Ok(Acked::Nothing) => {}
-                Ok(Acked::Illegal) => illegal = true,
+        let mut outcome = Outcome::default();
+        for (index, ack) in batch.acks.iter().enumerate() {
+            match self.batch_entry(ack, &batch.broker_name, Access::HotOnly) {
+                Ok(Acked::Unsure) => {
+                    // The rest may wait for the disk.
+                    let reply = reply.defer();
+                    return self.later(move |this| {
+                        let rest = batch.acks.iter().skip(index);
+                        for ack in rest {
+                            match this.batch_entry(ack, &batch.broker_name, Access::Any) {
+                                Ok(acked) => outcome.add(&acked),
+                                Err(refusal) => return refusal.answer(reply),
+                            }
+                        }
+                        this.answer_batch(&outcome, reply);
+                    });
+                }
+                Ok(acked) => outcome.add(&acked),
                 Err(refusal) => return refusal.answer(reply),
             }
         }
+        self.answer_batch(&outcome, reply);
+    }
+
+    fn answer_batch(&self, outcome: &Outcome, reply: Reply<'_>) {
+        let Outcome { end, illegal } = *outcome;
         if illegal {
             return reply.fail(
                 ResponseCode::MESSAGE_ILLEGAL,
@@ -176,7 +245,7 @@ impl Ack {
     }
 
     /// One check point of a batch. What is not there is passed over.
-    fn batch_entry(&self, ack: &BatchAck, broker: &str) -> Result<Acked, Refusal> {
+    fn batch_entry(&self, ack: &BatchAck, broker: &str, access: Access) -> Result<Acked, Refusal> {
         let parts = self.pops.parts();
         let topic = handle::real_topic(&ack.consumer_group, &ack.topic, &ack.retry);
         let Some(topic) = topic.and_then(|topic| parts.topics.find(&topic)) else {
@@ -210,7 +279,7 @@ impl Ack {
         }
         let acked = self
             .pops
-            .acknowledge(&named)
+            .acknowledge(&named, access)
             .map_err(|error| Refusal::new(ResponseCode::SYSTEM_ERROR, error.to_string()))?;
         if matches!(acked, Acked::Written(_)) {
             self.count(&named, offsets.len() as u64);
@@ -244,28 +313,46 @@ impl Ack {
             handle,
             offsets: &[request.offset],
         };
-        let changed = if self.knows_group(named.group) {
-            self.pops
-                .change(&named, request.invisible_time, request.suspend)
-        } else {
-            Ok(Changed::default())
-        };
-        match changed {
-            Ok(changed) => {
-                let header = ChangeInvisibleReply {
-                    pop_time: changed.pop_time,
-                    invisible_time: changed.invisible_time,
-                    revive_qid: changed.revive_queue,
-                };
-                self.answer_change(changed.end, header, reply);
+        let (time, suspend) = (request.invisible_time, request.suspend);
+        if !self.knows_group(named.group) {
+            return self.answer_change(Ok(Some(Changed::default())), reply);
+        }
+        match self.pops.change(&named, time, suspend, Access::HotOnly) {
+            Ok(None) => {
+                let (group, topic) = (named.group.to_owned(), named.topic.to_owned());
+                let (info, offset) = (request.extra_info.to_owned(), request.offset);
+                let (queue_id, reply) = (request.queue_id, reply.defer());
+                self.later(move |this| {
+                    let Ok(handle) = Handle::parse(&info) else {
+                        return;
+                    };
+                    let named = Named {
+                        group: &group,
+                        topic: &topic,
+                        queue_id,
+                        handle,
+                        offsets: &[offset],
+                    };
+                    let changed = this.pops.change(&named, time, suspend, Access::Any);
+                    this.answer_change(changed, reply);
+                });
             }
-            Err(error) => reply.fail(ResponseCode::SYSTEM_ERROR, error),
+            changed => self.answer_change(changed, reply),
         }
     }
 
-    fn answer_change(&self, end: Option<i64>, header: ChangeInvisibleReply, reply: Reply<'_>) {
+    fn answer_change(&self, changed: Result<Option<Changed>, AppendError>, reply: Reply<'_>) {
+        let changed = match changed {
+            Ok(changed) => changed.unwrap_or_default(),
+            Err(error) => return reply.fail(ResponseCode::SYSTEM_ERROR, error),
+        };
+        let header = ChangeInvisibleReply {
+            pop_time: changed.pop_time,
+            invisible_time: changed.invisible_time,
+            revive_qid: changed.revive_queue,
+        };
         let parts = self.pops.parts();
-        match (parts.store.flush_mode(), end) {
+        match (parts.store.flush_mode(), changed.end) {
             (FlushMode::Sync, Some(end)) => {
                 let reply = reply.defer();
                 parts
