@@ -27,8 +27,8 @@ const TIMER_SLACK: i64 = 5_000;
 struct Found {
     position: i64,
     store_timestamp: i64,
-    /// When the timer was to deliver it.
-    deliver_time: i64,
+    /// It came through a timer, and so from another broker.
+    is_timed: bool,
     entry: Option<Entry>,
 }
 
@@ -54,7 +54,7 @@ impl Pops {
                 for found in found {
                     if let Some(Entry::CheckPoint(point)) = &found.entry
                         && found.position >= seen
-                        && !found.is_timed(point)
+                        && !found.is_timed
                     {
                         self.lift_offset(point);
                     }
@@ -89,7 +89,7 @@ impl Pops {
                 }
                 if let Some(Entry::CheckPoint(point)) = &found.entry
                     && (point.start, point.pop_time) == (key.start, key.pop_time)
-                    && !found.is_timed(point)
+                    && !found.is_timed
                     && self.lane_of_entry(point) == Some(key.lane)
                 {
                     return true;
@@ -187,7 +187,7 @@ impl Pops {
         let position = found.position;
         match &found.entry {
             Some(Entry::CheckPoint(point)) => {
-                self.apply_point(table, position, found.is_timed(point), point);
+                self.apply_point(table, position, found.is_timed, point);
             }
             Some(Entry::Ack(ack)) => self.apply_ack(table, position, ack),
             None => {}
@@ -269,19 +269,12 @@ impl Pops {
 }
 
 impl Found {
-    /// Whether a check point came through a timer, and so from another broker.
-    fn is_timed(&self, point: &CheckPointEntry) -> bool {
-        self.deliver_time == point.due().saturating_sub(1_000)
-    }
-
     fn of(record: &RecordView<'_>) -> Self {
-        let deliver_time = record.properties().get(keys::TIMER_DELIVER_MS);
         Self {
             position: record.queue_offset(),
             store_timestamp: record.store_timestamp(),
-            deliver_time: deliver_time
-                .and_then(|time| time.parse().ok())
-                .unwrap_or_default(),
+            // Ours have no key.
+            is_timed: record.properties().get(keys::UNIQ_KEY).is_some(),
             entry: Entry::read(record),
         }
     }

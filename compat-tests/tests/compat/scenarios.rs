@@ -9,7 +9,7 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::world::{GO, JAVA, JAVA_ROCKETMQ, SCENARIO_LIMIT, World};
 
-const OF_JAVA: [&str; 33] = [
+const OF_JAVA: [&str; 36] = [
     "group_continues_after_restart",
     "group_members_split_queues_and_take_over",
     "groups_each_get_every_message",
@@ -18,6 +18,9 @@ const OF_JAVA: [&str; 33] = [
     "offsets_min_max_search",
     "operate_clients_are_asked",
     "operate_reset_by_time",
+    "pop_failed_messages_come_again",
+    "pop_members_get_each_message_once",
+    "pop_waiting_consumer_gets_message_at_once",
     "pull_offsets_are_kept",
     "pull_statuses_and_limits",
     "pull_waits_for_a_message",

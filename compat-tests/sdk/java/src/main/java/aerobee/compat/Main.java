@@ -33,6 +33,7 @@ public final class Main {
         Groups.list(SCENARIOS);
         Pulling.list(SCENARIOS);
         Topics.list(SCENARIOS);
+        Popping.list(SCENARIOS);
         Load.list(SCENARIOS);
         Transactions.list(SCENARIOS);
         Operating.list(SCENARIOS);

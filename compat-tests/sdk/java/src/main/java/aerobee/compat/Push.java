@@ -56,7 +56,7 @@ final class Push {
         return run();
     }
 
-    private Push run() throws Exception {
+    Push run() throws Exception {
         running = true;
         consumer.start();
         return this;
