@@ -141,7 +141,7 @@ impl Bench {
         let time: Arc<dyn Time> = self.now.clone();
         let env = Env::with(Arc::new(NoFaults), Clock::given(time));
         let levels = DelayLevels::parse("1s").unwrap();
-        Store::open(self.config().store.to_store(&levels), env).unwrap()
+        Store::open(self.config().to_store(&levels), env).unwrap()
     }
 
     fn files(&self) -> PathBuf {
