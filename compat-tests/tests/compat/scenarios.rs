@@ -73,7 +73,16 @@ const OF_GO: [&str; 21] = [
 ];
 
 /// Parts that other trials put together.
-const PARTS: [&str; 5] = ["consume", "create", "produce", "read", "transact"];
+const PARTS: [&str; 8] = [
+    "consume",
+    "create",
+    "fill",
+    "fill_queues",
+    "look",
+    "produce",
+    "read",
+    "transact",
+];
 
 /// What Apache's servers must pass in every run, so that a mistake of the programs is not taken for one of ours.
 const SMOKE: [&str; 6] = [

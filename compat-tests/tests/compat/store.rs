@@ -25,7 +25,199 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
         world.trial("store_apache_to_aerobee_and_back_after_kills", |world| {
             and_back(world, Cluster::kill_broker, false)
         }),
+        world.trial("store_every_form_of_message_and_back", |world| {
+            every_form(world, Cluster::stop_broker, true)
+        }),
+        world.trial(
+            "store_every_form_of_message_and_back_after_kills",
+            |world| {
+                // What a group has committed is written every few seconds only.
+                every_form(world, Cluster::kill_broker, false)
+            },
+        ),
+        world.trial("store_a_thousand_queues_and_back", thousand_queues),
+        world.trial("store_deleted_heads_and_empty_files", deleted_heads),
     ]
+}
+
+/// All that a client sees of a topic, and of a group in it.
+fn look(
+    java: &Arc<Driver>,
+    cluster: &Cluster,
+    topic: &str,
+    group: &str,
+) -> Result<Vec<String>, Failed> {
+    let with = [("prefix", "look"), ("topic", topic), ("group", group)];
+    let steps = java.perform("look", cluster, &with, SCENARIO_LIMIT)?;
+    let seen = steps.iter().filter(|step| &*step.name == "seen");
+    Ok(seen.map(|step| step.text("what")).collect())
+}
+
+fn same(before: &[String], after: &[String], kind: Kind) -> Result<(), Failed> {
+    if before == after {
+        return Ok(());
+    }
+    let differs = before
+        .iter()
+        .zip(after)
+        .find(|(before, after)| before != after);
+    Err(format!(
+        "{} lines before, {} seen through the broker of {kind}; first difference: {differs:?}",
+        before.len(),
+        after.len()
+    )
+    .into())
+}
+
+fn every_form(
+    world: &World,
+    down: fn(&mut Cluster) -> aerobee_compat_tests::Result<()>,
+    with_group: bool,
+) -> Result<(), Failed> {
+    let _slot = world.slot();
+    let mut cluster = Cluster::start(Plan {
+        conf: &CONF,
+        ..Plan::of(Kind::Apache)
+    })?;
+    let java = world.driver(JAVA)?;
+    let prefix = world.prefix();
+    let topic = format!("{prefix}_forms");
+    let fill = |cluster: &Cluster, word: &str| -> Result<(), Failed> {
+        let with = [
+            ("prefix", &*prefix),
+            ("topic", &topic),
+            ("queues", "4"),
+            ("word", word),
+            ("rounds", "15"),
+        ];
+        java.perform("create", cluster, &with, SCENARIO_LIMIT)?;
+        java.perform("fill", cluster, &with, SCENARIO_LIMIT)?;
+        Ok(())
+    };
+    let mut consumed = Topic::new(&prefix, 9);
+    let group = if with_group {
+        format!("{}_group", consumed.name)
+    } else {
+        String::new()
+    };
+    let advance = |consumed: &mut Topic, cluster: &Cluster| -> Result<(), Failed> {
+        let with = [
+            ("prefix", &*prefix),
+            ("topic", &consumed.name),
+            ("queues", "4"),
+        ];
+        java.perform("create", cluster, &with, SCENARIO_LIMIT)?;
+        let word = format!("part{}x", consumed.rounds);
+        consumed.produce(&java, cluster, &word, "600")?;
+        consumed.consume(&java, cluster)
+    };
+    for (number, kind) in [world.judged, Kind::Apache, world.judged, Kind::Apache]
+        .into_iter()
+        .enumerate()
+    {
+        fill(&cluster, &format!("round{number}x"))?;
+        advance(&mut consumed, &cluster)?;
+        let forms = look(&java, &cluster, &topic, "")?;
+        let place = look(&java, &cluster, &consumed.name, &group)?;
+        down(&mut cluster)?;
+        cluster.broker.kind = kind;
+        cluster.broker.start()?;
+        same(&forms, &look(&java, &cluster, &topic, "")?, kind)?;
+        let after = look(&java, &cluster, &consumed.name, &group)?;
+        same(&place, &after, kind)?;
+    }
+    Ok(())
+}
+
+fn thousand_queues(world: &World) -> Result<(), Failed> {
+    let _slot = world.slot();
+    let conf = [("mappedFileSizeConsumeQueue", "20000")];
+    let mut cluster = Cluster::start(Plan {
+        conf: &conf,
+        ..Plan::of(Kind::Apache)
+    })?;
+    let java = world.driver(JAVA)?;
+    let prefix = world.prefix();
+    let topic = format!("{prefix}_many");
+    for (number, kind) in [world.judged, Kind::Apache, world.judged]
+        .into_iter()
+        .enumerate()
+    {
+        let word = format!("word{number}");
+        let with = [
+            ("prefix", &*prefix),
+            ("topic", &topic),
+            ("queues", "1000"),
+            ("word", &word),
+        ];
+        if number == 0 {
+            java.perform("create", &cluster, &with, SCENARIO_LIMIT)?;
+        }
+        java.perform("fill_queues", &cluster, &with, SCENARIO_LIMIT)?;
+        let before = look(&java, &cluster, &topic, "")?;
+        if number % 2 == 0 {
+            cluster.stop_broker()?;
+        } else {
+            cluster.kill_broker()?;
+        }
+        cluster.broker.kind = kind;
+        cluster.broker.start()?;
+        same(&before, &look(&java, &cluster, &topic, "")?, kind)?;
+    }
+    Ok(())
+}
+
+/// The first files of the log are gone, and a start that was cut short has left an empty one behind the last.
+fn deleted_heads(world: &World) -> Result<(), Failed> {
+    let _slot = world.slot();
+    let mut cluster = Cluster::start(Plan {
+        conf: &CONF,
+        ..Plan::of(Kind::Apache)
+    })?;
+    let java = world.driver(JAVA)?;
+    let mut topic = Topic::new(&world.prefix(), 0);
+    let with = [
+        ("prefix", &*topic.prefix),
+        ("topic", &topic.name),
+        ("queues", "4"),
+    ];
+    java.perform("create", &cluster, &with, SCENARIO_LIMIT)?;
+    topic.produce(&java, &cluster, "head", "2500")?;
+    let log = cluster.broker.dir().join("store/commitlog");
+    for first in [world.judged, Kind::Apache, world.judged] {
+        cluster.stop_broker()?;
+        let mut files: Vec<_> = std::fs::read_dir(&log)?
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<Result<_, _>>()?;
+        files.sort();
+        let (Some(head), Some(last)) = (files.first(), files.last()) else {
+            return Err("no files of the log".into());
+        };
+        let base: u64 = last
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default()
+            .parse()?;
+        std::fs::write(log.join(format!("{:020}", base + (1 << 20))), b"")?;
+        std::fs::remove_file(head)?;
+        cluster.broker.kind = first;
+        cluster.broker.start()?;
+        let seen = look(&java, &cluster, &topic.name, "")?;
+        if seen.len() < 100 {
+            return Err(format!("only {} lines are left", seen.len()).into());
+        }
+        cluster.stop_broker()?;
+        let second = if first == Kind::Apache {
+            world.judged
+        } else {
+            Kind::Apache
+        };
+        cluster.broker.kind = second;
+        cluster.broker.start()?;
+        same(&seen, &look(&java, &cluster, &topic.name, "")?, second)?;
+        topic.produce(&java, &cluster, &format!("more{}x", topic.rounds), "300")?;
+    }
+    Ok(())
 }
 
 /// `apache_finds`: Apache's broker finds messages by key that it knew before; after a kill it forgets what its newest index

@@ -37,6 +37,7 @@ public final class Main {
         Load.list(SCENARIOS);
         Transactions.list(SCENARIOS);
         Operating.list(SCENARIOS);
+        Keeping.list(SCENARIOS);
     }
 
     private Main() {
