@@ -160,7 +160,8 @@ impl Topic {
         let slots = Vec::from_iter((0..queue_count(&config)).map(|_| OnceLock::new()));
         Self {
             name: config.topic_name.as_str().into(),
-            closed_to_clients: names::is_not_sendable(&config.topic_name),
+            closed_to_clients: names::is_not_sendable(&config.topic_name)
+                || has_batch_queues(&config),
             config: ArcSwap::from_pointee(config),
             slots: ArcSwap::from_pointee(slots),
             turn: AtomicU32::new(0),
@@ -258,6 +259,15 @@ impl Topic {
         });
         self.config.store(Arc::new(config));
     }
+}
+
+/// Whether Apache's broker keeps batches of the topic whole, in queues of another form. Messages for it would get ordinary
+/// queues here, on which that broker does not start.
+pub(crate) fn has_batch_queues(config: &TopicConfig) -> bool {
+    config
+        .attributes
+        .get("queue.type")
+        .is_some_and(|kind| kind == "BatchCQ")
 }
 
 fn queue_count(config: &TopicConfig) -> usize {

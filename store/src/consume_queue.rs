@@ -71,6 +71,13 @@ impl Entry {
         self.physical.saturating_add(i64::from(self.size))
     }
 
+    /// Whether the tags code is an address in Apache's extension files (`ConsumeQueueExt.isExtAddr`), which are not read:
+    /// the record has what they say. They are not written either; Java reads plain codes beside addresses.
+    #[inline]
+    pub(crate) fn is_extended(self) -> bool {
+        self.tags_code < i32::MIN as i64
+    }
+
     /// Whether this only fills the space before the first entry of a queue that does not start at 0.
     pub(crate) fn is_blank(self) -> bool {
         self.size == BLANK_ENTRY_SIZE && self.physical == 0

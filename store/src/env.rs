@@ -446,6 +446,11 @@ impl Env {
         path.exists()
     }
 
+    /// Length of a file.
+    pub(crate) fn len_of(&self, path: &Path) -> io::Result<u64> {
+        Ok(fs::metadata(path)?.len())
+    }
+
     /// Names in a directory in order; empty when the directory is missing.
     pub(crate) fn list(&self, path: &Path) -> io::Result<Vec<Listed>> {
         self.before(Operation::List, path)?;

@@ -85,6 +85,24 @@ pub enum OpenError {
         /// Whose it is.
         owner: &'static str,
     },
+    /// Timers are kept in a form that is not read here.
+    #[error(
+        "{} is a snapshot of the timer wheel (timerWheelSnapshotFlush=true): let Apache's broker run once with timerWheelSnapshotFlush=false and remove the snapshots, or remove them if no timer message is waiting",
+        path.display()
+    )]
+    WheelSnapshot {
+        /// The snapshot.
+        path: PathBuf,
+    },
+    /// A topic has batch consume queues, which are not read here.
+    #[error(
+        "{} holds queues of a topic with queue.type=BatchCQ, whose batches are kept whole: this version does not serve such topics; nothing was changed: go on with Apache's broker, or delete the topic there first",
+        path.display()
+    )]
+    BatchQueues {
+        /// The topic's directory.
+        path: PathBuf,
+    },
     /// The directory keeps its state in `RocksDB`, which is not read here.
     #[error(
         "{} shows that this directory keeps state in RocksDB ({kept}): let Apache's broker write it back to files (storeType=default, the RocksDB switches off), or remove it if that state is not needed",

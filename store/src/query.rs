@@ -5,6 +5,7 @@ use aerobee_message::{RecordView, record::store_timestamp_of};
 
 use crate::{
     consume_queue::{Entry, Queue},
+    dispatch,
     read::Run,
     store::Store,
 };
@@ -85,10 +86,17 @@ impl Store {
             return None;
         }
         let entry = queue.entry(offset)?;
+        let tags_code = if entry.is_extended() {
+            let run = self.record_at(entry.physical)?;
+            let record = RecordView::parse(run.as_slice()).ok()?;
+            dispatch::tags_code(&record, &self.inner.config.delay_levels)
+        } else {
+            entry.tags_code
+        };
         Some(QueueEntry {
             physical: entry.physical,
             size: entry.size,
-            tags_code: entry.tags_code,
+            tags_code,
         })
     }
 

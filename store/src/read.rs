@@ -4,10 +4,12 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
+use aerobee_message::RecordView;
 use smallvec::SmallVec;
 
 use crate::{
     consume_queue::{Chunk, Entry, Queue},
+    dispatch,
     layout::ENTRY_BYTES,
     light::{record_queue_id, starts_record},
     mapped_file::MappedFile,
@@ -329,7 +331,7 @@ impl Reader<'_> {
                 let Some(entry) = bytes.first_chunk().map(Entry::of_bytes) else {
                     return;
                 };
-                if accept.code(entry.tags_code) {
+                if entry.is_extended() || accept.code(entry.tags_code) {
                     match self.take(entry, accept) {
                         Taken::Yes | Taken::Unwanted => {}
                         Taken::Removed => removed = true,
@@ -396,7 +398,7 @@ impl Reader<'_> {
         if !starts_record(bytes, entry.size, self.queue_id, entry.physical) {
             return Taken::Bad;
         }
-        if !accept.record(bytes) {
+        if !self.is_wanted(entry, bytes, accept) {
             return Taken::Unwanted;
         }
         match self.read.runs.last_mut() {
@@ -416,6 +418,19 @@ impl Reader<'_> {
             _ => self.read.runs.push(Run::mapped(file, from, size)),
         }
         self.count(entry, size)
+    }
+
+    /// Whether a record is wanted. Of an entry whose tags code is kept elsewhere it is computed from the record.
+    #[inline]
+    fn is_wanted(&self, entry: Entry, bytes: &[u8], accept: &mut impl Accept) -> bool {
+        if entry.is_extended() {
+            let levels = &self.store.inner.config.delay_levels;
+            let code = RecordView::parse(bytes).map(|record| dispatch::tags_code(&record, levels));
+            if !code.is_ok_and(|code| accept.code(code)) {
+                return false;
+            }
+        }
+        accept.record(bytes)
     }
 
     /// Whether a record can be touched without waiting. Asking the kernel costs more than reading a record, so it is
@@ -480,7 +495,7 @@ impl Reader<'_> {
                 return Taken::Bad;
             }
         }
-        if !accept.record(&bytes) {
+        if !self.is_wanted(entry, &bytes, accept) {
             return Taken::Unwanted;
         }
         match self.read.runs.last_mut() {

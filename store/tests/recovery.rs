@@ -212,6 +212,8 @@ fn rocksdb_directories_are_refused() {
         "config/metadata/x",
         "rocksdbstore/000008.sst",
         "kvStore/x",
+        "rocksdbstore/000004.log",
+        "config/consumerOffsets/x",
     ] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
@@ -231,7 +233,55 @@ fn rocksdb_directories_are_refused() {
         b"MANIFEST-000004\n",
     )
     .unwrap();
+    fs::write(dir.path().join("rocksdbstore/000004.log"), b"").unwrap();
     open(dir.path()).close().unwrap();
+}
+
+#[test]
+fn what_is_kept_in_forms_that_are_not_read_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let batch = dir.path().join("batchconsumequeue/T/0");
+    fs::create_dir_all(&batch).unwrap();
+    let error = open_error(dir.path());
+    assert!(matches!(error, OpenError::BatchQueues { .. }), "{error}");
+    assert!(error.to_string().contains("queue.type=BatchCQ"));
+    fs::remove_dir_all(dir.path().join("batchconsumequeue/T")).unwrap();
+    let snapshot = dir.path().join("timerwheel.1048576");
+    fs::write(&snapshot, b"").unwrap();
+    let error = open_error(dir.path());
+    assert!(matches!(&error, OpenError::WheelSnapshot { path } if *path == snapshot));
+    fs::remove_file(snapshot).unwrap();
+    open(dir.path()).close().unwrap();
+}
+
+#[test]
+fn tags_codes_in_extension_files_are_found_in_the_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let queue = store.create_queue("T", 0).unwrap();
+    for (number, tag) in ["A", "", "A", ""].iter().enumerate() {
+        let body = body(u32::try_from(number).unwrap());
+        store.append(&queue, &record("T", 0, &body, tag)).unwrap();
+    }
+    store.close().unwrap();
+    drop((queue, store));
+    // As Java has it with enableConsumeQueueExt: the code is an address in other files.
+    let file = dir.path().join("consumequeue/T/0/00000000000000000000");
+    for at in 0..4u64 {
+        let address = i64::MIN + 20 * at.cast_signed();
+        poke(&file, at * 20 + 12, &address.to_be_bytes());
+    }
+    let store = open(dir.path());
+    let queue = store.queue("T", 0).unwrap();
+    let wanted = aerobee_message::tags::code_of("A");
+    let found = store.read(&queue, 0, ALL, aerobee_store::Access::Any, |code: i64| {
+        code == wanted
+    });
+    assert_eq!((found.messages, found.next), (2, 4));
+    assert_eq!(store.entry_at(&queue, 0).unwrap().tags_code, wanted);
+    assert_eq!(store.entry_at(&queue, 1).unwrap().tags_code, 0);
+    assert_eq!(bodies(&store, &queue), numbered(0..4));
+    store.close().unwrap();
 }
 
 #[test]

@@ -88,6 +88,7 @@ struct Recovery<'a> {
 /// Recovers a locked directory.
 pub(crate) fn recover(config: &Config, env: &Env, left: Left) -> Result<Recovered, OpenError> {
     refuse_rocksdb(env, &config.dir)?;
+    refuse_batch_queues(env, &config.dir)?;
     let clean_before = left == Left::Clean;
     remove_preparing(env, &config.dir)?;
     let checkpoint = CheckpointFile::open(env, &config.dir)?;
@@ -513,6 +514,34 @@ pub(crate) fn refuse_others(env: &Env, root: &Path) -> Result<(), OpenError> {
     })
 }
 
+/// With `timerWheelSnapshotFlush` Apache keeps its timers in numbered copies of the wheel.
+fn refuse_wheel_snapshot(env: &Env, root: &Path) -> Result<(), OpenError> {
+    let listed = env.list(root).map_err(OpenError::io("list", root))?;
+    let snapshot = listed.into_iter().find(|entry| {
+        let number = entry.name.strip_prefix("timerwheel.");
+        number.is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
+    });
+    match snapshot {
+        Some(snapshot) => Err(OpenError::WheelSnapshot {
+            path: root.join(snapshot.name),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Without their batch consume queues topics would get ordinary ones from the log, and Apache's broker would not start on
+/// those.
+fn refuse_batch_queues(env: &Env, root: &Path) -> Result<(), OpenError> {
+    let dir = root.join("batchconsumequeue");
+    let listed = env.list(&dir).map_err(OpenError::io("list", &dir))?;
+    match listed.into_iter().find(|entry| entry.is_dir) {
+        Some(topic) => Err(OpenError::BatchQueues {
+            path: dir.join(topic.name),
+        }),
+        None => Ok(()),
+    }
+}
+
 /// Apache can keep state in `RocksDB`; without it messages or positions would be missing silently.
 pub(crate) fn refuse_rocksdb(env: &Env, root: &Path) -> Result<(), OpenError> {
     let places = [
@@ -522,6 +551,8 @@ pub(crate) fn refuse_rocksdb(env: &Env, root: &Path) -> Result<(), OpenError> {
         ("config/metadata", "topics, groups and offsets"),
         ("config/rdb", "topics, groups and offsets"),
         ("config/topics", "topics"),
+        ("config/subscriptionGroups", "groups"),
+        ("config/consumerOffsets", "offsets"),
     ];
     for (name, kept) in places {
         let path = root.join(name);
@@ -531,12 +562,15 @@ pub(crate) fn refuse_rocksdb(env: &Env, root: &Path) -> Result<(), OpenError> {
     }
     let dir = root.join("rocksdbstore");
     for entry in env.list(&dir).map_err(OpenError::io("list", &dir))? {
-        if entry.name.ends_with(".sst") {
+        // What was written last stands in a log file, before there is any table.
+        let is_log =
+            entry.name.ends_with(".log") && env.len_of(&dir.join(&entry.name)).unwrap_or(0) > 0;
+        if entry.name.ends_with(".sst") || is_log {
             return Err(OpenError::RocksDb {
                 path: dir.join(entry.name),
                 kept: "index, timers or transactions",
             });
         }
     }
-    Ok(())
+    refuse_wheel_snapshot(env, root)
 }

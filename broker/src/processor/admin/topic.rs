@@ -23,7 +23,7 @@ use crate::{
     attributes,
     offsets::Offsets,
     registration::Registration,
-    topics::{QUEUES_MAX, Topics},
+    topics::{self, QUEUES_MAX, Topics},
 };
 
 /// Permission bits that exist: inherit, write, read, priority.
@@ -143,6 +143,10 @@ impl TopicAdmin {
                 .map_err(|error| failed(error.to_string()))?,
             ..proposed
         };
+        if topics::has_batch_queues(&config) {
+            let remark = "queue.type=BatchCQ is not supported by this version: create the topic with SimpleCQ";
+            return Err(invalid(remark.to_owned()));
+        }
         let same = known.is_some_and(|known| *known == config);
         Ok((!same).then_some(config))
     }
