@@ -386,6 +386,12 @@ impl Env {
         }
     }
 
+    /// Advises the kernel to read just what is asked for.
+    pub(crate) fn read_singly(&self, file: &File) {
+        // Nothing is lost when the advice is not taken.
+        let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Random);
+    }
+
     pub(crate) fn sync_data(&self, file: &File, path: &Path) -> io::Result<()> {
         self.told(Operation::Sync, path, || file.sync_data())
     }

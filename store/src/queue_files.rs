@@ -408,12 +408,15 @@ fn has_data(
     from: u64,
     until: u64,
 ) -> io::Result<bool> {
+    env.read_singly(file);
     let mut buffer = vec![0; 16 << 10];
     let mut at = from;
     while at < until
         && let Some(data) = env.next_data(file, path, at)?
     {
-        let read = env.read_at(file, path, &mut buffer, data)?;
+        // Up to a round position: what is read in part counts as data of the file to its end.
+        let want = buffer.len() - usize::try_from(data % buffer.len() as u64).unwrap_or(0);
+        let read = env.read_at(file, path, &mut buffer[..want], data)?;
         if read == 0 {
             return Ok(false);
         }

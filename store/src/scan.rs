@@ -175,6 +175,8 @@ impl<'a> Scanner<'a> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(OpenError::io("open", path)(error)),
         };
+        // What is read ahead counts as data of the file from then on, zeros or not.
+        self.env.read_singly(&file);
         let mut found: Option<Range<i64>> = None;
         let mut at = (position - base).cast_unsigned();
         let mut buffer = vec![0; WINDOW_BYTES];
@@ -186,18 +188,18 @@ impl<'a> Scanner<'a> {
             else {
                 break;
             };
+            // Up to a round position: what is read in part counts as data of the file to its end.
+            let want = WINDOW_BYTES - usize::try_from(data % WINDOW_BYTES as u64).unwrap_or(0);
             let read = self
                 .env
-                .read_at(&file, &path, &mut buffer, data)
+                .read_at(&file, &path, &mut buffer[..want], data)
                 .map_err(OpenError::io("read", &path))?;
             if read == 0 {
                 break;
             }
-            let first = buffer[..read].iter().position(|byte| *byte != 0);
-            let last = buffer[..read].iter().rposition(|byte| *byte != 0);
-            if let (Some(first), Some(last)) = (first, last) {
+            if let Some(range) = non_zero(&buffer[..read]) {
                 let start = base + data.cast_signed();
-                let range = start + first as i64..start + last as i64 + 1;
+                let range = start + range.start as i64..start + range.end as i64;
                 found = Some(found.map_or(range.clone(), |found| found.start..range.end));
             }
             at = data + read as u64;
@@ -244,6 +246,19 @@ impl<'a> Scanner<'a> {
     }
 }
 
+/// The range of bytes that holds all that are not zero.
+fn non_zero(bytes: &[u8]) -> Option<Range<usize>> {
+    const BLOCK: usize = 4096;
+    // Without an end before the last byte of a block this is done many bytes at a time.
+    let is_zero = |block: &[u8]| block.iter().fold(0, |all, byte| all | byte) == 0;
+    let first = bytes.chunks(BLOCK).position(|block| !is_zero(block))? * BLOCK;
+    let last = bytes.chunks(BLOCK).rposition(|block| !is_zero(block))? * BLOCK;
+    let start = first + bytes[first..].iter().position(|byte| *byte != 0)?;
+    let end = bytes.len().min(last + BLOCK);
+    let end = last + bytes[last..end].iter().rposition(|byte| *byte != 0)? + 1;
+    Some(start..end)
+}
+
 /// Positions of what may be the magic of a record.
 fn memchr_magic(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
     bytes
@@ -251,4 +266,22 @@ fn memchr_magic(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
         .enumerate()
         .filter(|(_, four)| matches!(four, [0xDA, 0xA3, 0x20, 0xA7 | 0xAB]))
         .map(|(at, _)| at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_not_zero_are_found() {
+        let mut bytes = vec![0; 20_000];
+        assert_eq!(non_zero(&bytes), None);
+        bytes[4095] = 1;
+        assert_eq!(non_zero(&bytes), Some(4095..4096));
+        bytes[19_999] = 7;
+        assert_eq!(non_zero(&bytes), Some(4095..20_000));
+        bytes[0] = 7;
+        assert_eq!(non_zero(&bytes), Some(0..20_000));
+        assert_eq!(non_zero(&[]), None);
+    }
 }
