@@ -260,24 +260,3 @@ fn help_names_every_role() {
         assert!(help(&[role, "--help"]).contains("Usage"));
     }
 }
-
-/// The server is started, stopped, killed and started again, with a few queues.
-#[test]
-fn the_load_generator_measures_many_queues() {
-    let data = TempDir::new().unwrap();
-    let path = data.path().to_str().unwrap();
-    let args = [
-        "bench", "queues", "--topics", "3", "--queues", "4", "--idle", "0.1", "--data", path,
-    ];
-    let output = aerobee(&args, data.path()).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{output:?}");
-    for line in [
-        "queues                     12\n",
-        "start after SIGKILL",
-        "B per queue",
-    ] {
-        assert!(text.contains(line), "{text}");
-    }
-    assert_eq!(fs::read_dir(data.path()).unwrap().count(), 0, "removed");
-}

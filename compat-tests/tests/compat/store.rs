@@ -215,6 +215,7 @@ fn deleted_heads(world: &World) -> Result<(), Failed> {
         cluster.broker.kind = second;
         cluster.broker.start()?;
         same(&seen, &look(&java, &cluster, &topic.name, "")?, second)?;
+        topic.fresh = Ledger::default();
         topic.produce(&java, &cluster, &format!("more{}x", topic.rounds), "300")?;
     }
     Ok(())
