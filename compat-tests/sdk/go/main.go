@@ -27,6 +27,8 @@ import (
 type Scenario func(c *Context) error
 
 var scenarios = map[string]Scenario{
+	"delay_by_level":                             delayByLevel,
+	"retry_until_dead_letter":                    retryUntilDead,
 	"transaction_commit_rollback_and_check_back": transactions,
 	"send_sync":                                  sendSync,
 	"send_async":                                 sendAsync,

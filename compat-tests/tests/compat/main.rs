@@ -8,6 +8,7 @@ mod clients;
 mod crash;
 mod ledger;
 mod mixed;
+mod pending;
 mod scenarios;
 mod store;
 mod transactions;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         mixed::trials,
         store::trials,
         transactions::trials,
+        pending::trials,
     ]
     .into_iter()
     .flat_map(|trials| trials(&world))

@@ -9,7 +9,11 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::world::{GO, JAVA, JAVA_ROCKETMQ, SCENARIO_LIMIT, World};
 
-const OF_JAVA: [&str; 36] = [
+const OF_JAVA: [&str; 42] = [
+    "delay_by_level",
+    "delay_by_time",
+    "delay_recalled",
+    "delay_too_long_is_refused",
     "group_continues_after_restart",
     "group_members_split_queues_and_take_over",
     "groups_each_get_every_message",
@@ -32,6 +36,8 @@ const OF_JAVA: [&str; 36] = [
     "push_tag_filter",
     "push_waiting_consumer_gets_message_at_once",
     "request_gets_its_reply",
+    "retry_straight_to_dead_letters",
+    "retry_until_dead_letter",
     "send_async",
     "send_batch",
     "send_bodies_of_all_sizes",
@@ -48,7 +54,8 @@ const OF_JAVA: [&str; 36] = [
     "view_of_a_foreign_id_is_refused",
 ];
 
-const OF_GO: [&str; 21] = [
+const OF_GO: [&str; 23] = [
+    "delay_by_level",
     "group_continues_after_restart",
     "group_members_split_queues_and_take_over",
     "groups_each_get_every_message",
@@ -60,6 +67,7 @@ const OF_GO: [&str; 21] = [
     "push_orderly_keeps_queue_order",
     "push_tag_filter",
     "push_waiting_consumer_gets_message_at_once",
+    "retry_until_dead_letter",
     "send_async",
     "send_batch",
     "send_bodies_of_all_sizes",
@@ -85,10 +93,12 @@ const PARTS: [&str; 8] = [
 ];
 
 /// What Apache's servers must pass in every run, so that a mistake of the programs is not taken for one of ours.
-const SMOKE: [&str; 6] = [
+const SMOKE: [&str; 8] = [
+    "delay_by_level",
     "group_continues_after_restart",
     "groups_each_get_every_message",
     "push_tag_filter",
+    "retry_until_dead_letter",
     "send_batch",
     "send_sync",
     "topic_created_by_first_send",

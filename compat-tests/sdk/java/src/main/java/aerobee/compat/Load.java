@@ -43,7 +43,7 @@ final class Load {
 
     /**
      * Parameters: topic, word, threads, how many messages of each thread are to be acknowledged (count, 0 for until told), the size of the
-     * padding that follows the number (padding), the pause after each message (pause_ms). A message that is not acknowledged is not sent again: the
+     * padding that follows the number (padding), the pause after each message (pause_ms), a delay level (level) or the time to wait (deliver_in_ms). A message that is not acknowledged is not sent again: the
      * next number follows.
      */
     private static void produce(Context context) throws Exception {
@@ -73,6 +73,10 @@ final class Load {
             Message message = Sending.message(context.get("topic"), word + ":" + i + padding);
             message.setTags(i % 2 == 0 ? "even" : "odd");
             message.setKeys(word + i);
+            message.setDelayTimeLevel(context.number("level", 0));
+            if (context.number("deliver_in_ms", 0) > 0) {
+                message.setDeliverTimeMs(System.currentTimeMillis() + context.number("deliver_in_ms", 0));
+            }
             try {
                 SendResult result = producer.send(message);
                 boolean ok = result.getSendStatus() == SendStatus.SEND_OK;

@@ -31,6 +31,7 @@ public final class Main {
         Sending.list(SCENARIOS);
         Subscribing.list(SCENARIOS);
         Groups.list(SCENARIOS);
+        Delaying.list(SCENARIOS);
         Pulling.list(SCENARIOS);
         Topics.list(SCENARIOS);
         Popping.list(SCENARIOS);
