@@ -30,7 +30,6 @@ async fn route_code(grpc: &mut Grpc, topic: &str) -> Code {
 async fn routes_tell_queues_types_and_what_is_missing() {
     let cluster = Cluster::start().await;
     cluster.topic("normal", "NORMAL").await;
-    cluster.topic("mixed", "MIXED").await;
     let mut grpc = cluster.grpc().await;
     let request = QueryRouteRequest {
         topic: Some(resource("normal")),

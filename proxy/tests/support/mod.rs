@@ -76,7 +76,6 @@ impl Cluster {
             ("brokerName", "broker-a"),
             ("storePathRootDir", &store),
             ("mappedFileSizeCommitLog", "16777216"),
-            ("enableMixedMessageType", "true"),
         ] {
             broker.set(key, value).unwrap();
         }
