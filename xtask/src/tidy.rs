@@ -23,8 +23,14 @@ const LICENCE: &str = "SPDX-License-Identifier: Apache-2.0";
 
 /// Folders that hold no source of ours, wherever they are.
 const BUILT: &[&str] = &["target", ".git", "node_modules"];
-/// The same, as paths from the top.
-const BUILT_AT: &[&str] = &["data", "fuzz/corpus", "fuzz/artifacts", "fuzz/coverage"];
+/// The same, as paths from the top; Apache's protocol files stay as they are, beside their licence.
+const BUILT_AT: &[&str] = &[
+    "data",
+    "fuzz/corpus",
+    "fuzz/artifacts",
+    "fuzz/coverage",
+    "proxy/proto",
+];
 
 const MAP: &str = "ARCHITECTURE.md";
 

@@ -9,7 +9,7 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::world::{GO, JAVA, JAVA_ROCKETMQ, SCENARIO_LIMIT, World};
 
-const OF_JAVA: [&str; 42] = [
+const OF_JAVA: [&str; 45] = [
     "delay_by_level",
     "delay_by_time",
     "delay_recalled",
@@ -22,6 +22,9 @@ const OF_JAVA: [&str; 42] = [
     "offsets_min_max_search",
     "operate_clients_are_asked",
     "operate_reset_by_time",
+    "pop_failed_messages_come_again",
+    "pop_members_get_each_message_once",
+    "pop_waiting_consumer_gets_message_at_once",
     "pop_failed_messages_come_again",
     "pop_members_get_each_message_once",
     "pop_waiting_consumer_gets_message_at_once",
@@ -81,13 +84,14 @@ const OF_GO: [&str; 23] = [
 ];
 
 /// Parts that other trials put together.
-const PARTS: [&str; 8] = [
+const PARTS: [&str; 9] = [
     "consume",
     "create",
     "fill",
     "fill_queues",
     "look",
     "produce",
+    "query",
     "read",
     "transact",
 ];
