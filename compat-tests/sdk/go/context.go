@@ -197,6 +197,18 @@ func (c *Context) createTopic(topic string, queues int) {
 	err = made.CreateTopic(context.Background(), admin.WithTopicCreate(topic), admin.WithBrokerAddrCreate(c.get("broker")),
 		admin.WithReadQueueNums(queues), admin.WithWriteQueueNums(queues))
 	c.must("create the topic", err)
+	c.awaitRoute(made, topic, queues)
+}
+
+// awaitTopic waits until the name server tells the route of a topic that the broker makes.
+func (c *Context) awaitTopic(topic string, queues int) {
+	made, err := admin.NewAdmin(admin.WithResolver(primitive.NewPassthroughResolver(c.namesrv())))
+	c.must("make an admin client", err)
+	defer func() { _ = made.Close() }()
+	c.awaitRoute(made, topic, queues)
+}
+
+func (c *Context) awaitRoute(made admin.Admin, topic string, queues int) {
 	seen := 0
 	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		found, err := made.FetchPublishMessageQueues(context.Background(), topic)

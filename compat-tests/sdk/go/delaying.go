@@ -66,6 +66,7 @@ func retryUntilDead(c *Context) error {
 		c.equal("tags", "red", message.GetTags())
 	}
 	lock.Unlock()
+	c.awaitTopic("%DLQ%"+group, 1)
 	dead := c.push(c.name("dead_readers"), "%DLQ%"+group, "*")
 	c.check("a dead letter", awaitBodies(60, []string{"bad"}, dead))
 	c.equal("its origin", topic, dead.all()[0].GetProperty("RETRY_TOPIC"))
