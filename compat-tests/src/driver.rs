@@ -142,7 +142,9 @@ impl Driver {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let record = Arc::new(Record::default());
         lock(&self.records).insert(id, Arc::clone(&record));
-        let mut parameters = json!({"namesrv": on.namesrv_addr(), "broker": on.broker_addr()});
+        let mut parameters = json!({
+            "namesrv": on.namesrv_addr(), "broker": on.broker_addr(), "endpoints": on.proxy_addr(),
+        });
         for (key, value) in with {
             parameters[*key] = json!(value);
         }

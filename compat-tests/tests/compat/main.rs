@@ -6,6 +6,7 @@
 
 mod clients;
 mod crash;
+mod grpc;
 mod ledger;
 mod mixed;
 mod pending;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     let trials: Vec<Trial> = [
         crash::trials,
         clients::trials,
+        grpc::trials,
         scenarios::trials,
         mixed::trials,
         store::trials,

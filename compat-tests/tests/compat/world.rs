@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use aerobee_compat_tests::{Cluster, Driver, Encoding, Kind, Plan, Sdk};
+use aerobee_compat_tests::{Cluster, Driver, Encoding, Kind, Plan, Process, Sdk};
 use libtest_mimic::{Failed, Trial};
 use tempfile::TempDir;
 
@@ -70,6 +70,7 @@ pub(crate) struct World {
     pub(crate) judged: Kind,
     drivers: Started<Sdk, Driver>,
     clusters: Started<Kind, Cluster>,
+    proxies: Started<Kind, Process>,
     prefixes: AtomicUsize,
     slots: Mutex<usize>,
     slot_free: Condvar,
@@ -87,6 +88,7 @@ impl World {
             judged,
             drivers: Started::new(),
             clusters: Started::new(),
+            proxies: Started::new(),
             prefixes: AtomicUsize::new(0),
             slots: Mutex::new(OWN_CLUSTERS),
             slot_free: Condvar::new(),
@@ -110,6 +112,13 @@ impl World {
     pub(crate) fn cluster(&self, kind: Kind) -> Result<Arc<Cluster>, Failed> {
         self.clusters
             .get(kind, || Ok(Arc::new(Cluster::start(Plan::of(kind))?)))
+    }
+
+    /// The same cluster, with our proxy in front of it.
+    pub(crate) fn proxied(&self, kind: Kind) -> Result<Arc<Cluster>, Failed> {
+        let cluster = self.cluster(kind)?;
+        self.proxies.get(kind, || Ok(Arc::new(cluster.proxy()?)))?;
+        Ok(cluster)
     }
 
     /// Waits until the trial may start servers of its own.

@@ -36,6 +36,7 @@ public final class Main {
         Topics.list(SCENARIOS);
         Popping.list(SCENARIOS);
         Load.list(SCENARIOS);
+        Grpc.list(SCENARIOS);
         Transactions.list(SCENARIOS);
         Operating.list(SCENARIOS);
         Keeping.list(SCENARIOS);
