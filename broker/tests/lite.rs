@@ -382,3 +382,78 @@ async fn expired_lite_topics_are_deleted() {
     let parent = client.ask(200_075, count, &[]).await.json();
     assert_eq!(parent["liteTopicCount"], 1);
 }
+
+fn handle(popped: &Message) -> String {
+    format!(
+        "0 {} {} 999 0 broker-a 0 0",
+        popped.field("popTime"),
+        popped.field("invisibleTime")
+    )
+}
+
+fn ack(lite: &str, offset: i64, handle: &str) -> Value {
+    json!({
+        "consumerGroup": "readers", "topic": "parent", "queueId": "0", "offset": offset.to_string(),
+        "extraInfo": handle, "liteTopic": lite,
+    })
+}
+
+#[tokio::test]
+async fn the_next_messages_come_when_all_are_acknowledged() {
+    let (_running, mut client) = with_parent().await;
+    subscribe(&mut client, "PARTIAL_ADD", "c1", &["a"]).await;
+    send(&mut client, "a", "m0").await;
+    send(&mut client, "a", "m1").await;
+    let popped = client
+        .ask(200_070, pop("c1", "readers", 60_000, 0), &[])
+        .await;
+    assert_eq!(bodies(&popped), ["m0", "m1"]);
+    let handle = handle(&popped);
+    send(&mut client, "a", "m2").await;
+    assert_eq!(
+        client.ask(200_051, ack("a", 0, &handle), &[]).await.code(),
+        0
+    );
+    let blocked = client
+        .ask(200_070, pop("c1", "readers", 60_000, 0), &[])
+        .await;
+    assert_eq!(blocked.code(), 210);
+    assert_eq!(
+        client.ask(200_051, ack("a", 1, &handle), &[]).await.code(),
+        0
+    );
+    let next = client
+        .ask(200_070, pop("c1", "readers", 60_000, 1_000), &[])
+        .await;
+    assert_eq!(bodies(&next), ["m2"]);
+    for (fields, code) in [
+        (ack("a", 0, &handle), 0),
+        (ack("a", 9, &handle), 208),
+        (ack("a", 2, "0 1 1 0 0 broker-a 0 0"), 29),
+        (ack("a", 2, "0"), 1),
+    ] {
+        assert_eq!(
+            client.ask(200_051, fields.clone(), &[]).await.code(),
+            code,
+            "{fields}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_message_can_be_given_back_early() {
+    let (_running, mut client) = with_parent().await;
+    subscribe(&mut client, "PARTIAL_ADD", "c1", &["a"]).await;
+    send(&mut client, "a", "m0").await;
+    let popped = client
+        .ask(200_070, pop("c1", "readers", 60_000, 0), &[])
+        .await;
+    let mut change = ack("a", 0, &handle(&popped));
+    change["invisibleTime"] = json!("100");
+    let changed = client.ask(200_053, change, &[]).await;
+    assert_eq!((changed.code(), changed.field("reviveQid")), (0, "999"));
+    let again = client
+        .ask(200_070, pop("c1", "readers", 60_000, 5_000), &[])
+        .await;
+    assert_eq!(bodies(&again), ["m0"]);
+}

@@ -32,6 +32,7 @@ use crate::{
     topics::{Topic, Topics},
 };
 
+pub(crate) use self::{order::Acked, pop::REVIVE_QUEUE};
 use self::{order::Order, registry::Registry};
 
 /// Attribute of a topic that says what kind of messages it takes.

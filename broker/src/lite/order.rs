@@ -29,10 +29,6 @@ pub(crate) struct Order {
 
 /// What an acknowledgement comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(
-    dead_code,
-    reason = "acknowledgements of popped messages arrive with popping"
-)]
 pub(crate) enum Acked {
     /// The group goes on at this offset.
     Next(i64),
@@ -101,10 +97,6 @@ impl Order {
     }
 
     /// A message is done.
-    #[allow(
-        dead_code,
-        reason = "acknowledgements of popped messages arrive with popping"
-    )]
     pub(crate) fn ack(&mut self, offset: i64, pop_time: i64) -> Acked {
         let same = self.pop_time == pop_time;
         let Some(out) = self.batch.iter_mut().find(|out| out.offset == offset) else {
@@ -120,10 +112,6 @@ impl Order {
     }
 
     /// A message that is out comes back at another time.
-    #[allow(
-        dead_code,
-        reason = "acknowledgements of popped messages arrive with popping"
-    )]
     pub(crate) fn change(&mut self, offset: i64, pop_time: i64, visible_at: i64) {
         if self.pop_time != pop_time {
             return;
@@ -135,10 +123,6 @@ impl Order {
     }
 
     /// The whole batch comes back then, and this delivery does not count.
-    #[allow(
-        dead_code,
-        reason = "acknowledgements of popped messages arrive with popping"
-    )]
     pub(crate) fn suspend(&mut self, pop_time: i64, visible_at: i64) {
         if self.pop_time != pop_time {
             return;

@@ -26,6 +26,8 @@ pub(crate) const REVIVE_QUEUE: i32 = 999;
 struct Popped {
     reads: Vec<Read>,
     messages: u32,
+    /// The same for all of them, as acknowledgements name it.
+    pop_time: i64,
     /// For each message how often it was handed out before.
     counts: String,
 }
@@ -184,7 +186,7 @@ impl Lite {
 
     fn answer(&self, ask: &Ask, popped: &Popped, reply: Reply<'_>) {
         let header = PopLiteReply {
-            pop_time: self.clock().millis(),
+            pop_time: popped.pop_time,
             invisible_time: ask.invisible_time,
             revive_qid: REVIVE_QUEUE,
             order_count_info: Some(&popped.counts),
@@ -200,7 +202,10 @@ impl Lite {
 
     /// Takes the client's events, one after the other, until there are enough messages.
     fn look(self: &Arc<Self>, ask: &Ask, access: Access) -> Outcome {
-        let mut popped = Popped::default();
+        let mut popped = Popped {
+            pop_time: self.clock().millis(),
+            ..Popped::default()
+        };
         let mut seen: HashSet<Arc<str>> = HashSet::new();
         while popped.messages < ask.max_messages {
             let event = self.registry.lock().take(&ask.client, Instant::now());
@@ -298,9 +303,8 @@ impl Lite {
         let skipped = (read.next - from - i64::from(read.messages)).max(0);
         let first = from + skipped;
         let offsets: Vec<i64> = (first..first + i64::from(read.messages)).collect();
-        let now = self.clock().millis();
         let attempt = ask.attempt.as_deref();
-        let counts = order.popped(&offsets, attempt, now, ask.invisible_time);
+        let counts = order.popped(&offsets, attempt, popped.pop_time, ask.invisible_time);
         for (offset, count) in offsets.iter().zip(counts) {
             if !popped.counts.is_empty() {
                 popped.counts.push(';');
@@ -316,11 +320,6 @@ impl Lite {
         popped.messages += read.messages;
         popped.reads.push(read);
     }
-
-    #[allow(
-        dead_code,
-        reason = "acknowledgements of popped messages arrive with popping"
-    )]
     /// A message of a lite topic is done; what the group has of the queue is looked at again when
     /// nothing is out any more.
     pub(crate) fn ack(
@@ -347,11 +346,6 @@ impl Lite {
         }
         acked
     }
-
-    #[allow(
-        dead_code,
-        reason = "acknowledgements of popped messages arrive with popping"
-    )]
     /// Changes when a message of a lite topic comes back; with `suspend` the whole batch, as if it
     /// had not been handed out.
     pub(crate) fn change_invisible(

@@ -279,7 +279,14 @@ impl Lite {
         }
     }
 
-    pub(super) fn end_of(&self, queue: &str) -> i64 {
+    /// Whether a group is past an offset of a queue already.
+    pub(crate) fn is_before(&self, queue: &str, group: &str, offset: i64) -> bool {
+        let committed = self.offsets.query(group, queue, 0);
+        committed.is_some_and(|committed| offset < committed)
+    }
+
+    /// The offset after the last message of a queue.
+    pub(crate) fn end_of(&self, queue: &str) -> i64 {
         self.store
             .queue(queue, 0)
             .map_or(0, |queue| queue.max_offset())

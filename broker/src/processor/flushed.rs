@@ -124,6 +124,8 @@ impl Flushing {
     pub(crate) fn arrived(self: &Arc<Self>, slot: &Arc<QueueSlot>, end: i64) {
         match self.store.flush_mode() {
             FlushMode::Async if slot.waiters().any() => {
+                // Called from threads of the broker's own as well; many waiters are served by a task.
+                let _inside = self.runtime.enter();
                 self.held.arrived(slot, &mut Corked::default());
             }
             FlushMode::Async => {}

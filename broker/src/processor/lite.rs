@@ -5,14 +5,24 @@
 
 use std::sync::Arc;
 
+use aerobee_message::lite as names;
 use aerobee_remoting::{
-    Empty, ResponseCode, body::lite::LiteSubscriptions, call::Call, fastjson, header::lite::PopLite,
+    Empty, ResponseCode,
+    body::lite::LiteSubscriptions,
+    call::Call,
+    fastjson,
+    header::{
+        lite::PopLite,
+        pop::{AckMessage, ChangeInvisibleReply, ChangeInvisibleTime},
+    },
 };
 
 use crate::{
     config::Switches,
     groups::Groups,
-    lite::{Ask, Lite, bound_to, is_parent},
+    lite::{Acked, Ask, Lite, REVIVE_QUEUE, bound_to, is_parent},
+    pop::handle::Handle,
+    processor::pop::Refusal,
     topics::{PERM_READ, Topics},
 };
 
@@ -110,6 +120,82 @@ impl LiteTopics {
         })
     }
 
+    /// Code 200051 with a lite topic.
+    pub(crate) fn ack(&self, lite: &str, call: Call<'_, AckMessage<'_>>) {
+        let Call { request, reply, .. } = call;
+        if self.topics.find(request.topic).is_none() {
+            return reply.fail(
+                ResponseCode::TOPIC_NOT_EXIST,
+                format_args!("the topic[{}] does not exist", request.topic),
+            );
+        }
+        let group = self.groups.find(request.consumer_group);
+        if group.is_none_or(|group| bound_to(&group) != Some(request.topic)) {
+            return reply.fail(
+                ResponseCode::INVALID_PARAMETER,
+                format_args!(
+                    "subscription bind topic not match, {}: its attribute lite.bind.topic is not {}",
+                    request.consumer_group, request.topic
+                ),
+            );
+        }
+        let queue = names::queue_of(request.topic, lite);
+        let end = self.lite.end_of(&queue);
+        if request.offset > end {
+            return outside(request.offset, end).answer(reply);
+        }
+        let handle = match Handle::parse(request.extra_info) {
+            Ok(handle) => handle,
+            Err(error) => return reply.fail(ResponseCode::SYSTEM_ERROR, error),
+        };
+        if request.queue_id != 0 || handle.revive_queue != REVIVE_QUEUE {
+            return reply.fail(
+                ResponseCode::INVALID_PARAMETER,
+                "the handle is none of a lite topic: its queue is not 0 or its revive queue not 999",
+            );
+        }
+        let group = request.consumer_group;
+        if self.lite.is_before(&queue, group, request.offset) {
+            return reply.ok();
+        }
+        let place = (request.offset, handle.pop_time);
+        match self.lite.ack(&queue, request.topic, group, place) {
+            Acked::Next(_) | Acked::Stale => reply.ok(),
+            Acked::Unknown => reply.fail(
+                ResponseCode::MESSAGE_ILLEGAL,
+                format_args!("offset {} was not popped", request.offset),
+            ),
+        }
+    }
+
+    /// Code 200053 with a lite topic.
+    pub(crate) fn change(&self, lite: &str, call: Call<'_, ChangeInvisibleTime<'_>>) {
+        let Call { request, reply, .. } = call;
+        let queue = names::queue_of(request.topic, lite);
+        let end = self.lite.end_of(&queue);
+        if request.offset > end {
+            return outside(request.offset, end).answer(reply);
+        }
+        let group = request.consumer_group;
+        if self.lite.is_before(&queue, group, request.offset) {
+            return reply.header(&ChangeInvisibleReply::default());
+        }
+        let handle = match Handle::parse(request.extra_info) {
+            Ok(handle) => handle,
+            Err(error) => return reply.fail(ResponseCode::SYSTEM_ERROR, error),
+        };
+        let place = (request.offset, handle.pop_time);
+        let (invisible, suspend) = (request.invisible_time, request.suspend);
+        let visible_at = self
+            .lite
+            .change_invisible(&queue, group, place, invisible, suspend);
+        reply.header(&ChangeInvisibleReply {
+            pop_time: handle.pop_time,
+            invisible_time: visible_at - handle.pop_time,
+            revive_qid: REVIVE_QUEUE,
+        });
+    }
+
     /// Code 200071.
     pub(crate) fn subscribe(&self, call: Call<'_, Empty>) {
         let Call { body, reply, .. } = call;
@@ -135,4 +221,12 @@ impl LiteTopics {
         }
         reply.ok();
     }
+}
+
+/// An offset that a lite topic does not have.
+fn outside(offset: i64, end: i64) -> Refusal {
+    Refusal::new(
+        ResponseCode::NO_MESSAGE,
+        format!("offset {offset} is behind the end {end} of the lite topic"),
+    )
 }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use aerobee_message::record::Record;
 
 use aerobee_remoting::{
-    Command, Connection, Corked, Replies, Reply, RequestCode, Service, call::run,
+    Command, Connection, Corked, Replies, Reply, RequestCode, Service,
+    call::{Call, run},
+    header::pop::{AckMessage, ChangeInvisibleTime},
 };
 use aerobee_store::{AppendError, Store};
 use smallvec::SmallVec;
@@ -233,10 +235,30 @@ impl Processors {
             RequestCode::PULL_MESSAGE | RequestCode::LITE_PULL_MESSAGE => {
                 run(command, reply, |call| self.pull.handle(turn, call));
             }
-            RequestCode::ACK_MESSAGE => run(command, reply, |call| self.ack.ack(turn, call)),
+            RequestCode::ACK_MESSAGE => {
+                run(command, reply, |call: Call<'_, AckMessage<'_>>| match call
+                    .request
+                    .lite_topic
+                    .filter(|lite| !lite.is_empty())
+                {
+                    Some(lite) => self.lite.ack(lite, call),
+                    None => self.ack.ack(turn, call),
+                });
+            }
             RequestCode::POP_MESSAGE => run(command, reply, |call| self.pop.pop(turn, call)),
             RequestCode::CHANGE_MESSAGE_INVISIBLETIME => {
-                run(command, reply, |call| self.ack.change(turn, call));
+                run(
+                    command,
+                    reply,
+                    |call: Call<'_, ChangeInvisibleTime<'_>>| match call
+                        .request
+                        .lite_topic
+                        .filter(|lite| !lite.is_empty())
+                    {
+                        Some(lite) => self.lite.change(lite, call),
+                        None => self.ack.change(turn, call),
+                    },
+                );
             }
             RequestCode::BATCH_ACK_MESSAGE => run(command, reply, |call| self.ack.batch(call)),
             RequestCode::NOTIFICATION => run(command, reply, |call| self.pop.notify(turn, call)),

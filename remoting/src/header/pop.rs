@@ -84,6 +84,8 @@ pub struct AckMessage<'a> {
     pub extra_info: &'a str,
     /// Queue offset of the message.
     pub offset: i64,
+    /// The lite topic below the topic that it was popped from.
+    pub lite_topic: Option<&'a str>,
 }
 
 /// Changes how long a popped message stays invisible. Apache: `ChangeInvisibleTimeRequestHeader`.
@@ -105,6 +107,8 @@ pub struct ChangeInvisibleTime<'a> {
     /// Whether the message comes back without counting this attempt.
     #[field(default)]
     pub suspend: bool,
+    /// The lite topic below the topic that it was popped from.
+    pub lite_topic: Option<&'a str>,
 }
 
 /// What the new handle is made of. Apache: `ChangeInvisibleTimeResponseHeader`.
