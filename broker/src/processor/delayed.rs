@@ -6,18 +6,15 @@ use std::sync::Arc;
 use aerobee_message::{
     id,
     properties::{Properties, keys},
-    record::{Record, TagsCode},
-    tags,
+    record::Record,
 };
 use aerobee_remoting::{Reply, ResponseCode};
 
 use crate::{
     processor::{
         Turn,
-        send::{
-            Incoming, PROPERTIES_MAX_BYTES, Refusal, Scan, Send, Stored, Target, fail, refusal_of,
-            stored_sys_flag,
-        },
+        scan::Scan,
+        send::{Incoming, PROPERTIES_MAX_BYTES, Refusal, Send, Stored, Target, fail, refusal_of},
     },
     requeue::PropertyList,
 };
@@ -46,13 +43,7 @@ impl Send {
                 made_key.as_str()
             }
         };
-        let request = incoming.request;
-        let mut properties = PropertyList::of(Properties(request.properties.as_bytes()));
-        properties.remove(keys::POP_CK);
-        for (name, value) in Properties(&self.identity.properties).iter() {
-            properties.set(name, value);
-        }
-        properties.set(keys::UNIQ_KEY, unique_key);
+        let mut properties = self.editable_properties(incoming, unique_key);
         if target.is_dead_letter {
             properties.remove(keys::DELAY);
         }
@@ -94,7 +85,7 @@ impl Send {
                 ),
             );
         }
-        let hash = TagsCode::Hash(properties.get(keys::TAGS).map_or(0, tags::code_of));
+        let hash = scan.tags_code();
         let (topic, queue_id, tags_code) = match &detour {
             None => (&**target.topic.name(), target.queue_id, hash),
             Some(detour) => (
@@ -103,19 +94,11 @@ impl Send {
                 detour.tags_code.unwrap_or(hash),
             ),
         };
+        let pieces: [&[u8]; 1] = [&properties_text];
         let record = Record {
             topic,
             queue_id,
-            flag: request.flag,
-            sys_flag: stored_sys_flag(request.sys_flag, &target.topic),
-            born_timestamp: request.born_timestamp,
-            born_host: incoming.born_host,
-            store_host: self.identity.address,
-            reconsume_times: request.reconsume_times,
-            prepared_transaction_offset: 0,
-            body: incoming.body,
-            properties: &[&properties_text],
-            tags_code,
+            ..self.record(incoming, target, &pieces, tags_code)
         };
         match slot.append(&self.store, &record) {
             Ok(appended) => {
@@ -132,8 +115,7 @@ impl Send {
                     recall_handle: handle.as_deref(),
                     waits: scan.waits,
                 };
-                self.answer(&stored, &[appended], reply);
-                self.arrived(turn, &slot);
+                self.stored(turn, &stored, reply);
             }
             Err(error) => fail(&error, reply),
         }

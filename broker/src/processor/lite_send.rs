@@ -4,22 +4,14 @@
 
 use std::sync::Arc;
 
-use aerobee_message::{
-    id, lite as names,
-    properties::{Properties, keys},
-    record::{Record, TagsCode},
-    tags,
-    topic::LMQ_PREFIX,
-};
+use aerobee_message::{id, lite as names, properties::keys, topic::LMQ_PREFIX};
 use aerobee_remoting::{Reply, ResponseCode};
 use aerobee_store::FlushMode;
 
-use crate::{
-    processor::{
-        Turn,
-        send::{Incoming, PROPERTIES_MAX_BYTES, Scan, Send, Stored, Target, fail, stored_sys_flag},
-    },
-    requeue::PropertyList,
+use crate::processor::{
+    Turn,
+    scan::Scan,
+    send::{Incoming, PROPERTIES_MAX_BYTES, Send, Stored, Target, fail},
 };
 
 /// Room for `INNER_MULTI_QUEUE_OFFSET` with its offset, which the store adds.
@@ -58,14 +50,8 @@ impl Send {
                 made_key.as_str()
             }
         };
-        let request = incoming.request;
-        let mut properties = PropertyList::of(Properties(request.properties.as_bytes()));
-        properties.remove(keys::POP_CK);
+        let mut properties = self.editable_properties(incoming, unique_key);
         properties.remove(keys::INNER_MULTI_QUEUE_OFFSET);
-        for (name, value) in Properties(&self.identity.properties).iter() {
-            properties.set(name, value);
-        }
-        properties.set(keys::UNIQ_KEY, unique_key);
         properties.set(keys::INNER_MULTI_DISPATCH, &queue);
         let text = properties.to_text();
         if text.len() + SPARE_BYTES > PROPERTIES_MAX_BYTES {
@@ -78,20 +64,8 @@ impl Send {
                 ),
             );
         }
-        let record = Record {
-            topic: target.topic.name(),
-            queue_id: target.queue_id,
-            flag: request.flag,
-            sys_flag: stored_sys_flag(request.sys_flag, &target.topic),
-            born_timestamp: request.born_timestamp,
-            born_host: incoming.born_host,
-            store_host: self.identity.address,
-            reconsume_times: request.reconsume_times,
-            prepared_transaction_offset: 0,
-            body: incoming.body,
-            properties: &[&text],
-            tags_code: TagsCode::Hash(properties.get(keys::TAGS).map_or(0, tags::code_of)),
-        };
+        let pieces: [&[u8]; 1] = [&text];
+        let record = self.record(incoming, target, &pieces, scan.tags_code());
         let slot = turn.slot_at(target.slot);
         match slot.append_to_light(&self.store, &record, &queue) {
             Ok(appended) => {
@@ -103,8 +77,7 @@ impl Send {
                     recall_handle: None,
                     waits: scan.waits,
                 };
-                self.answer(&stored, &[appended], reply);
-                self.arrived(turn, &slot);
+                self.stored(turn, &stored, reply);
                 match self.store.flush_mode() {
                     FlushMode::Async => self.lite.arrived(&queue),
                     FlushMode::Sync => self.arrived_when_flushed(appended.end, queue),

@@ -9,13 +9,13 @@
 use std::{fmt::Write as _, net::SocketAddr, sync::Arc, time::Instant};
 
 use aerobee_message::{
-    batch, id,
+    id,
     properties::{Properties, keys},
     record::{Record, TagsCode},
-    sysflag, tags, topic as names,
+    sysflag, topic as names,
 };
 use aerobee_remoting::{
-    Deferred, Fields, Header as _, Replies, Reply, ResponseCode,
+    Fields, Replies, Reply, ResponseCode,
     call::Call,
     header::send::{SendMessage, SendReply},
 };
@@ -31,23 +31,22 @@ use crate::{
     processor::{
         Turn,
         flushed::{Flushing, Unflushed},
+        half_send::Half,
+        light_send::LightMessage,
+        scan::Scan,
         staging::{StagedSend, Staging},
     },
     registration::Registration,
+    requeue::PropertyList,
     runtime::Traffic,
-    topics::{PERM_READ, PERM_WRITE, QueueSlot, Topic, Topics, Wanted},
-    transaction::{HalfRefusal, Transactions},
+    topics::{QueueSlot, Topic, Topics},
+    transaction::Transactions,
 };
 
 /// Senders from this version on say themselves how often a message may be retried.
 const V3_4_9: i32 = 121;
-/// Queues of retry and dead letter topics that a send creates.
-const RETRY_QUEUES: i32 = 1;
 /// A longer body is copied once only, straight into the log.
 const STAGED_BODY_MAX: usize = 32 << 10;
-/// Remark to a batch with such messages.
-const DELAYED_BATCH: &str =
-    "the message is illegal: a batch holds no delayed and no transactional messages";
 /// Longest properties of a message, bytes.
 pub(super) const PROPERTIES_MAX_BYTES: usize = i16::MAX as usize;
 
@@ -88,7 +87,7 @@ pub(crate) struct Destination {
 }
 
 /// What the checks came to.
-enum Checked {
+pub(super) enum Checked {
     Ready(Target),
     /// Files have to be created, or name servers told, before the message can be stored in this
     /// queue; below zero when it is not chosen yet.
@@ -109,16 +108,16 @@ pub(super) struct Target {
 pub(super) struct Incoming<'a> {
     pub(super) request: &'a SendMessage<'a>,
     /// The header as received, for what has to be done later.
-    fields: &'a Fields<'a>,
+    pub(super) fields: &'a Fields<'a>,
     /// The queue asked for, or chosen once the topic is known; below zero while it is not.
-    queue_id: i32,
+    pub(super) queue_id: i32,
     pub(super) body: &'a [u8],
-    version: i32,
+    pub(super) version: i32,
     pub(super) born_host: SocketAddr,
 }
 
 #[cold]
-fn refusal<T>(code: ResponseCode, remark: String) -> Result<T, Refusal> {
+pub(super) fn refusal<T>(code: ResponseCode, remark: String) -> Result<T, Refusal> {
     Err(Refusal { code, remark })
 }
 
@@ -152,7 +151,11 @@ impl Send {
     }
 
     /// The checks, in Apache's order.
-    fn check(&self, turn: &mut Turn, incoming: &Incoming<'_>) -> Result<Checked, Refusal> {
+    pub(super) fn check(
+        &self,
+        turn: &mut Turn,
+        incoming: &Incoming<'_>,
+    ) -> Result<Checked, Refusal> {
         let request = incoming.request;
         if !turn.takes_messages {
             self.check_broker()?;
@@ -222,7 +225,7 @@ impl Send {
     }
 
     /// Whether a message for a retry topic has had its attempts. Apache: `handleRetryAndDLQ`.
-    fn is_dead_letter(&self, incoming: &Incoming<'_>) -> Result<bool, Refusal> {
+    pub(super) fn is_dead_letter(&self, incoming: &Incoming<'_>) -> Result<bool, Refusal> {
         let request = incoming.request;
         let name = names::group_of_retry_topic(request.topic);
         let group = match self.groups.find_or_create(name) {
@@ -254,203 +257,8 @@ impl Send {
         Ok(target(turn, topic, 0, true))
     }
 
-    /// Has files created, then the message stored in this queue.
-    #[cold]
-    pub(super) fn prepare_later(
-        self: &Arc<Self>,
-        incoming: &Incoming<'_>,
-        queue_id: i32,
-        reply: Reply<'_>,
-    ) {
-        let job = Prepared {
-            queue_id,
-            fields: incoming.fields.to_owned_pairs(),
-            body: incoming.body.to_vec(),
-            version: incoming.version,
-            born_host: incoming.born_host,
-            reply: reply.defer(),
-        };
-        tokio::spawn(Arc::clone(self).prepare(job));
-    }
-
-    /// Creates what a message needs, then stores it.
-    async fn prepare(self: Arc<Self>, job: Prepared) {
-        let fields = Fields::owned(&job.fields);
-        let request = match SendMessage::read(&fields) {
-            Ok(request) => request,
-            Err(error) => return job.reply.fail(ResponseCode::SYSTEM_ERROR, error),
-        };
-        let mut incoming = Incoming {
-            queue_id: job.queue_id,
-            request: &request,
-            fields: &fields,
-            body: &job.body,
-            version: job.version,
-            born_host: job.born_host,
-        };
-        if let Err(refusal) = self.create_waiting_queue(request.properties).await {
-            return job.reply.fail(refusal.code, refusal.remark);
-        }
-        let mut turn = Turn::default();
-        let target = match self.make_target(&mut turn, &mut incoming).await {
-            Ok(target) => target,
-            Err(refusal) => return job.reply.fail(refusal.code, refusal.remark),
-        };
-        if Scan::of(request.properties.as_bytes()).is_half(&request)
-            && let Err(error) = self.transactions.ensure_queues().await
-        {
-            return job.reply.fail(ResponseCode::SYSTEM_ERROR, error);
-        }
-        self.store(&mut turn, &incoming, &target, job.reply);
-        turn.deliver(self.flushing.held());
-    }
-
-    /// The queue that a message of a client goes to, made when it is missing; after the checks of a
-    /// send.
-    ///
-    /// # Errors
-    /// Why it may not be sent, or the queue cannot be made.
-    pub(crate) async fn destination(
-        &self,
-        request: &SendMessage<'_>,
-        fields: &Fields<'_>,
-        body: &[u8],
-        sender: Sender,
-    ) -> Result<Destination, Refusal> {
-        let mut incoming = Incoming {
-            queue_id: request.queue_id,
-            request,
-            fields,
-            body,
-            version: sender.version,
-            born_host: sender.host,
-        };
-        let mut turn = Turn::default();
-        let target = self.make_target(&mut turn, &mut incoming).await?;
-        Ok(Destination {
-            slot: turn.slot_at(target.slot),
-            queue_id: target.queue_id,
-            topic: target.topic,
-        })
-    }
-
-    async fn make_target(
-        &self,
-        turn: &mut Turn,
-        incoming: &mut Incoming<'_>,
-    ) -> Result<Target, Refusal> {
-        self.create_topics(incoming).await?;
-        let priority = Scan::of(incoming.request.properties.as_bytes()).priority;
-        if let Some(priority) = priority
-            && let Some(topic) = turn.topic(&self.topics, incoming.request.topic)
-        {
-            incoming.queue_id = queue_of_priority(topic, priority);
-        }
-        match self.check(turn, incoming)? {
-            Checked::Ready(target) => Ok(target),
-            Checked::NotYet(queue_id) => {
-                incoming.queue_id = queue_id;
-                self.create_queue(turn, incoming).await
-            }
-        }
-    }
-
-    async fn create_topics(&self, incoming: &Incoming<'_>) -> Result<(), Refusal> {
-        let request = incoming.request;
-        let is_retry = request.topic.starts_with(names::RETRY_PREFIX);
-        let unit = i32::from(request.unit_mode);
-        let mut created = Vec::new();
-        if self.topics.find(request.topic).is_none() {
-            let wanted = Wanted {
-                template: request.default_topic,
-                queues: request.default_topic_queue_nums,
-                sys_flag: unit,
-            };
-            match self.topics.create_from_template(request.topic, wanted) {
-                Some(topic) => created.push(topic),
-                None if is_retry => {
-                    let perm = PERM_READ | PERM_WRITE;
-                    let flag = unit << 1;
-                    created.push(self.topics.ensure(request.topic, RETRY_QUEUES, perm, flag));
-                }
-                None => {
-                    return refusal(
-                        ResponseCode::TOPIC_NOT_EXIST,
-                        format!(
-                            "topic[{}] not exist, apply first please! It was not created on its own because the template topic[{}] does not exist here or may not be inherited (autoCreateTopicEnable)",
-                            request.topic, request.default_topic
-                        ),
-                    );
-                }
-            }
-        }
-        if is_retry && self.is_dead_letter(incoming)? {
-            let name = names::dead_letter_topic(names::group_of_retry_topic(request.topic));
-            let perm = PERM_READ | PERM_WRITE;
-            created.push(self.topics.ensure(&name, RETRY_QUEUES, perm, 0));
-        }
-        for (topic, generation) in created {
-            let Some(generation) = generation else {
-                continue;
-            };
-            if let Err(error) = self.topics.durable(generation).await {
-                return refusal(ResponseCode::SYSTEM_ERROR, error.to_string());
-            }
-            // Others find the new topic only when the name servers know it.
-            self.registration
-                .announce(vec![(*topic.config()).clone()])
-                .await;
-        }
-        Ok(())
-    }
-
-    async fn create_queue(
-        &self,
-        turn: &mut Turn,
-        incoming: &Incoming<'_>,
-    ) -> Result<Target, Refusal> {
-        let request = incoming.request;
-        let is_dead_letter =
-            request.topic.starts_with(names::RETRY_PREFIX) && self.is_dead_letter(incoming)?;
-        let name = if is_dead_letter {
-            names::dead_letter_topic(names::group_of_retry_topic(request.topic))
-        } else {
-            request.topic.to_owned()
-        };
-        let Some(topic) = turn.topic(&self.topics, &name).cloned() else {
-            return refusal(
-                ResponseCode::TOPIC_NOT_EXIST,
-                format!("topic[{name}] not exist, apply first please! It has just been deleted"),
-            );
-        };
-        let queue_id = if is_dead_letter {
-            0
-        } else {
-            choose_queue(&topic, incoming.queue_id)?
-        };
-        let Some(slot) = topic.queue(queue_id) else {
-            return illegal_queue(&topic, queue_id);
-        };
-        let (store, created) = (Arc::clone(&self.store), Arc::clone(&slot));
-        let job = move || created.create_queue(&store).map(|_| ());
-        match tokio::task::spawn_blocking(job).await {
-            Ok(Ok(())) => match target(turn, topic, queue_id, is_dead_letter) {
-                Checked::Ready(target) => Ok(target),
-                Checked::NotYet(_) => refusal(
-                    ResponseCode::SYSTEM_ERROR,
-                    "the queue was deleted while it was created".to_owned(),
-                ),
-            },
-            Ok(Err(error)) => Err(refusal_of(&error)),
-            Err(_) => refusal(
-                ResponseCode::SYSTEM_ERROR,
-                "creating the queue was interrupted".to_owned(),
-            ),
-        }
-    }
-
     #[inline]
-    fn store(
+    pub(super) fn store(
         self: &Arc<Self>,
         turn: &mut Turn,
         incoming: &Incoming<'_>,
@@ -543,18 +351,8 @@ impl Send {
         }
         let (slot_number, queue_id) = at;
         let record = Record {
-            topic: target.topic.name(),
             queue_id,
-            flag: request.flag,
-            sys_flag: stored_sys_flag(request.sys_flag, &target.topic),
-            born_timestamp: request.born_timestamp,
-            born_host: incoming.born_host,
-            store_host: self.identity.address,
-            reconsume_times: request.reconsume_times,
-            prepared_transaction_offset: 0,
-            body: incoming.body,
-            properties: &pieces,
-            tags_code: TagsCode::Hash(scan.tags.map_or(0, tags::code_of)),
+            ..self.record(incoming, target, &pieces, scan.tags_code())
         };
         if let Some(names) = scan.light_queues
             && self.switches.light_queues()
@@ -602,155 +400,13 @@ impl Send {
                     recall_handle: None,
                     waits: scan.waits,
                 };
-                self.answer(&stored, &[appended], reply);
-                self.arrived(turn, &slot);
+                self.stored(turn, &stored, reply);
             }
             Err(error) => {
                 self.traffic.put_failed();
                 fail(&error, reply);
             }
         }
-    }
-
-    /// Stores a message that stands in light queues as well.
-    #[cold]
-    fn store_light(
-        self: &Arc<Self>,
-        turn: &mut Turn,
-        target: &Target,
-        message: &LightMessage<'_>,
-        mut reply: Reply<'_>,
-    ) {
-        // What came before has its place before.
-        if let Some(mut replies) = reply.replies() {
-            self.commit(turn, &mut replies);
-        }
-        let slot = turn.slot_at(target.slot);
-        let appended = match slot.append_to_light(&self.store, message.record, message.names) {
-            Ok(appended) => appended,
-            Err(error) => return fail(&error, reply),
-        };
-        let stored = Stored {
-            slot: &slot,
-            queue_id: target.queue_id,
-            first: appended,
-            transaction_id: message.unique_key,
-            recall_handle: None,
-            waits: message.waits,
-        };
-        self.answer(&stored, &[appended], reply);
-        self.arrived(turn, &slot);
-        for name in message.names.split(',') {
-            let Some(slot) = self.topics.light().slot_in_use(name, &self.store) else {
-                continue;
-            };
-            match self.store.flush_mode() {
-                FlushMode::Async => turn.arrived(&slot),
-                FlushMode::Sync => self.flushing.wait(appended.end, None, &slot),
-            }
-        }
-    }
-
-    /// Stores a transactional message where consumers do not see it until its producer commits it.
-    /// Apache: `TransactionalMessageBridge.parseHalfMessageInner`.
-    #[cold]
-    fn store_half(
-        self: &Arc<Self>,
-        turn: &mut Turn,
-        incoming: &Incoming<'_>,
-        target: &Target,
-        half: Half<'_>,
-        mut reply: Reply<'_>,
-    ) {
-        if let Some(refusal) = self.refuse_half() {
-            return reply.fail(refusal.code, refusal.remark);
-        }
-        let Half {
-            scan,
-            unique_key,
-            pieces,
-        } = half;
-        let request = incoming.request;
-        let Some(slot) = self
-            .transactions
-            .slot()
-            .filter(|slot| slot.queue().is_some())
-        else {
-            if reply.replies().is_none() {
-                let remark = "the queue of half messages was deleted while it was created";
-                return reply.fail(ResponseCode::SYSTEM_ERROR, remark);
-            }
-            return self.prepare_later(incoming, target.queue_id, reply);
-        };
-        // What came before has its place before.
-        if let Some(mut replies) = reply.replies() {
-            self.commit(turn, &mut replies);
-        }
-        let mut added = Vec::with_capacity(128);
-        let queue_id = target.queue_id.to_string();
-        for (name, value) in [
-            (keys::TRANSACTION_ID, unique_key),
-            (keys::REAL_TOPIC, target.topic.name()),
-            (keys::REAL_QID, &queue_id),
-        ] {
-            Properties::push(&mut added, name, value);
-        }
-        let mut all: SmallVec<[&[u8]; 8]> = SmallVec::new();
-        for piece in &pieces {
-            all.push(piece);
-        }
-        all.push(&added);
-        let record = Record {
-            topic: names::TRANS_HALF,
-            queue_id: 0,
-            flag: request.flag,
-            sys_flag: stored_sys_flag(request.sys_flag, &target.topic),
-            born_timestamp: request.born_timestamp,
-            born_host: incoming.born_host,
-            store_host: self.identity.address,
-            reconsume_times: request.reconsume_times,
-            prepared_transaction_offset: 0,
-            body: incoming.body,
-            properties: &all,
-            tags_code: TagsCode::Hash(scan.tags.map_or(0, tags::code_of)),
-        };
-        let immunity =
-            Properties(request.properties.as_bytes()).get(keys::CHECK_IMMUNITY_TIME_IN_SECONDS);
-        let topic = target.topic.name();
-        match self.transactions.prepare(&slot, &record, topic, immunity) {
-            Ok(appended) => {
-                let stored = Stored {
-                    slot: &slot,
-                    queue_id: target.queue_id,
-                    first: appended,
-                    transaction_id: unique_key,
-                    recall_handle: None,
-                    waits: scan.waits,
-                };
-                self.answer(&stored, &[appended], reply);
-                self.arrived(turn, &slot);
-            }
-            Err(error) => fail(&error, reply),
-        }
-    }
-
-    fn refuse_half(&self) -> Option<Refusal> {
-        let (code, remark) = match self.transactions.refusal()? {
-            HalfRefusal::Rejected => (
-                ResponseCode::NO_PERMISSION,
-                format!(
-                    "the broker[{}] sending transaction message is forbidden: rejectTransactionMessage is on",
-                    self.identity.address
-                ),
-            ),
-            HalfRefusal::TooMany(open) => (
-                ResponseCode::SYSTEM_BUSY,
-                format!(
-                    "{open} transactions are open: the producers have to commit or roll back before there may be more"
-                ),
-            ),
-        };
-        Some(Refusal { code, remark })
     }
 
     /// Appends the sends of the turn that were put off, and answers them.
@@ -805,7 +461,7 @@ impl Send {
         }
     }
 
-    fn check_message(&self, incoming: &Incoming<'_>) -> Result<(), Refusal> {
+    pub(super) fn check_message(&self, incoming: &Incoming<'_>) -> Result<(), Refusal> {
         let limit = self.switches.max_message_bytes();
         if incoming.body.is_empty() || incoming.body.len() > limit {
             return refusal(
@@ -819,92 +475,53 @@ impl Send {
         Ok(())
     }
 
-    fn store_batch(
+    /// The properties of a message with those that the broker sets, open to change.
+    pub(super) fn editable_properties(
         &self,
-        turn: &mut Turn,
         incoming: &Incoming<'_>,
-        target: &Target,
-        mut reply: Reply<'_>,
-    ) {
-        // What came before has its place before.
-        if let Some(mut replies) = reply.replies() {
-            self.commit(turn, &mut replies);
+        unique_key: &str,
+    ) -> PropertyList {
+        let text = incoming.request.properties.as_bytes();
+        let mut properties = PropertyList::of(Properties(text));
+        properties.remove(keys::POP_CK);
+        for (name, value) in Properties(&self.identity.properties).iter() {
+            properties.set(name, value);
         }
+        properties.set(keys::UNIQ_KEY, unique_key);
+        properties
+    }
+
+    /// The record of a message as it goes to its own queue, with these properties.
+    #[inline]
+    pub(super) fn record<'r>(
+        &self,
+        incoming: &Incoming<'r>,
+        target: &'r Target,
+        properties: &'r [&'r [u8]],
+        tags_code: TagsCode,
+    ) -> Record<'r> {
         let request = incoming.request;
-        let outer = Scan::of(request.properties.as_bytes());
-        if let Err(refusal) = self.check_message(incoming) {
-            return reply.fail(refusal.code, refusal.remark);
-        }
-        if outer.is_delayed || outer.is_timer {
-            return reply.fail(ResponseCode::MESSAGE_ILLEGAL, DELAYED_BATCH);
-        }
-        let mut items: SmallVec<[batch::Item<'_>; 32]> = SmallVec::new();
-        for item in batch::items(incoming.body) {
-            match item {
-                Ok(item) => items.push(item),
-                Err(error) => {
-                    return reply.fail(
-                        ResponseCode::MESSAGE_ILLEGAL,
-                        format_args!("the message is illegal: {error}"),
-                    );
-                }
-            }
-        }
-        let pieces: SmallVec<[[&[u8]; 1]; 32]> =
-            items.iter().map(|item| [item.properties]).collect();
-        let mut records: SmallVec<[Record<'_>; 32]> = SmallVec::new();
-        for (item, properties) in items.iter().zip(&pieces) {
-            let scan = Scan::of(item.properties);
-            if scan.is_delayed || scan.is_timer || scan.is_transaction {
-                return reply.fail(ResponseCode::MESSAGE_ILLEGAL, DELAYED_BATCH);
-            }
-            records.push(Record {
-                topic: target.topic.name(),
-                queue_id: target.queue_id,
-                flag: item.flag,
-                sys_flag: stored_sys_flag(request.sys_flag, &target.topic),
-                born_timestamp: request.born_timestamp,
-                born_host: incoming.born_host,
-                store_host: self.identity.address,
-                reconsume_times: request.reconsume_times,
-                prepared_transaction_offset: 0,
-                body: item.body,
-                properties,
-                tags_code: TagsCode::Hash(scan.tags.map_or(0, tags::code_of)),
-            });
-        }
-        let mut appended = Vec::with_capacity(records.len());
-        let slot = turn.slot_at(target.slot);
-        if let Err(error) = slot.append_batch(&self.store, &records, &mut appended) {
-            return fail(&error, reply);
-        }
-        let (Some(first), Some(last)) = (appended.first(), appended.last()) else {
-            return reply.fail(
-                ResponseCode::MESSAGE_ILLEGAL,
-                "the message is illegal: the batch is empty",
-            );
-        };
-        let made_key;
-        let transaction_id = match outer.unique_key {
-            Some(key) => key,
-            None => {
-                made_key = id::unique_key();
-                made_key.as_str()
-            }
-        };
-        let stored = Stored {
-            slot: &slot,
+        Record {
+            topic: target.topic.name(),
             queue_id: target.queue_id,
-            first: Appended {
-                end: last.end,
-                ..*first
-            },
-            transaction_id,
-            recall_handle: None,
-            waits: outer.waits,
-        };
-        self.answer(&stored, &appended, reply);
-        self.arrived(turn, &slot);
+            flag: request.flag,
+            sys_flag: stored_sys_flag(request.sys_flag, &target.topic),
+            born_timestamp: request.born_timestamp,
+            born_host: incoming.born_host,
+            store_host: self.identity.address,
+            reconsume_times: request.reconsume_times,
+            prepared_transaction_offset: 0,
+            body: incoming.body,
+            properties,
+            tags_code,
+        }
+    }
+
+    /// One message is in the log: its producer is answered, and its consumers are served.
+    #[inline]
+    pub(super) fn stored(&self, turn: &mut Turn, stored: &Stored<'_>, reply: Reply<'_>) {
+        self.answer(stored, &[stored.first], reply);
+        self.arrived(turn, stored.slot);
     }
 
     /// Answers the producer.
@@ -954,31 +571,6 @@ impl Send {
     }
 }
 
-/// A send whose topic or queue has to be created, owned.
-struct Prepared {
-    queue_id: i32,
-    fields: Vec<(String, String)>,
-    body: Vec<u8>,
-    version: i32,
-    born_host: SocketAddr,
-    reply: Deferred,
-}
-
-/// A transactional message, its properties in pieces.
-struct Half<'a> {
-    scan: &'a Scan<'a>,
-    unique_key: &'a str,
-    pieces: SmallVec<[&'a [u8]; 6]>,
-}
-
-/// A message that stands in light queues as well.
-struct LightMessage<'a> {
-    record: &'a Record<'a>,
-    names: &'a str,
-    unique_key: &'a str,
-    waits: bool,
-}
-
 /// A message, or a batch, that is in the log.
 pub(super) struct Stored<'a> {
     pub(super) slot: &'a Arc<QueueSlot>,
@@ -990,7 +582,12 @@ pub(super) struct Stored<'a> {
     pub(super) waits: bool,
 }
 
-fn target(turn: &mut Turn, topic: Arc<Topic>, queue_id: i32, is_dead_letter: bool) -> Checked {
+pub(super) fn target(
+    turn: &mut Turn,
+    topic: Arc<Topic>,
+    queue_id: i32,
+    is_dead_letter: bool,
+) -> Checked {
     match turn.slot(&topic, queue_id) {
         Some(slot) => Checked::Ready(Target {
             topic,
@@ -1002,7 +599,7 @@ fn target(turn: &mut Turn, topic: Arc<Topic>, queue_id: i32, is_dead_letter: boo
     }
 }
 
-fn choose_queue(topic: &Topic, wanted: i32) -> Result<i32, Refusal> {
+pub(super) fn choose_queue(topic: &Topic, wanted: i32) -> Result<i32, Refusal> {
     if wanted < 0 {
         return Ok(topic.next_write_queue());
     }
@@ -1013,12 +610,12 @@ fn choose_queue(topic: &Topic, wanted: i32) -> Result<i32, Refusal> {
 }
 
 /// The queue of a priority, whatever the sender asked for; 0 is the lowest.
-fn queue_of_priority(topic: &Topic, priority: i32) -> i32 {
+pub(super) fn queue_of_priority(topic: &Topic, priority: i32) -> i32 {
     priority.min(topic.write_queues() - 1).max(0)
 }
 
 #[cold]
-fn illegal_queue<T>(topic: &Topic, wanted: i32) -> Result<T, Refusal> {
+pub(super) fn illegal_queue<T>(topic: &Topic, wanted: i32) -> Result<T, Refusal> {
     refusal(
         ResponseCode::INVALID_PARAMETER,
         format!(
@@ -1056,77 +653,6 @@ fn rebuild(properties: &[u8], is_dead_letter: bool, has_priority: bool) -> Vec<u
         }
     }
     out
-}
-
-/// What one pass over a message's properties finds.
-#[derive(Debug, Default)]
-pub(super) struct Scan<'a> {
-    tags: Option<&'a str>,
-    pub(super) unique_key: Option<&'a str>,
-    /// Whether the sender waits for flush and replication.
-    pub(super) waits: bool,
-    is_delayed: bool,
-    is_timer: bool,
-    is_transaction: bool,
-    /// The lite topic below the topic that was sent to.
-    lite: Option<&'a str>,
-    /// Priority of a message that has no other kind.
-    priority: Option<i32>,
-    /// Names of light queues that the message is to stand in.
-    light_queues: Option<&'a str>,
-    /// Whether there are properties that the broker replaces.
-    has_broker_keys: bool,
-}
-
-impl<'a> Scan<'a> {
-    /// A message of another kind has no priority, and loses the property.
-    #[cold]
-    fn take_priority(&mut self, text: &str, is_ordered: bool) {
-        let is_other = self.is_transaction || self.is_delayed || self.is_timer || is_ordered;
-        let priority = text.parse().ok().filter(|priority: &i32| *priority >= 0);
-        self.priority = priority.filter(|_| !is_other);
-        self.has_broker_keys |= self.priority.is_none();
-    }
-
-    /// Whether the message is the first half of a transaction. One that failed to be consumed and is
-    /// sent to be tried again keeps the mark, but is none.
-    #[inline]
-    fn is_half(&self, request: &SendMessage<'_>) -> bool {
-        self.is_transaction && !(request.reconsume_times > 0 && self.is_delayed)
-    }
-
-    #[inline]
-    fn of(properties: &'a [u8]) -> Self {
-        let mut scan = Self {
-            waits: true,
-            ..Self::default()
-        };
-        let (mut priority, mut is_ordered) = (None, false);
-        for (name, value) in Properties(properties).iter() {
-            match name {
-                keys::TAGS => scan.tags = Some(value),
-                keys::UNIQ_KEY => scan.unique_key = Some(value),
-                keys::WAIT => scan.waits = value.eq_ignore_ascii_case("true"),
-                keys::DELAY => scan.is_delayed = value.parse::<i32>().is_ok_and(|level| level > 0),
-                keys::TIMER_DELAY_SEC | keys::TIMER_DELAY_MS | keys::TIMER_DELIVER_MS => {
-                    scan.is_timer = true;
-                }
-                keys::INNER_MULTI_DISPATCH => scan.light_queues = Some(value),
-                keys::TRAN_MSG => scan.is_transaction = value.eq_ignore_ascii_case("true"),
-                keys::LITE_TOPIC => scan.lite = Some(value),
-                keys::MSG_REGION | keys::TRACE_ON | keys::CLUSTER | keys::POP_CK => {
-                    scan.has_broker_keys = true;
-                }
-                keys::SHARDING_KEY => is_ordered = true,
-                keys::PRIORITY => priority = Some(value),
-                _ => {}
-            }
-        }
-        if let Some(priority) = priority {
-            scan.take_priority(priority, is_ordered);
-        }
-        scan
-    }
 }
 
 #[cold]
