@@ -42,6 +42,16 @@ pub(crate) struct Consumption {
 }
 
 impl Consumption {
+    fn readings(&self) -> [(&'static str, Reading); 5] {
+        [
+            ("GROUP_GET_NUMS", self.got.read()),
+            ("GROUP_GET_SIZE", self.got_bytes.read()),
+            ("SNDBCK_PUT_NUMS", self.sent_back.read()),
+            ("GROUP_ACK_NUMS", self.acked.read()),
+            ("GROUP_CK_NUMS", self.check_points.read()),
+        ]
+    }
+
     /// A read has found messages.
     #[inline]
     pub(crate) fn got(&self, messages: u32, bytes: usize) {
@@ -265,12 +275,9 @@ impl Stats {
         let (mut all_got, mut all_acked) = (Reading::default(), Reading::default());
         for group in &self.consumption {
             for (topic, counts) in group.value().lock().iter() {
-                let key = || format!("{topic}@{}", group.key()).into_boxed_str();
-                put("GROUP_GET_NUMS", key(), counts.got.read());
-                put("GROUP_GET_SIZE", key(), counts.got_bytes.read());
-                put("SNDBCK_PUT_NUMS", key(), counts.sent_back.read());
-                put("GROUP_ACK_NUMS", key(), counts.acked.read());
-                put("GROUP_CK_NUMS", key(), counts.check_points.read());
+                for (kind, reading) in counts.readings() {
+                    put(kind, format!("{topic}@{}", group.key()).into(), reading);
+                }
                 all_got = all_got.plus(counts.got.read());
                 all_acked = all_acked.plus(counts.acked.read());
             }
@@ -305,9 +312,29 @@ impl Stats {
             return Some(series.stats());
         }
         // Counted for the first time since the last sample.
-        let counts = self.read();
-        counts.get(kind)?.get(key)?;
-        Some(BrokerStats::default())
+        self.is_counted(kind, key).then(BrokerStats::default)
+    }
+
+    /// Whether anything was counted of one key: tools ask for each topic, so others are not read.
+    fn is_counted(&self, kind: &str, key: &str) -> bool {
+        match kind {
+            "TOPIC_PUT_NUMS" | "TOPIC_PUT_SIZE" => {
+                let topic = self.topics.find(key);
+                topic.is_some_and(|topic| topic.put_counts().0.calls > 0)
+            }
+            "BROKER_PUT_NUMS" | "BROKER_GET_NUMS" | "BROKER_ACK_NUMS" => {
+                key == self.cluster && self.read().contains_key(kind)
+            }
+            _ => key.split_once('@').is_some_and(|(topic, group)| {
+                let topics = self.consumption.get(group);
+                let counts = topics.and_then(|topics| topics.lock().get(topic).cloned());
+                counts.is_some_and(|counts| {
+                    let of_kind =
+                        |(known, reading): (&str, Reading)| known == kind && reading.calls > 0;
+                    counts.readings().into_iter().any(of_kind)
+                })
+            }),
+        }
     }
 
     /// Messages a second that go into a topic, over the last minute.

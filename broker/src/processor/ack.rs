@@ -42,6 +42,37 @@ struct Meant<'a> {
     offset: i64,
 }
 
+/// The message that a request names, kept until a thread that may wait for the disk looks at it.
+struct Kept {
+    group: String,
+    topic: String,
+    queue_id: i32,
+    info: String,
+    offset: [i64; 1],
+}
+
+impl Kept {
+    fn of(named: &Named<'_>, info: &str, offset: i64) -> Self {
+        Self {
+            group: named.group.to_owned(),
+            topic: named.topic.to_owned(),
+            queue_id: named.queue_id,
+            info: info.to_owned(),
+            offset: [offset],
+        }
+    }
+
+    fn named(&self) -> Option<Named<'_>> {
+        Some(Named {
+            group: &self.group,
+            topic: &self.topic,
+            queue_id: self.queue_id,
+            handle: Handle::parse(&self.info).ok()?,
+            offsets: &self.offset,
+        })
+    }
+}
+
 /// What became of a batch so far.
 #[derive(Debug, Clone, Copy, Default)]
 struct Outcome {
@@ -98,19 +129,11 @@ impl Ack {
         }
         match self.pops.acknowledge(&named, Access::HotOnly) {
             Ok(Acked::Unsure) => {
-                let (group, topic) = (named.group.to_owned(), named.topic.to_owned());
-                let (info, offset) = (request.extra_info.to_owned(), request.offset);
-                let (queue_id, reply) = (request.queue_id, reply.defer());
+                let kept = Kept::of(&named, request.extra_info, request.offset);
+                let reply = reply.defer();
                 self.later(move |this| {
-                    let Ok(handle) = Handle::parse(&info) else {
+                    let Some(named) = kept.named() else {
                         return;
-                    };
-                    let named = Named {
-                        group: &group,
-                        topic: &topic,
-                        queue_id,
-                        handle,
-                        offsets: &[offset],
                     };
                     let acked = this.pops.acknowledge(&named, Access::Any);
                     this.answer_ack(&named, acked, reply);
@@ -319,19 +342,11 @@ impl Ack {
         }
         match self.pops.change(&named, time, suspend, Access::HotOnly) {
             Ok(None) => {
-                let (group, topic) = (named.group.to_owned(), named.topic.to_owned());
-                let (info, offset) = (request.extra_info.to_owned(), request.offset);
-                let (queue_id, reply) = (request.queue_id, reply.defer());
+                let kept = Kept::of(&named, request.extra_info, request.offset);
+                let reply = reply.defer();
                 self.later(move |this| {
-                    let Ok(handle) = Handle::parse(&info) else {
+                    let Some(named) = kept.named() else {
                         return;
-                    };
-                    let named = Named {
-                        group: &group,
-                        topic: &topic,
-                        queue_id,
-                        handle,
-                        offsets: &[offset],
                     };
                     let changed = this.pops.change(&named, time, suspend, Access::Any);
                     this.answer_change(changed, reply);
