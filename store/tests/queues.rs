@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use aerobee_store::{Access, Config, Env, Operation, ReadStatus, Store};
+use aerobee_store::{Access, Clock, Config, Env, Operation, ReadStatus, Store, Task, Time, Turn};
 use support::*;
 
 const QUEUES: i32 = 40;
@@ -205,31 +205,56 @@ fn few_queues_have_their_files_mapped() {
     store.close().unwrap();
 }
 
-fn open_big(dir: &Path) -> Arc<Store> {
-    let config = Config {
+fn big_config(dir: &Path) -> Config {
+    Config {
         queue_file_entries: 300,
         commit_log_file_bytes: 1 << 20,
-        queue_idle: Duration::from_millis(50),
+        queue_idle: Duration::from_secs(60),
         ..config(dir)
-    };
-    Store::open(config, Env::real()).unwrap()
+    }
+}
+
+fn open_big(dir: &Path) -> Arc<Store> {
+    Store::open(big_config(dir), Env::real()).unwrap()
+}
+
+/// Lets a minute pass and the keeper do what it has to do then.
+fn a_minute_passes(store: &Store, time: &Stopped) {
+    time.0.fetch_add(60_000, Ordering::Relaxed);
+    while store.step(Task::Keeper) == Some(Turn::Again) {}
 }
 
 #[test]
 fn idle_queues_give_up_their_files_and_take_them_back() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open_big(dir.path());
+    let time = Arc::new(Stopped::default());
+    // Time stands still and no thread runs, so that files go when this test says so.
+    let env = Env::stepped(
+        Arc::new(Plan::default()),
+        Clock::given(Arc::clone(&time) as Arc<dyn Time>),
+    );
+    let store = Store::open(big_config(dir.path()), env).unwrap();
     fill_queues(&store, 0..100);
+    // What waits in memory is written, then read from files.
+    a_minute_passes(&store, &time);
     check_queues(&store, 0..100);
-    eventually("idle files are unmapped", || mapped(dir.path()) == 0);
+    assert!(mapped(dir.path()) > 0);
+    a_minute_passes(&store, &time);
+    assert!(mapped(dir.path()) > 0, "used within the last minute");
+    a_minute_passes(&store, &time);
+    assert_eq!(mapped(dir.path()), 0);
     let queue = store.queue("T", 1).unwrap();
     let hot = |from| store.read(&queue, from, ALL, Access::HotOnly, |_: i64| true);
     // A network thread does not wait for files; whoever may wait finds them.
     assert_eq!(hot(0).status, ReadStatus::Cold);
     assert_eq!(read(&store, &queue, 0).status, ReadStatus::Found);
     assert_eq!(hot(0).status, ReadStatus::Found);
+    a_minute_passes(&store, &time);
+    a_minute_passes(&store, &time);
+    assert_eq!(hot(0).status, ReadStatus::Cold);
     fill_queues(&store, 100..102);
     // What was just appended can be read whether there are files or not.
+    assert_eq!(hot(100).status, ReadStatus::Found);
     assert_eq!(hot(101).status, ReadStatus::Found);
     check_queues(&store, 0..102);
     store.close().unwrap();
