@@ -10,6 +10,7 @@ mod grpc;
 mod ledger;
 mod mixed;
 mod pending;
+mod pops;
 mod scenarios;
 mod store;
 mod transactions;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         store::trials,
         transactions::trials,
         pending::trials,
+        pops::trials,
     ]
     .into_iter()
     .flat_map(|trials| trials(&world))

@@ -84,12 +84,13 @@ const OF_GO: [&str; 23] = [
 ];
 
 /// Parts that other trials put together.
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 10] = [
     "consume",
     "create",
     "fill",
     "fill_queues",
     "look",
+    "pop",
     "produce",
     "query",
     "read",

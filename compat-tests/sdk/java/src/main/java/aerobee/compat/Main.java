@@ -35,6 +35,7 @@ public final class Main {
         Pulling.list(SCENARIOS);
         Topics.list(SCENARIOS);
         Popping.list(SCENARIOS);
+        PopByHand.list(SCENARIOS);
         Load.list(SCENARIOS);
         Grpc.list(SCENARIOS);
         Transactions.list(SCENARIOS);
