@@ -63,6 +63,11 @@ impl Brokers {
             .await?)
     }
 
+    /// The number of the connection on which a broker is asked: it changes when the broker was away.
+    pub(crate) async fn connected(&self, address: &str) -> Result<u64, Failure> {
+        Ok(self.calls.connected(address, WITHIN).await?)
+    }
+
     /// Asks a broker for something that must succeed.
     pub(crate) async fn call<H: Request>(
         &self,

@@ -26,6 +26,7 @@ use tokio::{
 
 use crate::{
     caller::{Caller, Sdk},
+    lite::Subscribed,
     status::Failure,
     time::now_ms,
     v2::{ClientType, Code, FilterType, Settings, TelemetryCommand, settings::PubSub},
@@ -61,6 +62,8 @@ pub(crate) struct Client {
     /// Milliseconds since the start of the process, of the last call or command.
     seen: AtomicU64,
     waiting: Mutex<HashMap<String, oneshot::Sender<TelemetryCommand>>>,
+    /// The lite topics that it subscribes to, as far as brokers have agreed.
+    pub(crate) lite: Mutex<Option<Subscribed>>,
 }
 
 impl Client {
@@ -202,6 +205,7 @@ impl Clients {
                     stream: Mutex::default(),
                     seen: AtomicU64::new(self.now()),
                     waiting: Mutex::default(),
+                    lite: Mutex::default(),
                 })
             });
         Ok(Arc::clone(&entry))
@@ -270,8 +274,8 @@ impl Clients {
         Some(client)
     }
 
-    /// Forgets the clients that nothing was heard of; returns their ids.
-    pub(crate) fn sweep(&self) -> Vec<String> {
+    /// Forgets the clients that nothing was heard of; returns them.
+    pub(crate) fn sweep(&self) -> Vec<Arc<Client>> {
         let now = self.now();
         let gone: Vec<String> = self
             .table
@@ -279,10 +283,7 @@ impl Clients {
             .filter(|client| !client.has_stream() && client.silent(now) >= self.expire)
             .map(|client| client.id.clone())
             .collect();
-        for id in &gone {
-            self.remove(id);
-        }
-        gone
+        gone.iter().filter_map(|id| self.remove(id)).collect()
     }
 
     /// Whether a client is there: it has a stream, or made a call a short while ago.

@@ -3,7 +3,8 @@
 //!
 //! Nine fields separated by single blanks: offset of the check point, time of the pop (ms), invisible
 //! time (ms), revive queue (999: kept in order), kind of topic, broker, queue, queue offset, position
-//! in the log. The first eight are the broker's (`POP_CK`), the last one is ours. Apache:
+//! in the log. The first eight are the broker's (`POP_CK`), the last one is ours; messages of lite topics
+//! have one more, the name of their lite topic, as not every SDK sends it back. Apache:
 //! `common/consumer/ReceiptHandle.java`.
 
 use std::{borrow::Cow, fmt};
@@ -74,6 +75,8 @@ pub(crate) struct Handle {
     pub(crate) offset: i64,
     /// Position in the log; −1 is unknown.
     pub(crate) log_offset: i64,
+    /// The lite topic below the topic.
+    pub(crate) lite_topic: Option<String>,
 }
 
 impl Handle {
@@ -91,6 +94,7 @@ impl Handle {
             Some(text) => text.parse().ok()?,
             None => -1,
         };
+        let lite_topic = fields.next().filter(|name| !name.is_empty());
         Some(Self {
             start_offset,
             pop_time,
@@ -101,7 +105,18 @@ impl Handle {
             queue_id,
             offset,
             log_offset,
+            lite_topic: lite_topic.map(str::to_owned),
         })
+    }
+
+    /// The handle of a message whose lite topic the client names, unless the handle does.
+    pub(crate) fn of_lite(mut self, lite_topic: Option<&str>) -> Self {
+        if self.lite_topic.is_none() {
+            self.lite_topic = lite_topic
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned);
+        }
+        self
     }
 
     /// When the message is visible again, ms since 1970.
@@ -139,7 +154,11 @@ impl Handle {
 
 impl fmt::Display for Handle {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{} {}", self.extra_info(), self.log_offset)
+        write!(out, "{} {}", self.extra_info(), self.log_offset)?;
+        match &self.lite_topic {
+            Some(name) => write!(out, " {name}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -159,6 +178,21 @@ mod tests {
         assert_eq!(of_broker.log_offset, -1);
         let changed = handle.with_times(1, 2, 999);
         assert_eq!(changed.extra_info(), "12 1 2 999 2 broker-a 0 12");
+    }
+
+    #[test]
+    fn handles_of_lite_topics_name_them() {
+        let handle = Handle::parse("0 1 2 999 0 b 0 7 4096 news-1").unwrap();
+        assert_eq!(handle.lite_topic.as_deref(), Some("news-1"));
+        assert_eq!(handle.to_string(), "0 1 2 999 0 b 0 7 4096 news-1");
+        assert_eq!(handle.extra_info(), "0 1 2 999 0 b 0 7");
+        assert_eq!(
+            handle.of_lite(Some("x")).lite_topic.as_deref(),
+            Some("news-1")
+        );
+        let plain = Handle::parse(TEXT).unwrap();
+        assert_eq!(plain.clone().of_lite(Some("")), plain);
+        assert_eq!(plain.of_lite(Some("x")).lite_topic.as_deref(), Some("x"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod handle;
 mod http;
 mod incoming;
 mod listen;
+mod lite;
 mod outgoing;
 mod pop;
 mod properties;

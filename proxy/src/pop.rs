@@ -26,6 +26,8 @@ pub(crate) struct Popped {
     pub(crate) handle: Handle,
     /// How often it was consumed in vain; of a group that keeps order it is not in the record.
     pub(crate) reconsume_times: Option<i32>,
+    /// Whether it is the first of its lite topic in the answer.
+    pub(crate) leads_lite: bool,
 }
 
 /// The messages of an answer.
@@ -70,6 +72,7 @@ pub(crate) fn popped(
                     queue_id: record.queue_id(),
                     offset,
                     log_offset: -1,
+                    lite_topic: None,
                 }
             }
         };
@@ -81,6 +84,7 @@ pub(crate) fn popped(
             bytes,
             handle,
             reconsume_times,
+            leads_lite: false,
         });
     }
     Ok(all)

@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use aerobee_remoting::body::group::SubscriptionGroupConfig;
 
 use crate::{
-    rpc::Parts,
+    rpc::{Parts, sync_lite},
     settings,
     status::ok,
     v2::{TelemetryCommand, settings::PubSub, telemetry_command::Command},
@@ -22,7 +22,8 @@ pub(crate) async fn run(parts: Arc<Parts>) {
     loop {
         tokio::time::sleep(PERIOD).await;
         for client in parts.clients.sweep() {
-            parts.receipts.release(&client, None).await;
+            parts.receipts.release(&client.id, None).await;
+            sync_lite::leave(&parts, &client).await;
         }
         let groups = parts.clients.consumer_groups();
         pushed.retain(|group, _| groups.contains(group));

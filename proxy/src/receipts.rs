@@ -42,7 +42,6 @@ pub(crate) struct Receipt {
     pub(crate) client: Arc<str>,
     pub(crate) group: Arc<str>,
     pub(crate) topic: Arc<str>,
-    pub(crate) lite_topic: Option<String>,
     /// As the broker knows it now.
     pub(crate) current: Handle,
     /// Waits of the group by attempt, for the end of renewal, ms.
@@ -89,7 +88,6 @@ impl Receipts {
             client: Arc::clone(of.client),
             group: Arc::clone(of.group),
             topic: Arc::clone(of.topic),
-            lite_topic: of.lite_topic.map(str::to_owned),
             current: handle,
             last_wait_ms: of.last_wait_ms,
             began: now_ms(),
@@ -200,7 +198,7 @@ impl Receipts {
             return self.change_quietly(&receipt, wait).await;
         }
         let wait = STEPS_MS[receipt.renewals.min(STEPS_MS.len() - 1)];
-        let changed = self.change(&receipt, wait, Some(true)).await;
+        let changed = self.change(&receipt, wait).await;
         let Some(mut entry) = self.table.get_mut(&key) else {
             // Acknowledged or changed meanwhile, by the old name; nothing is left to do.
             return;
@@ -229,21 +227,22 @@ impl Receipts {
         &self,
         receipt: &Receipt,
         invisible_ms: i64,
-        suspend: Option<bool>,
     ) -> Result<Handle, Failure> {
+        // Of a lite topic it would mean all messages that are out.
+        let suspend = receipt.current.lite_topic.is_none().then_some(true);
         change_invisible(
             &self.brokers,
             &self.routes,
             (&receipt.group, &receipt.topic),
             &receipt.current,
-            (invisible_ms, receipt.lite_topic.as_deref(), suspend),
+            (invisible_ms, suspend),
         )
         .await
     }
 
     /// The same where nobody waits for the outcome: the message comes back by itself anyway.
     async fn change_quietly(&self, receipt: &Receipt, invisible_ms: i64) {
-        if let Err(error) = self.change(receipt, invisible_ms, Some(true)).await {
+        if let Err(error) = self.change(receipt, invisible_ms).await {
             tracing::debug!(%error, "a message comes back at the end of its invisible time");
         }
     }
@@ -255,7 +254,6 @@ pub(crate) struct Consumption<'a> {
     pub(crate) client: &'a Arc<str>,
     pub(crate) group: &'a Arc<str>,
     pub(crate) topic: &'a Arc<str>,
-    pub(crate) lite_topic: Option<&'a str>,
     pub(crate) last_wait_ms: i64,
 }
 
@@ -265,7 +263,7 @@ pub(crate) async fn change_invisible(
     routes: &Arc<Routes>,
     (group, topic): (&str, &str),
     handle: &Handle,
-    (invisible_ms, lite_topic, suspend): (i64, Option<&str>, Option<bool>),
+    (invisible_ms, suspend): (i64, Option<bool>),
 ) -> Result<Handle, Failure> {
     let address = routes.address(topic, &handle.broker).await?;
     let real_topic = handle.kind.topic(topic, group);
@@ -276,7 +274,7 @@ pub(crate) async fn change_invisible(
         extra_info: &handle.extra_info(),
         offset: handle.offset,
         invisible_time: invisible_ms,
-        lite_topic,
+        lite_topic: handle.lite_topic.as_deref(),
         suspend,
         broker_name: Some(&handle.broker),
     };

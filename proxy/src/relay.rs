@@ -21,10 +21,11 @@ use bytes::Bytes;
 use crate::{
     caller::Sdk,
     clients::{Client, Clients, Side},
+    lite::is_lite,
     outgoing::{self, About},
     transaction_id::TransactionId,
     v2::{
-        ClientType, Code, NotifyUnsubscribeLiteCommand, PrintThreadStackTraceCommand,
+        Code, NotifyUnsubscribeLiteCommand, PrintThreadStackTraceCommand,
         RecoverOrphanedTransactionCommand, TelemetryCommand, VerifyMessageCommand,
         telemetry_command::Command as Ask,
     },
@@ -128,7 +129,10 @@ impl Relay {
         };
         let client = self.clients.get(call.request.client_id);
         // Other clients may break on it.
-        if let Some(client) = client.filter(|client| is_lite(client)) {
+        if let Some(client) = client.filter(|client| is_lite_client(client)) {
+            if let Some(known) = &mut *client.lite.lock() {
+                known.lost(call.request.lite_topic);
+            }
             client.send(ask(Ask::NotifyUnsubscribeLiteCommand(
                 NotifyUnsubscribeLiteCommand {
                     lite_topic: call.request.lite_topic.to_owned(),
@@ -259,13 +263,9 @@ fn no_answer(reply: Deferred, client: &Client) {
     );
 }
 
-fn is_lite(client: &Client) -> bool {
-    client.settings().is_some_and(|settings| {
-        matches!(
-            settings.client_type(),
-            ClientType::LitePushConsumer | ClientType::LiteSimpleConsumer
-        )
-    })
+fn is_lite_client(client: &Client) -> bool {
+    let settings = client.settings();
+    settings.is_some_and(|settings| is_lite(settings.client_type()))
 }
 
 fn client_subscriptions(clients: &Clients, group: &str) -> serde_json::Value {

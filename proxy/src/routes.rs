@@ -297,6 +297,19 @@ impl Routes {
         }
     }
 
+    /// The same, asked for now, unless that was done a moment ago.
+    pub(crate) async fn group_again(
+        self: &Arc<Self>,
+        group: &str,
+        route: &Route,
+    ) -> Result<Option<Arc<SubscriptionGroupConfig>>, Failure> {
+        let slot = self.slot(&self.groups, group);
+        let Some(address) = route.masters.values().next().cloned() else {
+            return Ok(None);
+        };
+        fill(&slot, ABSENT, self.fetch_group(group, &address)).await
+    }
+
     /// What is kept of a group, without asking.
     pub(crate) fn known_group(&self, group: &str) -> Option<Arc<SubscriptionGroupConfig>> {
         let slot = self.groups.get(group)?;

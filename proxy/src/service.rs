@@ -9,7 +9,8 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::{
     rpc::{
         Frames, Parts, ack, change_invisible, dead_letter, end_transaction, heartbeat, offsets,
-        pull, query_assignment, query_route, recall, receive, send, telemetry, terminate,
+        pull, query_assignment, query_route, recall, receive, send, sync_lite, telemetry,
+        terminate,
     },
     status::Failure,
     v2::{self, messaging_service_server::MessagingService},
@@ -181,11 +182,13 @@ impl MessagingService for Messaging {
         )
     }
 
-    /// As servers that do not have lite topics answer.
     async fn sync_lite_subscription(
         &self,
-        _: Request<v2::SyncLiteSubscriptionRequest>,
+        request: Request<v2::SyncLiteSubscriptionRequest>,
     ) -> Result<Response<v2::SyncLiteSubscriptionResponse>, Status> {
-        Err(Status::unimplemented("lite topics are not served here yet"))
+        answered!(
+            sync_lite::answer(&self.0, request).await,
+            SyncLiteSubscriptionResponse
+        )
     }
 }

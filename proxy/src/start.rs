@@ -28,6 +28,7 @@ use crate::{
     forward::Forward,
     http::Front,
     listen::{self, Door},
+    lite::Rate,
     push,
     receipts::Receipts,
     relay::Relay,
@@ -209,6 +210,7 @@ fn assemble(
         routes,
         clients,
         receipts,
+        lite_rate: Rate::new(config.max_sync_lite_subscription_rate),
         drain,
     });
     (parts, announcer)

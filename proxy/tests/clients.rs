@@ -6,90 +6,16 @@ mod support;
 
 use aerobee_proxy::v2::{
     ClientType, Code, HeartbeatRequest, NotifyClientTerminationRequest, Publishing,
-    QueryAssignmentRequest, Settings, Subscription, SubscriptionEntry, TelemetryCommand,
-    retry_policy::Strategy, settings::PubSub, telemetry_command::Command,
+    QueryAssignmentRequest, Settings, Subscription, TelemetryCommand, retry_policy::Strategy,
+    settings::PubSub, telemetry_command::Command,
 };
-use tokio::{sync::mpsc, time::timeout};
-use tonic::{
-    Request, Streaming,
-    codegen::tokio_stream::{Stream, StreamExt as _},
+use tokio::time::timeout;
+use tonic::codegen::tokio_stream::StreamExt as _;
+
+use support::{
+    Cluster, PATIENCE, of, resource,
+    telemetry::{publishing, settings, subscription, telemetry},
 };
-
-use support::{Cluster, Grpc, PATIENCE, all, of, resource};
-
-/// A stream of commands that a test holds the other end of.
-fn commands() -> (
-    mpsc::Sender<TelemetryCommand>,
-    impl Stream<Item = TelemetryCommand>,
-) {
-    let (sender, mut receiver) = mpsc::channel(8);
-    let stream = support_stream(move |context| receiver.poll_recv(context));
-    (sender, stream)
-}
-
-fn support_stream<T>(
-    poll: impl FnMut(&mut std::task::Context<'_>) -> std::task::Poll<Option<T>> + Unpin,
-) -> impl Stream<Item = T> {
-    struct Polled<F>(F);
-    impl<T, F: FnMut(&mut std::task::Context<'_>) -> std::task::Poll<Option<T>> + Unpin> Stream
-        for Polled<F>
-    {
-        type Item = T;
-        fn poll_next(
-            mut self: std::pin::Pin<&mut Self>,
-            context: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<Option<T>> {
-            (self.0)(context)
-        }
-    }
-    Polled(poll)
-}
-
-async fn telemetry(
-    grpc: &mut Grpc,
-    client: &str,
-) -> (mpsc::Sender<TelemetryCommand>, Streaming<TelemetryCommand>) {
-    let (sender, stream) = commands();
-    let mut request = Request::new(stream);
-    request
-        .metadata_mut()
-        .insert("x-mq-client-id", client.parse().unwrap());
-    request
-        .metadata_mut()
-        .insert("x-mq-language", "JAVA".parse().unwrap());
-    // Nothing was sent yet: the headers come all the same.
-    let opened = timeout(PATIENCE, grpc.telemetry(request)).await.unwrap();
-    (sender, opened.unwrap().into_inner())
-}
-
-fn settings(kind: ClientType, pub_sub: PubSub) -> TelemetryCommand {
-    TelemetryCommand {
-        status: None,
-        command: Some(Command::Settings(Settings {
-            client_type: Some(kind.into()),
-            pub_sub: Some(pub_sub),
-            ..Settings::default()
-        })),
-    }
-}
-
-fn publishing(topic: &str) -> PubSub {
-    PubSub::Publishing(Publishing {
-        topics: vec![resource(topic)],
-        ..Publishing::default()
-    })
-}
-
-fn subscription(group: &str, topic: &str) -> PubSub {
-    PubSub::Subscription(Subscription {
-        group: Some(resource(group)),
-        subscriptions: vec![SubscriptionEntry {
-            topic: Some(resource(topic)),
-            expression: Some(all()),
-        }],
-        ..Subscription::default()
-    })
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_are_answered_on_their_stream() {

@@ -152,6 +152,15 @@ impl<S: Service> Client<S> {
         connection.oneway(code, header, body)
     }
 
+    /// Makes sure of the connection to `address` and returns its number: another number than before
+    /// means that the other end may have forgotten what it was told.
+    ///
+    /// # Errors
+    /// No connection could be made within `within`.
+    pub async fn connected(&self, address: &str, within: Duration) -> Result<u64, ClientError> {
+        Ok(self.connection(address, within).await?.id())
+    }
+
     /// The connection to `address`, made when there is none.
     async fn connection(
         &self,

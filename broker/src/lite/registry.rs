@@ -220,6 +220,12 @@ impl<C: Clone> Registry<C> {
         }
     }
 
+    /// Whether another client of a group has a queue.
+    pub(crate) fn is_anothers(&self, id: &str, group: &str, queue: &str) -> bool {
+        let mut pairs = self.subscribers(queue).iter();
+        pairs.any(|(client, known)| **known == *group && **client != *id)
+    }
+
     /// Takes a queue from all other clients of a group; returns those that had it.
     pub(crate) fn evict(&mut self, group: &str, queue: &str) -> Vec<(Arc<str>, Option<C>)> {
         let holders: Vec<Arc<str>> = self

@@ -190,10 +190,16 @@ impl Lite {
         for queue in known.iter().filter(|queue| !queues.contains(&***queue)) {
             registry.remove(&change.client_id, queue, now);
         }
-        let fresh: Vec<&String> = queues
-            .iter()
-            .filter(|queue| registry.add(&change.client_id, queue))
-            .collect();
+        let mut fresh = Vec::new();
+        for queue in queues {
+            // Its full list may be older than the loss of an exclusive lite topic: it is told again.
+            if is_exclusive(group) && registry.is_anothers(&change.client_id, &change.group, queue)
+            {
+                lost(connection, change, &change.client_id, queue);
+            } else if registry.add(&change.client_id, queue) {
+                fresh.push(queue);
+            }
+        }
         drop(registry);
         for queue in fresh {
             self.offer_existing(queue, &change.topic, &change.group);
@@ -231,21 +237,12 @@ impl Lite {
     /// Takes a lite topic from all other clients of an exclusive group.
     fn evict(&self, change: &LiteSubscription, queue: &str, group: &Group) {
         let evicted = self.registry.lock().evict(&change.group, queue);
-        let lite = names::parse(queue).map_or("", |(_, lite)| lite);
         for (client, connection) in evicted {
             if *client == *change.client_id {
                 continue;
             }
             if let Some(connection) = connection {
-                let notice = NotifyUnsubscribeLite {
-                    lite_topic: lite,
-                    consumer_group: &change.group,
-                    client_id: &client,
-                };
-                let code = aerobee_remoting::RequestCode::NOTIFY_UNSUBSCRIBE_LITE;
-                if let Err(error) = connection.oneway(code, &notice, &[]) {
-                    tracing::debug!(%client, %error, "a client does not hear that it lost a lite topic");
-                }
+                lost(&connection, change, &client, queue);
             }
             if is_set(group, RESET_EXCLUSIVE) {
                 self.reset(queue, &change.group, 0);
@@ -303,5 +300,18 @@ impl Lite {
     pub(crate) fn walk_soon(&self, client: &str) {
         self.registry.lock().walk_at(client, Instant::now());
         self.earlier.notify_one();
+    }
+}
+
+/// Tells a client that a lite topic went to another one of its group.
+fn lost(connection: &Connection, change: &LiteSubscription, client: &str, queue: &str) {
+    let notice = NotifyUnsubscribeLite {
+        lite_topic: names::parse(queue).map_or("", |(_, lite)| lite),
+        consumer_group: &change.group,
+        client_id: client,
+    };
+    let code = aerobee_remoting::RequestCode::NOTIFY_UNSUBSCRIBE_LITE;
+    if let Err(error) = connection.oneway(code, &notice, &[]) {
+        tracing::debug!(%client, %error, "a client does not hear that it lost a lite topic");
     }
 }

@@ -52,14 +52,10 @@ async fn ack(
     topic: &str,
     entry: &AckMessageEntry,
 ) -> Result<(), Failure> {
-    let handle = parse(&entry.receipt_handle)?;
+    let handle = parse(&entry.receipt_handle)?.of_lite(entry.lite_topic.as_deref());
     let kept = parts.receipts.take(group, &entry.receipt_handle).await;
     let current = kept.as_ref().map_or(&handle, |kept| &kept.current);
-    let lite = entry
-        .lite_topic
-        .as_deref()
-        .or_else(|| kept.as_ref().and_then(|kept| kept.lite_topic.as_deref()));
-    let acked = ack_handle(parts, (group, topic), current, lite).await;
+    let acked = ack_handle(parts, (group, topic), current).await;
     match (acked, kept) {
         (Err(failure), Some(kept)) if failure.code() != Code::InvalidReceiptHandle => {
             // The client tries again, by the same name.
@@ -85,7 +81,6 @@ pub(crate) async fn ack_handle(
     parts: &Parts,
     (group, topic): (&str, &str),
     handle: &Handle,
-    lite_topic: Option<&str>,
 ) -> Result<(), Failure> {
     let address = parts.routes.address(topic, &handle.broker).await?;
     let real_topic = handle.kind.topic(topic, group);
@@ -95,7 +90,7 @@ pub(crate) async fn ack_handle(
         queue_id: handle.queue_id,
         extra_info: &handle.extra_info(),
         offset: handle.offset,
-        lite_topic,
+        lite_topic: handle.lite_topic.as_deref(),
         broker_name: Some(&handle.broker),
     };
     parts

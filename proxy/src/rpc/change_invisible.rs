@@ -25,16 +25,15 @@ pub(crate) async fn answer(
         .map(span_ms)
         .unwrap_or_default();
     check_invisible(invisible, 0, parts.config.max_invisible_time_mills)?;
-    let handle = parse(&request.receipt_handle)?;
+    let handle = parse(&request.receipt_handle)?.of_lite(request.lite_topic.as_deref());
     let kept = parts.receipts.take(group, &request.receipt_handle).await;
     let current = kept.as_ref().map_or(&handle, |kept| &kept.current);
-    let lite = request.lite_topic.as_deref();
     let changed = change_invisible(
         &parts.brokers,
         &parts.routes,
         (group, topic),
         current,
-        (invisible, lite, request.suspend),
+        (invisible, request.suspend),
     )
     .await;
     match changed {

@@ -23,11 +23,10 @@ pub(crate) async fn answer(
     let request = request.into_inner();
     let topic = topic_of(request.topic.as_ref())?;
     let group = group_of(request.group.as_ref())?;
-    let handle = parse(&request.receipt_handle)?;
+    let handle = parse(&request.receipt_handle)?.of_lite(request.lite_topic.as_deref());
     let kept = parts.receipts.take(group, &request.receipt_handle).await;
     let current = kept.as_ref().map_or(&handle, |kept| &kept.current);
-    let lite = request.lite_topic.as_deref();
-    let forwarded = forward(parts, (group, topic), current, &request.message_id, lite).await;
+    let forwarded = forward(parts, (group, topic), current, &request.message_id).await;
     if let (Err(_), Some(kept)) = (&forwarded, kept) {
         parts.receipts.put_back(&request.receipt_handle, kept);
     }
@@ -41,7 +40,6 @@ pub(crate) async fn forward(
     (group, topic): (&str, &str),
     handle: &Handle,
     message_id: &str,
-    lite_topic: Option<&str>,
 ) -> Result<(), Failure> {
     if handle.log_offset < 0 {
         return Err(Failure::new(
@@ -62,5 +60,5 @@ pub(crate) async fn forward(
         broker_name: Some(&handle.broker),
     };
     parts.brokers.call(&address, &header, &[]).await?;
-    ack_handle(parts, (group, topic), handle, lite_topic).await
+    ack_handle(parts, (group, topic), handle).await
 }

@@ -12,7 +12,9 @@ pub(crate) mod query_assignment;
 pub(crate) mod query_route;
 pub(crate) mod recall;
 pub(crate) mod receive;
+pub(crate) mod receive_lite;
 pub(crate) mod send;
+pub(crate) mod sync_lite;
 pub(crate) mod telemetry;
 pub(crate) mod terminate;
 
@@ -31,6 +33,7 @@ use crate::{
     caller::Caller,
     clients::{Client, Clients},
     config::Config,
+    lite::Rate,
     receipts::Receipts,
     routes::Routes,
     status::Failure,
@@ -44,6 +47,8 @@ pub(crate) struct Parts {
     pub(crate) routes: Arc<Routes>,
     pub(crate) clients: Arc<Clients>,
     pub(crate) receipts: Arc<Receipts>,
+    /// Bounds how fast clients subscribe to lite topics.
+    pub(crate) lite_rate: Rate,
     /// Becomes true when the proxy is about to end.
     pub(crate) drain: watch::Receiver<bool>,
 }

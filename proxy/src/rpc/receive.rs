@@ -25,7 +25,7 @@ use crate::{
     outgoing::{self, About},
     pop::{Popped, popped},
     receipts::{Consumption, change_invisible},
-    rpc::{ack::ack_handle, dead_letter::forward},
+    rpc::{ack::ack_handle, dead_letter::forward, receive_lite},
     status::{Failure, ok, status},
     time::{duration_ms, now_ms, span_ms, timestamp},
     v2::{
@@ -44,20 +44,22 @@ const POLL_DEFAULT: Duration = Duration::from_secs(20);
 
 /// What a receive asks for, checked.
 #[derive(Debug)]
-struct Wanted {
-    caller: Caller,
-    topic: Arc<str>,
-    group: Arc<str>,
+pub(crate) struct Wanted {
+    pub(crate) caller: Caller,
+    pub(crate) topic: Arc<str>,
+    pub(crate) group: Arc<str>,
     broker: String,
-    address: Arc<str>,
-    batch: i32,
-    invisible_ms: i64,
+    pub(crate) address: Arc<str>,
+    pub(crate) batch: i32,
+    pub(crate) invisible_ms: i64,
     renew: bool,
-    poll: Duration,
+    pub(crate) poll: Duration,
+    /// Of a client of lite topics.
+    lite: bool,
     filter: FilterExpression,
     /// Tags to compare by text; brokers compare hashes.
     tags: Option<Vec<String>>,
-    attempt_id: Option<String>,
+    pub(crate) attempt_id: Option<String>,
     config: Arc<SubscriptionGroupConfig>,
 }
 
@@ -160,6 +162,7 @@ async fn check(
         )
     })?;
     let group_config = parts.routes.group(group, &route).await?.unwrap_or_default();
+    let lite = receive_lite::is_lite_client(parts, &caller.client_id);
     Ok(Wanted {
         caller,
         topic: Arc::from(topic),
@@ -170,8 +173,9 @@ async fn check(
         invisible_ms,
         renew,
         poll,
+        lite,
         filter,
-        tags,
+        tags: tags.filter(|_| !lite),
         attempt_id: request.attempt_id,
         config: group_config,
     })
@@ -260,17 +264,29 @@ impl Drop for Flight {
         };
         runtime.spawn(async move {
             let Ok(response) = landing.await else { return };
-            if response.is_success() {
-                let order = wanted.config.consume_message_orderly;
-                if let Ok(all) = popped(response, (&wanted.group, &wanted.broker, order)) {
-                    give_back(&parts, &wanted, all).await;
-                }
+            if response.is_success()
+                && let Ok(all) = wanted.popped(response)
+            {
+                give_back(&parts, &wanted, all).await;
             }
         });
     }
 }
 
+impl Wanted {
+    fn popped(&self, response: Response) -> Result<Vec<Popped>, Failure> {
+        if self.lite {
+            return receive_lite::popped(response, &self.broker);
+        }
+        let order = self.config.consume_message_orderly;
+        popped(response, (&self.group, &self.broker, order))
+    }
+}
+
 async fn pop(parts: Arc<Parts>, wanted: Arc<Wanted>) -> Result<Response, Failure> {
+    if wanted.lite {
+        return receive_lite::pop(&parts, &wanted).await;
+    }
     let sql = wanted.filter.r#type() == FilterType::Sql;
     let expression = match wanted.filter.expression.trim() {
         "" => "*",
@@ -302,13 +318,24 @@ async fn pop(parts: Arc<Parts>, wanted: Arc<Wanted>) -> Result<Response, Failure
 /// Makes messages visible again soon, without counting an attempt.
 async fn give_back(parts: &Parts, wanted: &Wanted, all: impl IntoIterator<Item = Popped>) {
     let soon = parts.config.invisible_time_millis_when_clear;
+    let mut led: Option<String> = None;
     for message in all {
+        let suspend = match &message.handle.lite_topic {
+            None => Some(true),
+            // All that is out of a lite topic comes back at once, unless the client has a part of it.
+            name @ Some(_) if message.leads_lite => {
+                led.clone_from(name);
+                Some(true)
+            }
+            name if *name == led => continue,
+            Some(_) => None,
+        };
         let changed = change_invisible(
             &parts.brokers,
             &parts.routes,
             (&wanted.group, &wanted.topic),
             &message.handle,
-            (soon, None, Some(true)),
+            (soon, suspend),
         );
         if let Err(error) = changed.await {
             tracing::debug!(%error, "a message comes back at the end of its invisible time");
@@ -321,9 +348,8 @@ async fn deliver(
     wanted: &Arc<Wanted>,
     response: Response,
 ) -> Result<Delivery, Failure> {
-    let order = wanted.config.consume_message_orderly;
     let max_attempts = wanted.config.retry_max_times.saturating_add(1);
-    let all = popped(response, (&wanted.group, &wanted.broker, order))?;
+    let all = wanted.popped(response)?;
     let client: Arc<str> = Arc::from(&*wanted.caller.client_id);
     let mut ready = VecDeque::with_capacity(all.len());
     for message in all {
@@ -333,7 +359,7 @@ async fn deliver(
         if !wants(wanted, &record) {
             // Another tag with the same hash.
             if let Err(error) =
-                ack_handle(parts, (&wanted.group, &wanted.topic), &message.handle, None).await
+                ack_handle(parts, (&wanted.group, &wanted.topic), &message.handle).await
             {
                 tracing::debug!(%error, "a message of another tag could not be acknowledged");
             }
@@ -344,13 +370,7 @@ async fn deliver(
             .unwrap_or_else(|| record.reconsume_times());
         if attempts >= max_attempts {
             let id = record.properties().get(keys::UNIQ_KEY).unwrap_or_default();
-            let forwarded = forward(
-                parts,
-                (&wanted.group, &wanted.topic),
-                &message.handle,
-                id,
-                None,
-            );
+            let forwarded = forward(parts, (&wanted.group, &wanted.topic), &message.handle, id);
             match forwarded.await {
                 Ok(()) => continue,
                 // Better one time too often than never.
@@ -450,7 +470,6 @@ impl Delivery {
                     client,
                     group: &wanted.group,
                     topic: &wanted.topic,
-                    lite_topic: None,
                     last_wait_ms: ready.last_wait_ms,
                 };
                 parts

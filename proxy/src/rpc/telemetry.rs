@@ -12,6 +12,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use aerobee_remoting::body::group::SubscriptionGroupConfig;
 use tokio::sync::mpsc;
 use tonic::{Streaming, codegen::tokio_stream::Stream};
 
@@ -19,6 +20,7 @@ use super::Parts;
 use crate::{
     caller::{Caller, group_of, topic_of},
     clients::{COMMANDS_MAX, Client, Commands},
+    lite::{BIND_TOPIC, check_bound, is_lite},
     settings,
     status::{Failure, ok},
     v2::{
@@ -165,7 +167,7 @@ impl Session<'_> {
         &self,
         settings: &Settings,
         subscription: &Subscription,
-    ) -> Result<Option<Arc<aerobee_remoting::body::group::SubscriptionGroupConfig>>, Failure> {
+    ) -> Result<Option<Arc<SubscriptionGroupConfig>>, Failure> {
         let group = group_of(subscription.group.as_ref())?;
         for entry in &subscription.subscriptions {
             let topic = topic_of(entry.topic.as_ref())?;
@@ -175,6 +177,14 @@ impl Session<'_> {
                 Err(failure) => return Err(failure),
             };
             let config = self.parts.routes.group(group, &route).await?;
+            let Some(known) = &config else {
+                return Ok(None);
+            };
+            if check_lite(settings, known, topic).is_ok() {
+                return Ok(config);
+            }
+            // It may have been bound, or freed, a moment ago.
+            let config = self.parts.routes.group_again(group, &route).await?;
             if let Some(config) = &config {
                 check_lite(settings, config, topic)?;
             }
@@ -187,37 +197,22 @@ impl Session<'_> {
 /// A lite group has lite clients on its own topic, and nobody else.
 fn check_lite(
     settings: &Settings,
-    config: &aerobee_remoting::body::group::SubscriptionGroupConfig,
+    config: &SubscriptionGroupConfig,
     topic: &str,
 ) -> Result<(), Failure> {
-    let lite = matches!(
-        settings.client_type(),
-        ClientType::LitePushConsumer | ClientType::LiteSimpleConsumer
-    );
-    match (config.attributes.get("lite.bind.topic"), lite) {
-        (Some(bound), true) if bound != topic => Err(Failure::new(
-            Code::IllegalTopic,
-            format_args!(
-                "group {} is bound to lite topic {bound}, not to {topic}",
-                config.group_name
-            ),
-        )),
-        (Some(_), true) | (None, false) => Ok(()),
-        (Some(_), false) => Err(Failure::new(
-            Code::IllegalConsumerGroup,
-            format_args!(
-                "group {} is for lite consumers: it has lite.bind.topic",
-                config.group_name
-            ),
-        )),
-        (None, true) => Err(Failure::new(
-            Code::IllegalConsumerGroup,
-            format_args!(
-                "group {} is not for lite consumers; bind it: mqadmin updateSubGroup -n <name server> -c <cluster> -g {} -a +lite.bind.topic={topic}",
-                config.group_name, config.group_name
-            ),
-        )),
+    if is_lite(settings.client_type()) {
+        return check_bound(config, topic);
     }
+    if config.attributes.contains_key(BIND_TOPIC) {
+        return Err(Failure::new(
+            Code::IllegalConsumerGroup,
+            format_args!(
+                "group {} is for lite consumers: it has {BIND_TOPIC}",
+                config.group_name
+            ),
+        ));
+    }
+    Ok(())
 }
 
 /// Settings must say what the client is, and nothing that contradicts it.

@@ -2,7 +2,7 @@
 //! NotifyClientTermination (Apache: `proxy/grpc/v2/client/ClientActivity.java`): the client leaves all
 //! its groups, and what it has not acknowledged goes to others.
 
-use super::Parts;
+use super::{Parts, sync_lite};
 use crate::{
     caller::{Caller, group_of},
     status::{Failure, ok},
@@ -28,7 +28,10 @@ pub(crate) async fn answer(
     if settings.client_type() != ClientType::Producer && request.group.is_some() {
         group_of(request.group.as_ref())?;
     }
-    parts.clients.remove(&caller.client_id);
+    let client = parts.clients.remove(&caller.client_id);
     parts.receipts.release(&caller.client_id, None).await;
+    if let Some(client) = client {
+        sync_lite::leave(parts, &client).await;
+    }
     Ok(NotifyClientTerminationResponse { status: Some(ok()) })
 }

@@ -6,6 +6,8 @@
     reason = "each test uses a part of it, and fails by panicking"
 )]
 
+pub(crate) mod telemetry;
+
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
@@ -62,24 +64,7 @@ impl Cluster {
         namesrv.server.bind_address = "127.0.0.1".to_owned();
         namesrv.namesrv.kv_config_path = directory.path().join("kv.json").display().to_string();
         let namesrv = Namesrv::start(namesrv).await.unwrap();
-        let mut broker = aerobee_broker::Config::default();
-        let (namesrv_addr, store) = (
-            namesrv.address().to_string(),
-            directory.path().join("store").display().to_string(),
-        );
-        for (key, value) in [
-            ("namesrvAddr", &*namesrv_addr),
-            ("listenPort", "0"),
-            ("bindAddress", "127.0.0.1"),
-            ("brokerIP1", "127.0.0.1"),
-            ("brokerIP2", "127.0.0.1"),
-            ("brokerName", "broker-a"),
-            ("storePathRootDir", &store),
-            ("mappedFileSizeCommitLog", "16777216"),
-        ] {
-            broker.set(key, value).unwrap();
-        }
-        let broker = Broker::start(broker).await.unwrap();
+        let broker = broker(&namesrv, &directory, 0).await;
         let mut config = Config {
             namesrv_addr: namesrv.address().to_string(),
             bind_address: "127.0.0.1".to_owned(),
@@ -98,6 +83,14 @@ impl Cluster {
             remoting: Client::new(),
             directory,
         }
+    }
+
+    /// Stops the broker and starts it again, on its port and with its store.
+    pub(crate) async fn restart_broker(self) -> Self {
+        let port = self.broker.address().port();
+        self.broker.stop().await.unwrap();
+        let broker = broker(&self.namesrv, &self.directory, port).await;
+        Self { broker, ..self }
     }
 
     pub(crate) async fn grpc(&self) -> Grpc {
@@ -175,6 +168,28 @@ impl Cluster {
         self.broker.stop().await.unwrap();
         self.namesrv.stop().await;
     }
+}
+
+async fn broker(namesrv: &Namesrv, directory: &TempDir, port: u16) -> Broker {
+    let mut broker = aerobee_broker::Config::default();
+    let (namesrv_addr, store) = (
+        namesrv.address().to_string(),
+        directory.path().join("store").display().to_string(),
+    );
+    let port = port.to_string();
+    for (key, value) in [
+        ("namesrvAddr", &*namesrv_addr),
+        ("listenPort", &*port),
+        ("bindAddress", "127.0.0.1"),
+        ("brokerIP1", "127.0.0.1"),
+        ("brokerIP2", "127.0.0.1"),
+        ("brokerName", "broker-a"),
+        ("storePathRootDir", &store),
+        ("mappedFileSizeCommitLog", "16777216"),
+    ] {
+        broker.set(key, value).unwrap();
+    }
+    Broker::start(broker).await.unwrap()
 }
 
 /// A request of a client.
