@@ -5,9 +5,9 @@
 mod support;
 
 use aerobee_proxy::v2::{
-    ClientType, Code, HeartbeatRequest, NotifyClientTerminationRequest, Publishing,
-    QueryAssignmentRequest, Settings, Subscription, TelemetryCommand, retry_policy::Strategy,
-    settings::PubSub, telemetry_command::Command,
+    ClientType, Code, HeartbeatRequest, NotifyClientTerminationRequest, QueryAssignmentRequest,
+    Settings, TelemetryCommand, retry_policy::Strategy, settings::PubSub,
+    telemetry_command::Command,
 };
 use tokio::time::timeout;
 use tonic::codegen::tokio_stream::StreamExt as _;
