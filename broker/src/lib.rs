@@ -329,7 +329,7 @@ impl Parts {
             config.broker.auto_create_subscription_group,
             config.broker.enable_create_sys_group,
         );
-        let offsets = Offsets::open(&directory)?;
+        let offsets = Offsets::open_behind(&directory, Some(Arc::clone(&store)))?;
         let clients = Arc::new(Clients::default());
         clients.notices.configure(
             config.broker.notify_consumer_ids_changed_enable,

@@ -3,7 +3,7 @@
 //! `ConsumerOffsetManager`, `LmqConsumerOffsetManager`.
 //!
 //! A commit changes memory only; the file follows every few seconds when anything changed, and at
-//! the end. After a crash consumers see again what they had committed since.
+//! the end, never ahead of the log. After a crash consumers see again what they had committed since.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,6 +17,7 @@ use std::{
 
 use aerobee_daemon::persist;
 use aerobee_remoting::{body::DataVersion, fastjson};
+use aerobee_store::Store;
 use dashmap::DashMap;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -87,6 +88,19 @@ impl Offsets {
     /// # Errors
     /// A file exists but neither it nor its backup can be read.
     pub fn open(directory: &Path) -> Result<Arc<Self>, StartError> {
+        Self::open_behind(directory, None)
+    }
+
+    /// As [`Offsets::open`]; the file is written when the log of `store` is durable up to what was
+    /// consumed: an offset that outlives its message, or a popped batch that outlives its check
+    /// point, would be a message that nobody gets.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_behind(
+        directory: &Path,
+        store: Option<Arc<Store>>,
+    ) -> Result<Arc<Self>, StartError> {
         let path = directory.join("consumerOffset.json");
         let read = |path: &Path| persist::load(path, fastjson::from_slice::<File>);
         let plain = read(&path)?.unwrap_or_default();
@@ -99,7 +113,7 @@ impl Offsets {
         };
         let offsets = Arc::new(Self {
             table,
-            file: Persisted::new(path, snapshot),
+            file: Persisted::behind(path, snapshot, store),
             flushed: AtomicU64::new(0),
         });
         if merged {

@@ -17,8 +17,9 @@ use std::{
 
 use aerobee_daemon::persist;
 use aerobee_remoting::body::DataVersion;
+use aerobee_store::{Flushed, Store};
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, oneshot, watch},
     task::JoinHandle,
     time::timeout,
 };
@@ -61,6 +62,14 @@ pub enum PersistError {
         /// The file.
         path: PathBuf,
     },
+    /// The log is not durable up to what the file would claim, so it is not written yet.
+    #[error("{} is not written: the log is not durable ({outcome:?}), look after its disk", path.display())]
+    Ahead {
+        /// The file.
+        path: PathBuf,
+        /// What became of the log's sync.
+        outcome: Flushed,
+    },
 }
 
 /// The file of a table. Dropped without [`Persisted::close`] it ends as in a crash: what was not yet
@@ -74,6 +83,8 @@ struct Shared {
     path: PathBuf,
     /// Runs on a thread that may block; it sees at least the changes counted before it is called.
     snapshot: Box<dyn Fn() -> Vec<u8> + Send + Sync>,
+    /// Whose log has to be durable up to its end of after the snapshot before that is written.
+    behind: Option<Arc<Store>>,
     /// Changes so far; the owner of the table adds, after it changed the table.
     changed: AtomicU64,
     closing: AtomicBool,
@@ -93,9 +104,20 @@ struct Progress {
 impl Persisted {
     /// Keeps `path` in step with the table that `snapshot` encodes. Needs a running runtime.
     pub fn new(path: PathBuf, snapshot: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::behind(path, snapshot, None)
+    }
+
+    /// The same for a table that speaks of what is in a log: the file never claims what a power cut
+    /// could take back from the log.
+    pub fn behind(
+        path: PathBuf,
+        snapshot: impl Fn() -> Vec<u8> + Send + Sync + 'static,
+        store: Option<Arc<Store>>,
+    ) -> Self {
         let shared = Arc::new(Shared {
             path,
             snapshot: Box::new(snapshot),
+            behind: store,
             changed: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             wake: Notify::new(),
@@ -217,22 +239,42 @@ async fn write_changes(shared: Arc<Shared>) {
 
 async fn write_snapshot(shared: &Arc<Shared>) -> Result<(), PersistError> {
     let job = Arc::clone(shared);
-    let written = tokio::task::spawn_blocking(move || {
-        let bytes = (job.snapshot)();
-        persist::save(&job.path, &bytes)
-    })
-    .await;
-    match written {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(cause)) => Err(PersistError::Write {
+    // The runtime is ending, or the snapshot panicked: either way nothing was written.
+    let closed = |_| PersistError::Closed {
+        path: shared.path.clone(),
+    };
+    let bytes = tokio::task::spawn_blocking(move || (job.snapshot)())
+        .await
+        .map_err(closed)?;
+    if let Some(store) = &shared.behind {
+        let outcome = flushed(store, store.max_physical()).await;
+        if outcome != Flushed::Durable {
+            return Err(PersistError::Ahead {
+                path: shared.path.clone(),
+                outcome,
+            });
+        }
+    }
+    let job = Arc::clone(shared);
+    let save = move || persist::save(&job.path, &bytes);
+    match tokio::task::spawn_blocking(save).await.map_err(closed)? {
+        Ok(_) => Ok(()),
+        Err(cause) => Err(PersistError::Write {
             path: shared.path.clone(),
             cause: Arc::new(cause),
         }),
-        // The runtime is ending, or the snapshot panicked: either way nothing was written.
-        Err(_) => Err(PersistError::Closed {
-            path: shared.path.clone(),
-        }),
     }
+}
+
+/// Waits until the log is durable up to `end`.
+async fn flushed(store: &Store, end: i64) -> Flushed {
+    let (tell, told) = oneshot::channel();
+    // Nobody listens any more when the writer has ended.
+    let done = move |outcome| {
+        let _ = tell.send(outcome);
+    };
+    store.when_flushed(end, Box::new(done));
+    told.await.unwrap_or(Flushed::Failed)
 }
 
 async fn wait_for_closing(shared: &Shared, pause: Duration) {

@@ -55,7 +55,11 @@ impl Running {
     /// As [`Running::start_in`], with a clock that stands still until it is told otherwise.
     pub(crate) async fn start_at(directory: TempDir, keys: &[(&str, &str)], clock: &Hand) -> Self {
         let clock = Clock::given(Arc::new(clock.clone()));
-        let env = Env::with(Arc::new(NoFaults), clock);
+        Self::start_on(directory, keys, Env::with(Arc::new(NoFaults), clock)).await
+    }
+
+    /// As [`Running::start_in`], on a file system of the test's.
+    pub(crate) async fn start_on(directory: TempDir, keys: &[(&str, &str)], env: Env) -> Self {
         let config = config(directory.path(), keys);
         let broker = Broker::start_in(config, env).await.unwrap();
         Self { broker, directory }
