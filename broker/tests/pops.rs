@@ -694,3 +694,35 @@ async fn queues_are_assigned() {
     let answer = client.ask_json(400, &query).await;
     assert_eq!(answer.json()["messageQueueAssignments"], popping);
 }
+
+/// Apache's broker keeps check points in its timer until they are due; before that nothing of them is
+/// in the revive topic, which may not even have queues.
+#[tokio::test]
+async fn a_handle_of_the_broker_before_is_acknowledged_though_its_check_point_is_with_the_timer() {
+    let (running, _) = with_messages(1, 4).await;
+    let running = running.restart().await;
+    let mut client = running.connect().await;
+    client.consume("c1", "poppers", "orders").await;
+    let handle = |at: i64| format!("0 {at} 60000 0 0 broker-a 0 2");
+    let fields = |at: i64| {
+        json!({
+            "consumerGroup": "poppers", "topic": "orders", "queueId": "0",
+            "extraInfo": handle(at), "offset": "2",
+        })
+    };
+    let written = json!({"topic": "rmq_sys_REVIVE_LOG_DefaultCluster", "queueId": "0"});
+    // One that is long over means nothing.
+    let old = client.ask(ACK, fields(now() - 600_000), &[]).await;
+    assert_eq!(old.code(), 0);
+    let none = client.ask(30, written.clone(), &[]).await;
+    assert_ne!(none.field("offset"), "1");
+    let recent = now() - 30_000;
+    assert_eq!(client.ask(ACK, fields(recent), &[]).await.code(), 0);
+    let one = client.ask(30, written.clone(), &[]).await;
+    assert_eq!(one.field("offset"), "1");
+    let mut longer = fields(recent - 1);
+    longer["invisibleTime"] = json!("30000");
+    assert_eq!(client.ask(CHANGE, longer, &[]).await.code(), 0);
+    let three = client.ask(30, written, &[]).await;
+    assert_eq!(three.field("offset"), "3");
+}

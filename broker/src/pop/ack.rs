@@ -108,15 +108,18 @@ impl Pops {
         key: Key,
         handle: &Handle<'_>,
         access: Access,
-    ) -> Option<bool> {
+    ) -> Result<Option<bool>, AppendError> {
         let is_old = handle.pop_time < self.started
             && handle.invisible_time > 0
-            && handle.due().saturating_add(EARLY_PATIENCE) > self.now()
-            && self.journal.is_ready();
+            && handle.due().saturating_add(EARLY_PATIENCE) > self.now();
         if !is_old {
-            return Some(false);
+            return Ok(Some(false));
         }
-        (access == Access::Any).then(|| !self.has_written(index, key))
+        if access == Access::HotOnly {
+            return Ok(None);
+        }
+        self.journal.make_ready()?;
+        Ok(Some(!self.has_written(index, key)))
     }
 
     fn acknowledge_early(
@@ -126,7 +129,7 @@ impl Pops {
         index: usize,
         access: Access,
     ) -> Result<Acked, AppendError> {
-        match self.may_come(index, key, &named.handle, access) {
+        match self.may_come(index, key, &named.handle, access)? {
             Some(true) => {}
             Some(false) => return Ok(Acked::Nothing),
             None => return Ok(Acked::Unsure),
@@ -211,7 +214,7 @@ impl Pops {
         let key = self.key_of(named);
         let claim = table.lock().claim(key, offset);
         let is_early = claim == Claim::Unknown
-            && match self.may_come(index, key, handle, access) {
+            && match self.may_come(index, key, handle, access)? {
                 Some(may) => may,
                 None => return Ok(None),
             };
