@@ -7,8 +7,8 @@ use aerobee_remoting::Encoding;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::{
-    CompareArgs, DeliverArgs, DrainArgs, EchoArgs, Error, PullArgs, QueuesArgs, RestartArgs,
-    SendArgs,
+    CompareArgs, DelayArgs, DeliverArgs, DrainArgs, EchoArgs, Error, PopArgs, PullArgs, QueuesArgs,
+    RestartArgs, RetryArgs, SendArgs, TimersArgs, TransactArgs,
     control::{self, Control},
     run::Times,
 };
@@ -33,6 +33,14 @@ pub enum Command {
     Pull(PullArgs),
     /// Send one message at a time to a pull that waits for it.
     Deliver(DeliverArgs),
+    /// Pop messages that were sent before, and acknowledge each.
+    Pop(PopArgs),
+    /// Send messages in transactions, each committed when its half is stored.
+    Transact(TransactArgs),
+    /// Send messages that wait, by level or until a time, until the last one is delivered.
+    Delay(DelayArgs),
+    /// Give messages back to the broker, until the last one is in the retry topic.
+    Retry(RetryArgs),
     /// Serve answers without doing anything: the bound for every server.
     Echo(EchoArgs),
     /// Run all loads against echo, aerobee and Apache RocketMQ in turns.
@@ -43,6 +51,8 @@ pub enum Command {
     Restart(RestartArgs),
     /// Start our server and read messages that no memory holds, compared with reading its files.
     Drain(DrainArgs),
+    /// Start our server, leave timers and transactions open, and tell what it uses when idle.
+    Timers(TimersArgs),
 }
 
 /// The server under load.

@@ -269,6 +269,46 @@ impl Control {
         Ok((min.offset, max.offset))
     }
 
+    /// Messages of a topic that have a place in its queues; none when there is no such topic.
+    pub(crate) fn stored(&mut self, topic: &str, queues: u32) -> Result<u64, Error> {
+        let mut stored = 0;
+        for queue in 0..queues {
+            stored += match self.offsets(topic, queue) {
+                Ok((_, max)) => max.max(0).cast_unsigned(),
+                Err(Error::Refused { .. }) => 0,
+                Err(error) => return Err(error),
+            };
+        }
+        Ok(stored)
+    }
+
+    /// Waits until a topic has so many messages, for as long as more of them arrive.
+    pub(crate) fn await_stored(
+        &mut self,
+        topic: &str,
+        queues: u32,
+        wanted: u64,
+    ) -> Result<(), Error> {
+        let (mut found, mut changed) = (0, Instant::now());
+        loop {
+            let now = self.stored(topic, queues)?;
+            if now >= wanted {
+                return Ok(());
+            }
+            if now != found {
+                (found, changed) = (now, Instant::now());
+            }
+            if changed.elapsed() > PATIENCE {
+                return Err(Error::NotThere {
+                    topic: topic.to_owned(),
+                    found,
+                    wanted,
+                });
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Says that this connection consumes `topic` in `group`.
     pub(crate) fn heartbeat(&mut self, group: &str, topic: &str) -> Result<(), Error> {
         self.ask(
@@ -294,7 +334,8 @@ impl Answered {
         })
     }
 
-    fn header<'a, H: Header<'a>>(&'a self, request: &'static str) -> Result<H, Error> {
+    /// Its header.
+    pub(crate) fn header<'a, H: Header<'a>>(&'a self, request: &'static str) -> Result<H, Error> {
         H::read(&Fields::owned(&self.fields)).map_err(|source| Error::Field { request, source })
     }
 }

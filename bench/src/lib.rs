@@ -5,14 +5,16 @@
 //! behind one [`poller`], request frames made beforehand and patched ([`template`]), answers found
 //! by a scan ([`answer`]) and matched by their opaque ([`inflight`]). The loads are [`send`],
 //! [`pull`] and [`deliver`]; [`echo`] is the server that does nothing and so bounds what any server
-//! can reach; [`compare`] runs all of them against several servers in turns. [`queues`],
-//! [`restart`] and [`drain`] start our server themselves.
+//! can reach; [`compare`] runs all of them against several servers in turns. [`pop`], [`transact`],
+//! [`delay`] and [`retry`] are loads whose requests follow from answers ([`steps`]). [`queues`],
+//! [`restart`], [`drain`] and [`timers`] start our server themselves.
 
 mod answer;
 mod args;
 mod compare;
 mod connection;
 mod control;
+mod delay;
 mod deliver;
 mod drain;
 mod echo;
@@ -21,28 +23,38 @@ mod inflight;
 mod latency;
 mod own;
 mod poller;
+mod pop;
 mod process;
 mod pull;
 mod queues;
 mod report;
 mod restart;
+mod retry;
 mod run;
 mod schedule;
 mod send;
+mod steps;
 mod template;
+mod timers;
+mod transact;
 
 pub use args::{Args, Command};
 pub use compare::CompareArgs;
+pub use delay::DelayArgs;
 pub use deliver::DeliverArgs;
 pub use drain::{Drain, DrainArgs};
 pub use echo::{EchoArgs, EchoServer};
 pub use error::Error;
 pub use latency::Latencies;
+pub use pop::PopArgs;
 pub use pull::PullArgs;
 pub use queues::{Queues, QueuesArgs};
 pub use report::{Errors, Figures, ServerFigures};
 pub use restart::{Restart, RestartArgs};
+pub use retry::RetryArgs;
 pub use send::SendArgs;
+pub use timers::{Timers, TimersArgs};
+pub use transact::TransactArgs;
 
 use std::{io::Write as _, process::ExitCode};
 
@@ -56,6 +68,10 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
         Command::Send(send) => figures(&send.run()?, args.json),
         Command::Pull(pull) => figures(&pull.run()?, args.json),
         Command::Deliver(deliver) => figures(&deliver.run()?, args.json),
+        Command::Pop(pop) => figures(&pop.run()?, args.json),
+        Command::Transact(transact) => figures(&transact.run()?, args.json),
+        Command::Delay(delay) => figures(&delay.run()?, args.json),
+        Command::Retry(retry) => figures(&retry.run()?, args.json),
         Command::Echo(echo) => return echo.run().map(|()| ExitCode::SUCCESS),
         Command::Compare(compare) => compare.run(args.json)?,
         Command::Queues(queues) => {
@@ -64,6 +80,10 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
         }
         Command::Drain(drain) => {
             let found = drain.run()?;
+            (text(&found, &found.to_json(), args.json), true)
+        }
+        Command::Timers(timers) => {
+            let found = timers.run()?;
             (text(&found, &found.to_json(), args.json), true)
         }
         Command::Restart(restart) => {

@@ -109,6 +109,12 @@ impl Tally {
         }
     }
 
+    /// Counts messages that arrived by `at`, whose latency is not of a request.
+    pub(crate) fn arrived(&mut self, at: Instant, messages: u64) {
+        self.messages += messages;
+        self.last = Some(at);
+    }
+
     /// Counts a round trip of the measured part.
     pub(crate) fn round_trip(&mut self, started: Instant, arrived: Instant) {
         if self.phases.is_measured(started) {

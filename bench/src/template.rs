@@ -50,18 +50,32 @@ impl SendTemplate {
     /// # Errors
     /// The body does not fit a frame.
     pub(crate) fn new(shape: &Shape<'_>, queue_id: i32) -> Result<Self, Error> {
+        Self::with(shape, queue_id, 0, "")
+    }
+
+    /// As [`SendTemplate::new`], with flag bits and further properties.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn with(
+        shape: &Shape<'_>,
+        queue_id: i32,
+        sys_flag: i32,
+        more: &str,
+    ) -> Result<Self, Error> {
         if shape.size > FRAME_MAX_BYTES / 2 {
             return Err(Error::TooLarge(shape.size));
         }
         let key = format!("{}{KEY_TAIL}", key_head());
-        let properties = format!("UNIQ_KEY\u{1}{key}\u{2}WAIT\u{1}true\u{2}TAGS\u{1}TagA\u{2}");
+        let properties =
+            format!("UNIQ_KEY\u{1}{key}\u{2}WAIT\u{1}true\u{2}TAGS\u{1}TagA\u{2}{more}");
         let header = SendMessage {
             producer_group: PRODUCER_GROUP,
             topic: shape.topic,
             default_topic: "TBW102",
             default_topic_queue_nums: 4,
             queue_id,
-            sys_flag: 0,
+            sys_flag,
             born_timestamp: BORN,
             flag: 0,
             properties: &properties,
