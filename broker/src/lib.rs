@@ -605,6 +605,7 @@ impl Parts {
                 identity: Arc::clone(identity),
                 switches: Arc::clone(switches),
                 held: Arc::clone(held),
+                stats: Arc::clone(stats),
             }),
             transactions: Arc::clone(transactions),
             held: Arc::clone(held),

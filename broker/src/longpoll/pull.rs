@@ -21,6 +21,7 @@ use crate::{
     filter::Filter,
     longpoll::pop::Polls,
     processor::pull::{Asker, Pulled, Puller},
+    stats::Consumption,
     topics::QueueSlot,
 };
 
@@ -75,6 +76,16 @@ impl Waiters {
         let mut held = self.held.lock();
         self.count.store(0, Ordering::Relaxed);
         std::mem::take(&mut held)
+    }
+
+    /// Those of one group.
+    fn take_of(&self, consumption: &Arc<Consumption>) -> Vec<HeldPull> {
+        let mut held = self.held.lock();
+        let taken = held
+            .extract_if(.., |pull| pull.asker.is_of(consumption))
+            .collect();
+        self.count.store(held.len(), Ordering::Relaxed);
+        taken
     }
 }
 
@@ -270,7 +281,16 @@ impl HeldPulls {
 
     /// Answers every held pull of one queue at once, as if its time were over.
     pub(crate) fn release(&self, slot: &Arc<QueueSlot>) {
-        let waiting = slot.waiters().take();
+        self.answer_now(slot, slot.waiters().take());
+    }
+
+    /// Answers the held pulls of one group on a queue, as when its offset is reset: it comes again at
+    /// once, and nobody else notices.
+    pub(crate) fn release_of(&self, slot: &Arc<QueueSlot>, consumption: &Arc<Consumption>) {
+        self.answer_now(slot, slot.waiters().take_of(consumption));
+    }
+
+    fn answer_now(&self, slot: &Arc<QueueSlot>, waiting: Vec<HeldPull>) {
         self.total.fetch_sub(waiting.len(), Ordering::Relaxed);
         let mut corked = Corked::default();
         for pull in waiting {

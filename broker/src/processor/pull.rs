@@ -92,6 +92,13 @@ pub(crate) struct Asker {
     consumption: Arc<Consumption>,
 }
 
+impl Asker {
+    /// Whether it is of the group whose counts these are.
+    pub(crate) fn is_of(&self, consumption: &Arc<Consumption>) -> bool {
+        Arc::ptr_eq(&self.consumption, consumption)
+    }
+}
+
 impl Pull {
     pub(crate) fn handle(&self, turn: &mut Turn, call: Call<'_, PullMessage<'_>>) {
         let Call { request, reply, .. } = call;

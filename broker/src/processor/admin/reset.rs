@@ -29,6 +29,7 @@ use crate::{
     groups::Groups,
     longpoll::pull::HeldPulls,
     offsets::Offsets,
+    stats::Stats,
     topics::{Topic, Topics},
 };
 
@@ -42,6 +43,7 @@ pub(crate) struct Reset {
     pub(crate) identity: Arc<Identity>,
     pub(crate) switches: Arc<Switches>,
     pub(crate) held: Arc<HeldPulls>,
+    pub(crate) stats: Arc<Stats>,
 }
 
 /// What an operator asks for.
@@ -181,9 +183,10 @@ impl Reset {
             return reply.fail(ResponseCode::SYSTEM_ERROR, error);
         }
         // Who waits for new messages comes again at once, and goes on where the reset says.
+        let consumption = self.stats.of(&wanted.group, name);
         for queue_id in moved.keys() {
             if let Some(slot) = wanted.topic.queue(*queue_id) {
-                self.held.release(&slot);
+                self.held.release_of(&slot, &consumption);
             }
         }
         tracing::info!(group = wanted.group, topic = %name, ?moved, "offsets are reset");
