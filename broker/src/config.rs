@@ -4,6 +4,7 @@
 //! be unknown once at start.
 
 mod files;
+mod metrics;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
@@ -16,7 +17,10 @@ use aerobee_message::properties::{Properties, keys};
 use aerobee_store::{FlushMode, TransferLimits};
 use arc_swap::{ArcSwap, Guard};
 
-pub use self::files::{IndexKeys, RetentionKeys};
+pub use self::{
+    files::{IndexKeys, RetentionKeys},
+    metrics::{Exporter, MetricsKeys},
+};
 use crate::{
     error::StartError,
     pop::keys::PopKeys,
@@ -265,6 +269,8 @@ config_parts! {
         pub server: ServerKeys,
         /// Popping.
         pub pop: PopKeys,
+        /// What is told of itself over HTTP.
+        pub metrics: MetricsKeys,
     }
 }
 

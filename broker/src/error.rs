@@ -34,6 +34,14 @@ pub enum StartError {
         /// Its value.
         value: String,
     },
+    /// Where HTTP is to be served is no address.
+    #[error("{key} = {value:?} is not an address to listen on: write an IP address and a port, as in 127.0.0.1:8080")]
+    NotAnAddress {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+    },
     /// The delays of the levels cannot be read.
     #[error("messageDelayLevel = {value:?}: {source}")]
     DelayLevels {

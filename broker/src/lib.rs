@@ -9,16 +9,19 @@ pub mod config;
 mod copies;
 mod delays;
 pub mod error;
+mod events;
 pub mod filter;
 pub mod groups;
 mod latency;
 mod light;
 mod lite;
 mod longpoll;
+pub mod metrics;
 pub mod offsets;
 pub mod pop;
 mod processor;
 mod pulse;
+mod put_counts;
 pub mod registration;
 mod requeue;
 pub mod run;
@@ -52,6 +55,7 @@ use crate::{
     groups::Groups,
     lite::Lite,
     longpoll::pull::HeldPulls,
+    metrics::Metrics,
     offsets::Offsets,
     pop::running::Popping,
     processor::{
@@ -116,6 +120,7 @@ pub struct Broker {
     popping: Popping,
     registration: Arc<Registration>,
     transactions: Arc<Transactions>,
+    metrics: Arc<Metrics>,
     lite: Arc<Lite>,
     loops: JoinSet<()>,
     schedule: Schedule,
@@ -200,6 +205,7 @@ impl Broker {
         let schedule = parts.schedule(&requeue)?;
         loops.spawn(Arc::clone(&popping.polls).sweep());
         let timer = parts.timer(&requeue).await?;
+        let metrics = parts.metrics(&requeue, &transactions, &popping);
         let servers: Vec<String> = name_servers.iter().map(ToString::to_string).collect();
         parts.registration.set_servers(&servers);
         parts.registration.started(FIRST_REGISTRATION).await;
@@ -225,6 +231,7 @@ impl Broker {
             popping,
             registration,
             transactions,
+            metrics,
             lite,
             loops,
             schedule,
@@ -250,6 +257,11 @@ impl Broker {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.identity.broker_name
+    }
+
+    /// What it tells Prometheus, and whether it can be used.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// Leaves the name servers, answers what is under way, makes everything durable and ends.
@@ -535,6 +547,7 @@ impl Parts {
                 offsets: Arc::clone(offsets),
                 store: Arc::clone(store),
                 registration: Arc::clone(registration),
+                events: Arc::clone(requeue.events()),
                 reserved: vec![
                     identity.cluster.clone(),
                     identity.broker_name.clone(),
@@ -545,6 +558,7 @@ impl Parts {
             group: Arc::new(GroupAdmin {
                 groups: Arc::clone(groups),
                 offsets: Arc::clone(offsets),
+                events: Arc::clone(requeue.events()),
             }),
             client: ClientAdmin {
                 clients: Arc::clone(clients),
@@ -611,6 +625,33 @@ impl Parts {
             held: Arc::clone(held),
             clients: Arc::clone(clients),
         }
+    }
+
+    fn metrics(
+        &self,
+        requeue: &Arc<Requeue>,
+        transactions: &Arc<Transactions>,
+        popping: &Popping,
+    ) -> Arc<Metrics> {
+        let root = &self.switches.config().store.store_path_root_dir;
+        Arc::new(Metrics {
+            identity: Arc::clone(&self.identity),
+            switches: Arc::clone(&self.switches),
+            store: Arc::clone(&self.store),
+            directory: PathBuf::from(root),
+            topics: Arc::clone(&self.topics),
+            groups: Arc::clone(&self.groups),
+            offsets: Arc::clone(&self.offsets),
+            clients: Arc::clone(&self.clients),
+            stats: Arc::clone(&self.stats),
+            events: Arc::clone(requeue.events()),
+            traffic: Arc::clone(self.runtime.traffic()),
+            delays: Arc::clone(&self.delays),
+            registration: Arc::clone(&self.registration),
+            transactions: Arc::downgrade(transactions),
+            pops: Arc::clone(&popping.pops),
+            times: metrics::Times::default(),
+        })
     }
 
     fn schedule(&self, requeue: &Arc<Requeue>) -> Result<Schedule, StartError> {

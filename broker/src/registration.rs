@@ -272,6 +272,12 @@ impl Registration {
         }
     }
 
+    /// Whether a name server knows the broker, or there is none to know it.
+    pub fn is_known(&self) -> bool {
+        let servers = self.servers();
+        servers.is_empty() || servers.iter().any(|server| server.is_registered())
+    }
+
     fn servers(&self) -> Vec<Arc<NameServer>> {
         self.servers.lock().clone()
     }

@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     config::Identity,
+    events::Events,
     processor::flushed::Flushing,
     registration::Registration,
     table::PersistError,
@@ -166,6 +167,7 @@ pub(crate) struct Requeue {
     registration: Arc<Registration>,
     store_host: SocketAddr,
     runtime: Handle,
+    events: Arc<Events>,
 }
 
 impl Requeue {
@@ -184,7 +186,13 @@ impl Requeue {
             registration: Arc::clone(registration),
             store_host: identity.address,
             runtime: Handle::current(),
+            events: Arc::default(),
         })
+    }
+
+    /// Where it is counted what becomes of some messages.
+    pub(crate) fn events(&self) -> &Arc<Events> {
+        &self.events
     }
 
     pub(crate) fn store(&self) -> &Arc<Store> {

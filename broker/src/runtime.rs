@@ -54,6 +54,11 @@ impl Traffic {
         self.put_failed.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Messages that were not stored.
+    pub(crate) fn failed_puts(&self) -> u64 {
+        self.put_failed.load(Ordering::Relaxed)
+    }
+
     /// A pull was answered with so many messages; none is a miss.
     #[inline]
     pub fn count(&self, messages: u32) {

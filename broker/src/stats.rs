@@ -42,6 +42,16 @@ pub(crate) struct Consumption {
 }
 
 impl Consumption {
+    /// Messages read, and their bytes.
+    pub(crate) fn out(&self) -> (u64, u64) {
+        (self.got.read().sum, self.got_bytes.read().sum)
+    }
+
+    /// Check points written, and messages acknowledged.
+    pub(crate) fn popped(&self) -> (u64, u64) {
+        (self.check_points.read().sum, self.acked.read().sum)
+    }
+
     fn readings(&self) -> [(&'static str, Reading); 5] {
         [
             ("GROUP_GET_NUMS", self.got.read()),
@@ -290,6 +300,27 @@ impl Stats {
             put(kind, self.cluster.as_str().into(), reading);
         }
         counts
+    }
+
+    /// All that groups got and did: group, topic and counts. Takes each lock for a moment only.
+    pub(crate) fn consumptions(&self) -> Vec<(Box<str>, Box<str>, Arc<Consumption>)> {
+        let groups: Vec<Box<str>> = self
+            .consumption
+            .iter()
+            .map(|group| group.key().clone())
+            .collect();
+        let mut all = Vec::with_capacity(groups.len());
+        for group in groups {
+            let Some(topics) = self.consumption.get(&group) else {
+                continue;
+            };
+            let topics = topics.lock();
+            let counts = topics.iter();
+            all.extend(
+                counts.map(|(topic, counts)| (group.clone(), topic.clone(), Arc::clone(counts))),
+            );
+        }
+        all
     }
 
     /// Counts of topics and groups that are gone.

@@ -29,7 +29,8 @@ use crate::{
     error::StartError,
     light::LightTopics,
     longpoll::pull::Waiters,
-    stats::{Count, Reading},
+    put_counts::{Put, PutCounts},
+    stats::Reading,
     table::{Generation, PersistError, Persisted, count_change},
 };
 
@@ -50,9 +51,8 @@ pub struct QueueSlot {
     /// The store's queue, once it has messages: reading from a queue creates nothing.
     queue: OnceLock<Arc<Queue>>,
     waiters: Waiters,
-    /// Messages and bytes put in since the start.
-    put: Count,
-    put_bytes: Count,
+    /// What was put in since the start.
+    put: PutCounts,
 }
 
 impl QueueSlot {
@@ -98,17 +98,30 @@ impl QueueSlot {
         store: &Store,
         record: &Record<'_>,
     ) -> Result<Appended, AppendError> {
+        self.append_as(store, record, false)
+    }
+
+    /// Appends one message, maybe one with a sharding key.
+    pub(crate) fn append_as(
+        &self,
+        store: &Store,
+        record: &Record<'_>,
+        is_ordered: bool,
+    ) -> Result<Appended, AppendError> {
         let appended = store.append(self.queue().ok_or(AppendError::QueueGone)?, record)?;
-        self.count(1, &appended);
+        self.count(1, is_ordered, &appended);
         Ok(appended)
     }
 
     /// Counts messages that went in together.
     #[inline]
-    pub(crate) fn count(&self, messages: usize, appended: &Appended) {
-        self.put.add(messages as u64);
-        self.put_bytes
-            .add((appended.end - appended.physical).unsigned_abs());
+    pub(crate) fn count(&self, messages: usize, is_ordered: bool, appended: &Appended) {
+        let bytes = (appended.end - appended.physical).unsigned_abs();
+        if is_ordered {
+            self.put.add_ordered(messages, bytes);
+        } else {
+            self.put.add(messages, bytes);
+        }
     }
 
     /// Appends one message that stands in the named light queues as well.
@@ -118,7 +131,10 @@ impl QueueSlot {
         record: &Record<'_>,
         names: &str,
     ) -> Result<Appended, AppendError> {
-        store.append_to_light(self.queue().ok_or(AppendError::QueueGone)?, record, names)
+        let queue = self.queue().ok_or(AppendError::QueueGone)?;
+        let appended = store.append_to_light(queue, record, names)?;
+        self.count(1, false, &appended);
+        Ok(appended)
     }
 
     /// Appends messages in a row, all or none.
@@ -131,7 +147,7 @@ impl QueueSlot {
         let before = out.len();
         store.append_batch(self.queue().ok_or(AppendError::QueueGone)?, records, out)?;
         if let Some(first) = out.get(before) {
-            self.count(out.len() - before, first);
+            self.count(out.len() - before, false, first);
         }
         Ok(())
     }
@@ -211,12 +227,20 @@ impl Topic {
 
     /// Messages and bytes that were put into its queues since the start.
     pub(crate) fn put_counts(&self) -> (Reading, Reading) {
-        let mut counts = (Reading::default(), Reading::default());
+        let (plain, ordered) = self.puts();
+        (
+            plain.messages().plus(ordered.messages()),
+            plain.bytes().plus(ordered.bytes()),
+        )
+    }
+
+    /// What was put into its queues since the start: messages without and with a sharding key.
+    pub(crate) fn puts(&self) -> (Put, Put) {
+        let (mut plain, mut ordered) = (Put::default(), Put::default());
         for slot in self.slots.load().iter().filter_map(OnceLock::get) {
-            counts.0 = counts.0.plus(slot.put.read());
-            counts.1 = counts.1.plus(slot.put_bytes.read());
+            slot.put.read_into(&mut plain, &mut ordered);
         }
-        counts
+        (plain, ordered)
     }
 
     /// One of the write queues, in turn.
@@ -233,6 +257,18 @@ impl Topic {
         Some(Arc::clone(cell.get_or_init(|| self.make_slot(id))))
     }
 
+    /// The slot of a queue that was used since the start, or that has messages.
+    pub(crate) fn used_queue(&self, id: i32) -> Option<Arc<QueueSlot>> {
+        let known = {
+            let slots = self.slots.load();
+            slots.get(usize::try_from(id).ok()?)?.get().cloned()
+        };
+        match known {
+            Some(slot) => Some(slot),
+            None => self.store.queue(&self.name, id).and_then(|_| self.queue(id)),
+        }
+    }
+
     fn make_slot(&self, id: i32) -> Arc<QueueSlot> {
         let queue = OnceLock::new();
         if let Some(existing) = self.store.queue(&self.name, id) {
@@ -243,8 +279,7 @@ impl Topic {
             id,
             queue,
             waiters: Waiters::default(),
-            put: Count::default(),
-            put_bytes: Count::default(),
+            put: PutCounts::default(),
         })
     }
 
@@ -371,6 +406,16 @@ impl Topics {
             .iter()
             .map(|topic| Arc::clone(&topic))
             .collect()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.table.topics.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.table.topics.is_empty()
     }
 
     /// Version of the table.

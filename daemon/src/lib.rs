@@ -8,10 +8,12 @@
 //! - [`persist`]: small files that a crash cannot lose.
 //! - [`logging`]: the log of the process, and gates for warnings that repeat.
 //! - [`signals`]: the request to end, from signals or from inside.
+//! - [`exposition`]: metrics as text for Prometheus.
 //! - [`error`]: why a server did not start, and what to do about it.
 
 pub mod config;
 pub mod error;
+pub mod exposition;
 pub mod flags;
 pub mod logging;
 pub mod persist;

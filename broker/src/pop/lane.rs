@@ -130,6 +130,19 @@ impl Lanes {
         self.of(group, topic).lane(queue_id, &self.count)
     }
 
+    /// Messages in flight of a group in a topic, by queue. Makes no lane.
+    pub(crate) fn in_flight(&self, group: &str, topic: &str) -> Vec<i64> {
+        let Some(topics) = self.groups.get(group).map(|topics| Arc::clone(&topics)) else {
+            return Vec::new();
+        };
+        let topics = topics.read();
+        let Some(lanes) = topics.get(topic) else {
+            return Vec::new();
+        };
+        let count = |lane: &Option<Arc<Lane>>| lane.as_ref().map_or(0, |lane| lane.in_flight());
+        lanes.lanes.read().iter().map(count).collect()
+    }
+
     /// As [`Lanes::lane`], where the lanes of the topic are at hand.
     pub(crate) fn lane_of(&self, lanes: &TopicLanes, queue_id: i32) -> Arc<Lane> {
         lanes.lane(queue_id, &self.count)

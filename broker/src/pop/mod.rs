@@ -20,6 +20,7 @@ pub(crate) mod read;
 pub(crate) mod recovery;
 pub(crate) mod revive;
 pub(crate) mod running;
+mod standing;
 pub(crate) mod table;
 
 use std::sync::{

@@ -281,13 +281,23 @@ impl Pops {
                 return Back::Later;
             }
         };
-        let message = if message.reconsume_times >= group.retry_max_times() && !work.suspend {
+        let is_dead = message.reconsume_times >= group.retry_max_times() && !work.suspend;
+        let message = if is_dead {
             dead_letter(message, group, topic)
         } else {
             self.retried(message, work, group, topic)
         };
         match self.put_again(&message, group) {
-            Ok(()) => Back::Put,
+            Ok(()) => {
+                let events = self.parts.requeue.events();
+                let counts = if is_dead {
+                    &events.dead_letters
+                } else {
+                    &events.revived
+                };
+                counts.pair(group.name(), topic);
+                Back::Put
+            }
             Err(error) => {
                 tracing::warn!(topic = %message.topic, %error, "a message cannot be retried yet");
                 Back::Later

@@ -18,6 +18,8 @@ pub(super) struct Scan<'a> {
     pub(super) is_delayed: bool,
     pub(super) is_timer: bool,
     pub(super) is_transaction: bool,
+    /// Whether it has a sharding key.
+    pub(super) is_ordered: bool,
     /// The lite topic below the topic that was sent to.
     pub(super) lite: Option<&'a str>,
     /// Priority of a message that has no other kind.
@@ -37,8 +39,9 @@ impl<'a> Scan<'a> {
 
     /// A message of another kind has no priority, and loses the property.
     #[cold]
-    fn take_priority(&mut self, text: &str, is_ordered: bool) {
-        let is_other = self.is_transaction || self.is_delayed || self.is_timer || is_ordered;
+    fn take_priority(&mut self, text: &str) {
+        let is_other =
+            self.is_transaction || self.is_delayed || self.is_timer || self.is_ordered;
         let priority = text.parse().ok().filter(|priority: &i32| *priority >= 0);
         self.priority = priority.filter(|_| !is_other);
         self.has_broker_keys |= self.priority.is_none();
@@ -57,7 +60,7 @@ impl<'a> Scan<'a> {
             waits: true,
             ..Self::default()
         };
-        let (mut priority, mut is_ordered) = (None, false);
+        let mut priority = None;
         for (name, value) in Properties(properties).iter() {
             match name {
                 keys::TAGS => scan.tags = Some(value),
@@ -73,13 +76,13 @@ impl<'a> Scan<'a> {
                 keys::MSG_REGION | keys::TRACE_ON | keys::CLUSTER | keys::POP_CK => {
                     scan.has_broker_keys = true;
                 }
-                keys::SHARDING_KEY => is_ordered = true,
+                keys::SHARDING_KEY => scan.is_ordered = true,
                 keys::PRIORITY => priority = Some(value),
                 _ => {}
             }
         }
         if let Some(priority) = priority {
-            scan.take_priority(priority, is_ordered);
+            scan.take_priority(priority);
         }
         scan
     }

@@ -380,6 +380,7 @@ impl Send {
                             queue_id,
                             key,
                             waits: scan.waits,
+                            is_ordered: scan.is_ordered,
                         });
                     }
                     Err(error) => fail(&error, reply),
@@ -388,7 +389,7 @@ impl Send {
         }
         let slot = turn.slot_at(slot_number);
         let started = Instant::now();
-        let result = slot.append(&self.store, &record);
+        let result = slot.append_as(&self.store, &record, scan.is_ordered);
         self.traffic.put.record(started.elapsed(), 1);
         match result {
             Ok(appended) => {
@@ -435,7 +436,8 @@ impl Send {
                     return fail(&error, reply);
                 }
             };
-            turn.slot_ref(sent.slot).count(1, &appended);
+            turn.slot_ref(sent.slot)
+                .count(1, sent.is_ordered, &appended);
             let stored = Stored {
                 slot: turn.slot_ref(sent.slot),
                 queue_id: sent.queue_id,

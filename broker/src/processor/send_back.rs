@@ -183,6 +183,9 @@ impl SendBack {
         }
         let appended = self.requeue.put_blocking(&message)?;
         self.stats.of(group, &origin).sent_back();
+        if is_dead {
+            self.requeue.events().dead_letters.pair(group, &origin);
+        }
         Ok(appended.end)
     }
 

@@ -32,6 +32,8 @@ pub(crate) struct StagedSend {
     pub(crate) queue_id: i32,
     pub(crate) key: Range<usize>,
     pub(crate) waits: bool,
+    /// Whether it has a sharding key.
+    pub(crate) is_ordered: bool,
 }
 
 thread_local! {

@@ -150,6 +150,9 @@ impl Worker {
         self.count_crowd(slot_time * self.settings.precision, by);
         self.metrics
             .add(topic, i64::from(by), self.store.clock().millis());
+        self.requeue
+            .events()
+            .timer(topic, out.saturating_sub(record.born_timestamp()));
         self.gate.enqueued.fetch_add(1, Ordering::Relaxed);
         self.gate.waiting.fetch_add(1, Ordering::Relaxed);
         None
@@ -204,6 +207,7 @@ impl Worker {
             return Ok(());
         }
         let end = deliver(&self.requeue, message)?;
+        self.requeue.events().timers_out.topic(&message.topic);
         self.delivered_until = self.delivered_until.max(end);
         self.gate.dequeued.fetch_add(1, Ordering::Relaxed);
         Ok(())

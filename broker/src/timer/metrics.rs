@@ -67,6 +67,14 @@ impl Metrics {
         self.changed = true;
     }
 
+    /// Each topic and how many of its messages wait.
+    pub(super) fn counts(&self) -> Vec<(String, i64)> {
+        let counts = self.table.timing_count.iter();
+        counts
+            .map(|(topic, metric)| (topic.clone(), metric.count))
+            .collect()
+    }
+
     /// Writes the file if counts have changed.
     pub(super) fn persist(&mut self) -> Result<(), persist::Error> {
         if !self.changed {

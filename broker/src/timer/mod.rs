@@ -7,6 +7,7 @@
 //! One thread sorts in and delivers. It sleeps until the next time of delivery; whoever stores a
 //! timer message wakes it so that it sorts in early.
 
+pub(crate) mod census;
 mod checkpoint;
 mod dequeue;
 mod enqueue;
@@ -119,6 +120,7 @@ pub(crate) struct Gate {
     counts_crowd: AtomicBool,
     read_time: AtomicI64,
     queue_offset: AtomicI64,
+    booth: census::Booth,
     waiting: AtomicI64,
     enqueued: AtomicI64,
     dequeued: AtomicI64,
@@ -292,5 +294,6 @@ impl Worker {
         gate.read_time.store(self.read_time, Ordering::Relaxed);
         gate.queue_offset
             .store(self.queue_offset, Ordering::Relaxed);
+        self.count_if_wanted();
     }
 }

@@ -129,6 +129,11 @@ impl Wheel {
         self.slots.get(&time).copied()
     }
 
+    /// The times from one on, in order.
+    pub(super) fn from(&self, time: i64) -> impl Iterator<Item = (i64, Slot)> + '_ {
+        self.slots.range(time..).map(|(time, slot)| (*time, *slot))
+    }
+
     /// The first time that has units.
     pub(super) fn first(&self) -> Option<(i64, Slot)> {
         self.slots

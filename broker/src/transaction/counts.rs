@@ -92,6 +92,14 @@ impl Counts {
         }
     }
 
+    /// Each topic and how many of its half messages are open.
+    pub(super) fn read(&self) -> Vec<(Box<str>, i64)> {
+        let topics = self.table.topics.iter();
+        topics
+            .map(|topic| (topic.key().clone(), topic.value().count))
+            .collect()
+    }
+
     /// Has the file written if anything has changed.
     pub(super) fn flush(&self) {
         if !self.changed.swap(false, Ordering::AcqRel) {

@@ -174,7 +174,12 @@ impl Transactions {
             Ok(Ending::Ended(_)) => {
                 self.table.finished(latest);
                 if let Some(topic) = half.properties().get(keys::REAL_TOPIC) {
-                    self.counts.add(topic, -1, self.store.clock().millis());
+                    let (now, events) = (self.store.clock().millis(), self.requeue.events());
+                    self.counts.add(topic, -1, now);
+                    match end.verdict {
+                        Verdict::Commit => events.commit(topic, half.born_timestamp(), now),
+                        Verdict::RollBack => events.rolled_back.topic(topic),
+                    }
                 }
             }
             _ => self.table.abandoned(latest),

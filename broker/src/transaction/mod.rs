@@ -159,6 +159,11 @@ impl Transactions {
         }
     }
 
+    /// Topics and how many transactions of theirs are open.
+    pub(crate) fn open_by_topic(&self) -> Vec<(Box<str>, i64)> {
+        self.counts.read()
+    }
+
     /// Keeps what has to be kept at the end; no request is under way any more.
     pub(crate) async fn close(&self) -> Result<(), crate::table::PersistError> {
         self.keep_progress();

@@ -99,6 +99,18 @@ impl Index {
     }
 }
 
+impl crate::Store {
+    /// Bytes of the log whose keys are not in the index yet; 0 without an index.
+    #[must_use]
+    pub fn index_behind(&self) -> i64 {
+        if !self.inner.config.index.write {
+            return 0;
+        }
+        let position = self.inner.index.position.load(Ordering::Acquire);
+        (self.max_physical() - position).max(0)
+    }
+}
+
 impl Inner {
     /// Wakes the thread of the index if it has nothing to do.
     pub(crate) fn wake_indexer(&self) {

@@ -3,7 +3,7 @@
 //! DELETE_SUBSCRIPTIONGROUP (207), GET_SUBSCRIPTIONGROUP_CONFIG (352), UPDATE_AND_GET_GROUP_FORBIDDEN
 //! (353), GET_ALL_CONSUMER_OFFSET (43).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use aerobee_message::topic::validate_group;
 use aerobee_remoting::{
@@ -16,6 +16,7 @@ use aerobee_remoting::{
 
 use super::Refusal;
 use crate::{
+    events::Events,
     groups::{Groups, UpdateError},
     offsets::Offsets,
     table::{Generation, PersistError},
@@ -25,6 +26,7 @@ use crate::{
 pub(crate) struct GroupAdmin {
     pub(crate) groups: Arc<Groups>,
     pub(crate) offsets: Arc<Offsets>,
+    pub(crate) events: Arc<Events>,
 }
 
 impl GroupAdmin {
@@ -34,13 +36,20 @@ impl GroupAdmin {
         if body.is_empty() {
             return reply.ok();
         }
+        let started = Instant::now();
         let generation = match self.change(body) {
             Ok(generation) => generation,
-            Err(refusal) => return refusal.answer(reply),
+            Err(refusal) => {
+                self.events.group_changed(false, false, started.elapsed());
+                return refusal.answer(reply);
+            }
         };
         let (admin, reply) = (Arc::clone(self), reply.defer());
         tokio::spawn(async move {
-            match admin.groups.durable(generation).await {
+            let durable = admin.groups.durable(generation).await;
+            let took = started.elapsed();
+            admin.events.group_changed(durable.is_ok(), false, took);
+            match durable {
                 Ok(()) => reply.ok(),
                 Err(error) => reply.fail(ResponseCode::SYSTEM_ERROR, error),
             }

@@ -2,7 +2,7 @@
 //! UPDATE_AND_CREATE_TOPIC (17), UPDATE_AND_CREATE_TOPIC_LIST (18), DELETE_TOPIC_IN_BROKER (215), GET_ALL_TOPIC_CONFIG (21),
 //! GET_TOPIC_CONFIG (351).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use aerobee_message::topic as names;
 use aerobee_remoting::{
@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use super::Refusal;
 use crate::{
     attributes,
+    events::Events,
     offsets::Offsets,
     registration::Registration,
     topics::{self, QUEUES_MAX, Topics},
@@ -38,6 +39,7 @@ pub(crate) struct TopicAdmin {
     /// Topics of this broker that are the system's, beside those that are so everywhere: the ones
     /// named after the cluster and the broker.
     pub(crate) reserved: Vec<String>,
+    pub(crate) events: Arc<Events>,
     /// Held while a topic is read, altered and put, so that two changes do not mix.
     pub(crate) changing: Mutex<()>,
 }
@@ -75,11 +77,15 @@ impl TopicAdmin {
 
     /// Creates or changes topics; the attributes of each are changes to those it has.
     fn change(self: &Arc<Self>, proposed: Vec<TopicConfig>, reply: Reply<'_>) {
+        let started = Instant::now();
         let changing = self.changing.lock();
         let wanted = proposed.into_iter().map(|config| self.wanted(config));
         let wanted: Vec<TopicConfig> = match wanted.filter_map(Result::transpose).collect() {
             Ok(wanted) => wanted,
-            Err(refusal) => return Refusal::answer(refusal, reply),
+            Err(refusal) => {
+                self.events.topic_changed(false, false, started.elapsed());
+                return Refusal::answer(refusal, reply);
+            }
         };
         let mut last = None;
         for config in &wanted {
@@ -93,9 +99,11 @@ impl TopicAdmin {
         let (admin, reply) = (Arc::clone(self), reply.defer());
         tokio::spawn(async move {
             if let Err(error) = admin.topics.durable(generation).await {
+                admin.events.topic_changed(false, false, started.elapsed());
                 return reply.fail(ResponseCode::SYSTEM_ERROR, error);
             }
             admin.registration.announce(wanted).await;
+            admin.events.topic_changed(true, false, started.elapsed());
             reply.ok();
         });
     }

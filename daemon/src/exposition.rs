@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Metrics as text, in the form that Prometheus reads.
+//!
+//! Each metric is declared once, as a [`Metric`]; a metric without a sample leaves no trace, as with
+//! Apache's exporter. The number of samples of one metric is bounded, because topics and groups come
+//! from clients; what was left out is counted.
+
+use std::fmt::{self, Write as _};
+
+/// Most series of one metric. Java key: `metricsOtelCardinalityLimit`.
+pub const SERIES_MAX: usize = 50_000;
+
+/// What the samples of a metric are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Goes up and down.
+    Gauge,
+    /// Only grows, and begins at 0 with the process.
+    Counter,
+    /// Counts by size.
+    Histogram,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gauge => "gauge",
+            Self::Counter => "counter",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// What is known of a metric before anything is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// Its name, unit included.
+    pub name: &'static str,
+    /// What its samples are.
+    pub kind: Kind,
+    /// Its meaning.
+    pub help: &'static str,
+}
+
+impl Metric {
+    /// A gauge.
+    #[must_use]
+    pub const fn gauge(name: &'static str, help: &'static str) -> Self {
+        let kind = Kind::Gauge;
+        Self { name, kind, help }
+    }
+
+    /// A counter; its name ends in `_total`.
+    #[must_use]
+    pub const fn counter(name: &'static str, help: &'static str) -> Self {
+        let kind = Kind::Counter;
+        Self { name, kind, help }
+    }
+
+    /// A histogram.
+    #[must_use]
+    pub const fn histogram(name: &'static str, help: &'static str) -> Self {
+        let kind = Kind::Histogram;
+        Self { name, kind, help }
+    }
+}
+
+/// Labels of one sample: names and values.
+pub type Labels<'a> = &'a [(&'a str, &'a str)];
+
+/// A number of a sample.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Number {
+    /// A whole number, written as such.
+    Whole(i128),
+    /// Any number.
+    Real(f64),
+}
+
+macro_rules! whole {
+    ($($number:ty),+) => {
+        $(impl From<$number> for Number {
+            fn from(value: $number) -> Self {
+                Self::Whole(i128::from(value))
+            }
+        })+
+    };
+}
+
+whole!(i32, u32, i64, u64, u16);
+
+impl From<usize> for Number {
+    fn from(value: usize) -> Self {
+        Self::Whole(i128::try_from(value).unwrap_or(i128::MAX))
+    }
+}
+
+impl From<f64> for Number {
+    fn from(value: f64) -> Self {
+        Self::Real(value)
+    }
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(value) => value.fmt(formatter),
+            Self::Real(value) if value.is_nan() => formatter.write_str("NaN"),
+            Self::Real(value) if value.is_infinite() => {
+                formatter.write_str(if *value > 0.0 { "+Inf" } else { "-Inf" })
+            }
+            Self::Real(value) => value.fmt(formatter),
+        }
+    }
+}
+
+/// The text of one scrape, while it grows.
+#[derive(Debug)]
+pub struct Exposition {
+    text: String,
+    /// Labels that every sample of a role carries, rendered.
+    common: String,
+    series_max: usize,
+    /// Metrics of which series were left out, and how many.
+    left_out: Vec<(&'static str, usize)>,
+}
+
+impl Default for Exposition {
+    fn default() -> Self {
+        Self::new(SERIES_MAX)
+    }
+}
+
+impl Exposition {
+    /// An empty one, with at most so many series of one metric.
+    #[must_use]
+    pub fn new(series_max: usize) -> Self {
+        Self {
+            text: String::with_capacity(64 << 10),
+            common: String::new(),
+            series_max,
+            left_out: Vec::new(),
+        }
+    }
+
+    /// Labels that the samples from here on carry before their own.
+    pub fn set_common(&mut self, labels: Labels<'_>) {
+        self.common.clear();
+        for (name, value) in labels {
+            write_label(&mut self.common, name, value);
+        }
+    }
+
+    /// Most series of each metric from here on.
+    pub fn set_series_max(&mut self, series_max: usize) {
+        self.series_max = series_max;
+    }
+
+    /// Begins a metric. All its samples come before those of the next.
+    pub fn metric(&mut self, metric: &Metric) -> Samples<'_> {
+        Samples {
+            metric: *metric,
+            series: 0,
+            begun: false,
+            of: self,
+        }
+    }
+
+    /// A metric of one sample without labels of its own.
+    pub fn single(&mut self, metric: &Metric, value: impl Into<Number>) {
+        self.metric(metric).add(&[], value);
+    }
+
+    /// Metrics of which series were left out because there were too many, and how many.
+    #[must_use]
+    pub fn left_out(&self) -> &[(&'static str, usize)] {
+        &self.left_out
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn into_text(self) -> String {
+        self.text
+    }
+}
+
+/// The samples of one metric.
+#[derive(Debug)]
+pub struct Samples<'e> {
+    metric: Metric,
+    series: usize,
+    begun: bool,
+    of: &'e mut Exposition,
+}
+
+impl Samples<'_> {
+    /// Whether one more series is taken; begins the metric with the first.
+    fn admit(&mut self) -> bool {
+        self.series += 1;
+        if self.series > self.of.series_max {
+            return false;
+        }
+        if !self.begun {
+            self.begun = true;
+            let Metric { name, kind, help } = self.metric;
+            let kind = kind.name();
+            // Writing into a string cannot fail.
+            let _ = write!(
+                self.of.text,
+                "# HELP {name} {help}\n# TYPE {name} {kind}\n"
+            );
+        }
+        true
+    }
+
+    /// One sample.
+    pub fn add(&mut self, labels: Labels<'_>, value: impl Into<Number>) {
+        if self.admit() {
+            self.line("", labels, None, value.into());
+        }
+    }
+
+    /// One histogram. `counts` are those of each span up to a bound, not of all spans below it, and
+    /// one more for what is above the last bound.
+    pub fn histogram(
+        &mut self,
+        labels: Labels<'_>,
+        bounds: &[&str],
+        counts: impl IntoIterator<Item = u64>,
+        sum: impl Into<Number>,
+    ) {
+        if !self.admit() {
+            return;
+        }
+        let mut total = 0;
+        let mut bounds = bounds.iter();
+        for count in counts {
+            total += count;
+            if let Some(bound) = bounds.next() {
+                self.line("_bucket", labels, Some(bound), total.into());
+            }
+        }
+        self.line("_bucket", labels, Some("+Inf"), total.into());
+        self.line("_sum", labels, None, sum.into());
+        self.line("_count", labels, None, total.into());
+    }
+
+    fn line(&mut self, suffix: &str, labels: Labels<'_>, bound: Option<&str>, value: Number) {
+        let Exposition { text, common, .. } = &mut *self.of;
+        text.push_str(self.metric.name);
+        text.push_str(suffix);
+        let start = text.len();
+        text.push_str(common);
+        for (name, value) in labels {
+            write_label(text, name, value);
+        }
+        if let Some(bound) = bound {
+            write_label(text, "le", bound);
+        }
+        if text.len() > start {
+            // Each label ends in a comma; the last one ends the list, and the first begins it.
+            text.pop();
+            text.insert(start, '{');
+            text.push('}');
+        }
+        let _ = writeln!(text, " {value}");
+    }
+}
+
+impl Drop for Samples<'_> {
+    fn drop(&mut self) {
+        if let Some(left) = self.series.checked_sub(self.of.series_max)
+            && left > 0
+        {
+            self.of.left_out.push((self.metric.name, left));
+        }
+    }
+}
+
+fn write_label(text: &mut String, name: &str, value: &str) {
+    text.push_str(name);
+    text.push_str("=\"");
+    for letter in value.chars() {
+        match letter {
+            '\\' => text.push_str("\\\\"),
+            '"' => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            letter => text.push(letter),
+        }
+    }
+    text.push_str("\",");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GAUGE: Metric = Metric::gauge("things", "How many.");
+    const SIZES: Metric = Metric::histogram("sizes", "How large.");
+
+    #[test]
+    fn samples_are_written_as_prometheus_reads_them() {
+        let mut out = Exposition::default();
+        out.single(&GAUGE, 3_u64);
+        out.set_common(&[("node", "a")]);
+        let mut samples = out.metric(&SIZES);
+        samples.histogram(&[("topic", "t")], &["1", "10"], [2, 3, 4], 60_u64);
+        drop(samples);
+        out.metric(&GAUGE).add(&[("x", "a\"b\\c\nd")], 0.5);
+        assert_eq!(
+            out.into_text(),
+            "# HELP things How many.\n# TYPE things gauge\nthings 3\n\
+             # HELP sizes How large.\n# TYPE sizes histogram\n\
+             sizes_bucket{node=\"a\",topic=\"t\",le=\"1\"} 2\n\
+             sizes_bucket{node=\"a\",topic=\"t\",le=\"10\"} 5\n\
+             sizes_bucket{node=\"a\",topic=\"t\",le=\"+Inf\"} 9\n\
+             sizes_sum{node=\"a\",topic=\"t\"} 60\nsizes_count{node=\"a\",topic=\"t\"} 9\n\
+             # HELP things How many.\n# TYPE things gauge\n\
+             things{node=\"a\",x=\"a\\\"b\\\\c\\nd\"} 0.5\n"
+        );
+    }
+
+    #[test]
+    fn a_metric_without_samples_leaves_no_trace() {
+        let mut out = Exposition::default();
+        drop(out.metric(&GAUGE));
+        assert_eq!(out.into_text(), "");
+    }
+
+    #[test]
+    fn series_are_bounded_and_counted() {
+        let mut out = Exposition::new(2);
+        let mut samples = out.metric(&GAUGE);
+        for name in ["a", "b", "c", "d"] {
+            samples.add(&[("name", name)], 1_u64);
+        }
+        drop(samples);
+        assert_eq!(out.left_out(), [("things", 2)]);
+        assert_eq!(out.into_text().matches("name=").count(), 2);
+    }
+}
