@@ -2,6 +2,8 @@
 //! The one program: chooses the role and runs it.
 
 mod enabled;
+mod http;
+mod roles;
 mod standalone;
 mod store;
 
@@ -129,7 +131,7 @@ fn run(role: Role) -> Result<ExitCode, Error> {
     runtime.block_on(async move {
         match role {
             Role::Standalone(args) => standalone::run(args, shutdown).await?,
-            Role::Namesrv(args) => aerobee_namesrv::run(args, shutdown).await?,
+            Role::Namesrv(args) => roles::run_namesrv(&args, shutdown).await?,
             Role::Broker(args) => enabled::run_broker(args, shutdown).await?,
             Role::Proxy(args) => enabled::run_proxy(&args, shutdown).await?,
             Role::Bench(_) | Role::Store(_) => {}

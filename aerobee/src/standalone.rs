@@ -5,6 +5,7 @@ use std::{
     io::Write as _,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
+    sync::Arc,
 };
 
 use aerobee_broker::Broker;
@@ -13,7 +14,14 @@ use aerobee_namesrv::Namesrv;
 use aerobee_proxy::Proxy;
 use clap::Args as ClapArgs;
 
-use crate::Error;
+use crate::{
+    Error,
+    http::{Http, Source},
+    roles,
+};
+
+/// Port of HTTP unless told.
+const HTTP_PORT: u16 = 8080;
 
 /// Flags of the standalone server.
 #[derive(Debug, Clone, ClapArgs)]
@@ -38,6 +46,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PORT", default_value_t = 8081)]
     proxy_port: u16,
 
+    /// Port of HTTP: health and metrics [default: 8080, or none while another program has it]
+    #[arg(long, value_name = "PORT")]
+    http_port: Option<u16>,
+
+    /// Serve no HTTP
+    #[arg(long, conflicts_with = "http_port")]
+    no_http: bool,
+
     /// A rmq-proxy.json with Apache's keys; the flags here go before it
     #[arg(long, value_name = "FILE")]
     proxy_config: Option<PathBuf>,
@@ -52,6 +68,7 @@ pub(crate) struct Args {
 
 /// Runs name server, broker and proxy until `shutdown` is requested.
 pub(crate) async fn run(args: Args, shutdown: Shutdown) -> Result<(), Error> {
+    let http = open_http(&args)?;
     let namesrv = start_namesrv(&args).await?;
     let broker = match start_broker(&args, namesrv.address()).await {
         Ok(broker) => broker,
@@ -68,13 +85,39 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> Result<(), Error> {
             return Err(error);
         }
     };
-    greet(&args, &namesrv, &broker, &proxy);
+    let told: Vec<Arc<dyn Source>> = vec![
+        Arc::clone(broker.metrics()) as _,
+        Arc::clone(proxy.metrics()) as _,
+        Arc::clone(namesrv.metrics()) as _,
+    ];
+    roles::started(http.as_ref(), told);
+    let at = http.as_ref().and_then(Http::address);
+    greet(&args, &namesrv, &broker, &proxy, at);
     shutdown.requested().await;
     tracing::info!("stopping");
+    roles::drain(http.as_ref());
     proxy.stop().await;
     aerobee_broker::run::stop(broker).await;
     namesrv.stop().await;
+    roles::stop(http).await;
     Ok(())
+}
+
+/// Takes the port for HTTP. The usual one is often taken, by a proxy of Apache's for one, and nothing
+/// depends on it: without it the server starts all the same. A port that was asked for has to be free.
+fn open_http(args: &Args) -> Result<Option<Http>, Error> {
+    if args.no_http {
+        return Ok(None);
+    }
+    let port = args.http_port.unwrap_or(HTTP_PORT);
+    let address = SocketAddr::new(args.host, port);
+    match roles::open(Some(address), None) {
+        Err(error) if args.http_port.is_none() => {
+            tracing::warn!(%error, "no HTTP: neither health nor metrics");
+            Ok(None)
+        }
+        opened => opened,
+    }
 }
 
 async fn start_namesrv(args: &Args) -> Result<Namesrv, Error> {
@@ -120,15 +163,20 @@ fn start_proxy(args: &Args, namesrv: SocketAddr) -> Result<Proxy, Error> {
 }
 
 /// Says what listens where, and a first thing to try.
-fn greet(args: &Args, namesrv: &Namesrv, broker: &Broker, proxy: &Proxy) {
+fn greet(args: &Args, namesrv: &Namesrv, broker: &Broker, proxy: &Proxy, http: Option<SocketAddr>) {
     let fast = broker
         .fast_address()
         .map_or_else(String::new, |fast| format!(", fast port {}", fast.port()));
+    let http = http.map_or_else(
+        || "none (--http-port)".to_owned(),
+        |http| format!("{http} (/livez, /readyz, /metrics)"),
+    );
     let text = format!(
         "aerobee {version} is ready\n\
          \x20 name server  {namesrv}\n\
          \x20 broker       {broker}{fast}\n\
          \x20 proxy        {proxy} (gRPC with or without TLS, remoting)\n\
+         \x20 HTTP         {http}\n\
          \x20 data         {data}\n\
          Point a RocketMQ client at it: name server address {namesrv}, or endpoints {proxy}\n\
          for the 5.x SDKs. To see it move:\n\

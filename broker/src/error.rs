@@ -34,11 +34,11 @@ pub enum StartError {
         /// Its value.
         value: String,
     },
-    /// Where HTTP is to be served is no address.
-    #[error("{key} = {value:?} is not an address to listen on: write an IP address and a port, as in 127.0.0.1:8080")]
-    NotAnAddress {
-        /// The key.
-        key: &'static str,
+    /// Where metrics are to be served is no address.
+    #[error(
+        "metricsPromExporterHost = {value:?} is not an IP address; write one of this machine, or leave it out for brokerIP1"
+    )]
+    ExporterHost {
         /// Its value.
         value: String,
     },

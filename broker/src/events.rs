@@ -36,7 +36,10 @@ impl Tally {
     /// Group, topic and count of each.
     pub(crate) fn read(&self) -> Vec<(Names, u64)> {
         let counts = self.0.lock();
-        let mut all: Vec<_> = counts.iter().map(|(names, n)| (names.clone(), *n)).collect();
+        let mut all: Vec<_> = counts
+            .iter()
+            .map(|(names, n)| (names.clone(), *n))
+            .collect();
         drop(counts);
         all.sort_unstable();
         all
@@ -100,7 +103,10 @@ impl<const N: usize> Spread<N> {
     /// The names and their sizes.
     pub(crate) fn read(&self) -> Vec<(Names, Sizes<N>)> {
         let counts = self.counts.lock();
-        let mut all: Vec<_> = counts.iter().map(|(names, n)| (names.clone(), *n)).collect();
+        let mut all: Vec<_> = counts
+            .iter()
+            .map(|(names, n)| (names.clone(), *n))
+            .collect();
         drop(counts);
         all.sort_unstable_by(|one, other| one.0.cmp(&other.0));
         all
@@ -146,14 +152,7 @@ impl Default for Events {
             dead_letters: Tally::default(),
             timers_in: Tally::default(),
             timers_out: Tally::default(),
-            delay: Spread::new([
-                MINUTE,
-                10 * MINUTE,
-                HOUR,
-                12 * HOUR,
-                24 * HOUR,
-                72 * HOUR,
-            ]),
+            delay: Spread::new([MINUTE, 10 * MINUTE, HOUR, 12 * HOUR, 24 * HOUR, 72 * HOUR]),
             revived: Tally::default(),
             topic_changes: Spread::new(changes),
             group_changes: Spread::new(changes),

@@ -21,14 +21,38 @@ pub struct Args {
 /// # Errors
 /// It cannot start; the error names cause and fix. Errors of stopping are logged.
 pub async fn run(args: Args, shutdown: Shutdown) -> Result<(), StartError> {
+    let Some(config) = configure(&args)? else {
+        return Ok(());
+    };
+    let broker = start(config).await?;
+    shutdown.requested().await;
+    tracing::info!("broker stops");
+    stop(broker).await;
+    Ok(())
+}
+
+/// The configuration that flags, file and environment make together; nothing if it was to be printed
+/// only, and has been.
+///
+/// # Errors
+/// The file cannot be read, or has a value that its key does not take.
+pub fn configure(args: &Args) -> Result<Option<Config>, StartError> {
     let mut config = load(args.flags.config_file.as_deref())?;
     let configured = config.broker.namesrv_addr.take();
     config.broker.namesrv_addr = args.flags.namesrv_addr(configured.as_deref());
     if let Some(listing) = args.flags.listing() {
         // Whoever reads the listing may have closed the pipe; there is nobody else to tell.
         let _ = std::io::stdout().write_all(config.listing(listing).as_bytes());
-        return Ok(());
+        return Ok(None);
     }
+    Ok(Some(config))
+}
+
+/// Starts a broker and logs where it listens.
+///
+/// # Errors
+/// It cannot start; the error names cause and fix.
+pub async fn start(config: Config) -> Result<Broker, StartError> {
     if config.broker.namesrv_addr.is_none() {
         tracing::warn!(
             "no name server: clients will not find this broker; give one with -n, namesrvAddr or NAMESRV_ADDR"
@@ -44,10 +68,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> Result<(), StartError> {
         name_servers,
         "broker listens"
     );
-    shutdown.requested().await;
-    tracing::info!("broker stops");
-    stop(broker).await;
-    Ok(())
+    Ok(broker)
 }
 
 /// Stops a broker and logs what goes wrong.

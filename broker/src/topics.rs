@@ -265,7 +265,10 @@ impl Topic {
         };
         match known {
             Some(slot) => Some(slot),
-            None => self.store.queue(&self.name, id).and_then(|_| self.queue(id)),
+            None => self
+                .store
+                .queue(&self.name, id)
+                .and_then(|_| self.queue(id)),
         }
     }
 

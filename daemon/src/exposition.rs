@@ -205,10 +205,7 @@ impl Samples<'_> {
             let Metric { name, kind, help } = self.metric;
             let kind = kind.name();
             // Writing into a string cannot fail.
-            let _ = write!(
-                self.of.text,
-                "# HELP {name} {help}\n# TYPE {name} {kind}\n"
-            );
+            let _ = write!(self.of.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
         }
         true
     }

@@ -69,6 +69,9 @@ config! {
         "bindAddress" important => bind_address: String = "0.0.0.0".to_owned(),
         /// Port of the name server.
         "listenPort" important => listen_port: u16 = 9876,
+        /// Where `/livez`, `/readyz` and `/metrics` are served, ADDRESS:PORT; empty for nowhere.
+        /// Ours.
+        "httpListenAddress" => http_listen_address: Option<SocketAddr> = None,
         /// A connection without a byte for so long is closed, s.
         "serverChannelMaxIdleTimeSeconds" => server_channel_max_idle_time_seconds: i32 [1..=86_400] = 120,
         /// Does nothing here.

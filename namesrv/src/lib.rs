@@ -9,6 +9,7 @@ pub mod config;
 pub mod error;
 pub mod kv;
 mod liveness;
+pub mod metrics;
 mod processor;
 pub mod routes;
 pub mod run;
@@ -23,6 +24,7 @@ use crate::{
     config::Settings,
     kv::Kv,
     liveness::{Clock, Liveness},
+    metrics::Metrics,
     processor::{Brokers, ConfigAdmin, KvAdmin, Processors, RouteQueries, Topics},
     routes::Routes,
 };
@@ -42,6 +44,7 @@ const DRAIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Namesrv {
     server: Server,
+    metrics: Arc<Metrics>,
     watch: JoinHandle<()>,
 }
 
@@ -58,11 +61,12 @@ impl Namesrv {
         let kv = tokio::task::spawn_blocking(move || Kv::open(path))
             .await
             .map_err(|_| StartError::Interrupted)??;
-        let (processors, liveness) = assemble(Settings::new(config), Arc::new(kv));
+        let (processors, liveness, metrics) = assemble(Settings::new(config), Arc::new(kv));
         let server = Server::bind(address, Arc::new(processors), limits)
             .map_err(|error| ProcessError::listen("name server", address, CHOOSE_PORT, error))?;
         Ok(Self {
             server,
+            metrics: Arc::new(metrics),
             watch: tokio::spawn(liveness.watch()),
         })
     }
@@ -70,6 +74,11 @@ impl Namesrv {
     /// Where the name server listens, with its real port.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
+    }
+
+    /// What it tells Prometheus.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// Answers what is under way and ends.
@@ -100,9 +109,12 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-fn assemble(settings: Settings, kv: Arc<Kv>) -> (Processors, Arc<Liveness>) {
+fn assemble(settings: Settings, kv: Arc<Kv>) -> (Processors, Arc<Liveness>, Metrics) {
     let clock = Clock::start();
     let routes = Arc::new(Routes::default());
+    let metrics = Metrics {
+        routes: Arc::clone(&routes),
+    };
     let liveness = Arc::new(Liveness::new(Arc::clone(&routes), settings.clone(), clock));
     let processors = Processors {
         route: RouteQueries {
@@ -126,5 +138,5 @@ fn assemble(settings: Settings, kv: Arc<Kv>) -> (Processors, Arc<Liveness>) {
         config: Arc::new(ConfigAdmin::new(settings)),
         liveness: Arc::clone(&liveness),
     };
-    (processors, liveness)
+    (processors, liveness, metrics)
 }

@@ -126,6 +126,16 @@ pub struct Tables {
 }
 
 impl Tables {
+    /// Brokers that are registered, slaves included.
+    pub fn broker_count(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Topics that have a route.
+    pub fn topic_count(&self) -> usize {
+        self.topics.len()
+    }
+
     /// Removes the queues of one broker name from all topics; topics without queues vanish.
     fn remove_queues(&mut self, broker_names: &BTreeSet<String>) {
         if broker_names.is_empty() {

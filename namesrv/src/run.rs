@@ -21,18 +21,30 @@ pub struct Args {
 /// # Errors
 /// It cannot start; the error names cause and fix.
 pub async fn run(args: Args, shutdown: Shutdown) -> Result<(), StartError> {
-    let config = load(args.flags.config_file.as_deref())?;
-    if let Some(listing) = args.flags.listing() {
-        // Whoever reads the listing may have closed the pipe; there is nobody else to tell.
-        let _ = std::io::stdout().write_all(config.listing(listing).as_bytes());
+    let Some(config) = configure(&args)? else {
         return Ok(());
-    }
+    };
     let namesrv = Namesrv::start(config).await?;
     tracing::info!(address = %namesrv.address(), "name server listens");
     shutdown.requested().await;
     tracing::info!("name server stops");
     namesrv.stop().await;
     Ok(())
+}
+
+/// The configuration that flags and file make together; nothing if it was to be printed only, and
+/// has been.
+///
+/// # Errors
+/// The file cannot be read, or has a value that its key does not take.
+pub fn configure(args: &Args) -> Result<Option<Config>, StartError> {
+    let config = load(args.flags.config_file.as_deref())?;
+    if let Some(listing) = args.flags.listing() {
+        // Whoever reads the listing may have closed the pipe; there is nobody else to tell.
+        let _ = std::io::stdout().write_all(config.listing(listing).as_bytes());
+        return Ok(None);
+    }
+    Ok(Some(config))
 }
 
 /// The configuration of a file, or the defaults. Changes at run time go to that file.

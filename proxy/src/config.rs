@@ -5,6 +5,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -147,6 +148,14 @@ pub struct Config {
     pub tls_server_mode: String,
     /// Whether the PROXY protocol is understood in front of a connection.
     pub enable_proxy_protocol: bool,
+    /// Where `/livez`, `/readyz` and `/metrics` are served, `ADDRESS:PORT`. Ours.
+    pub http_listen_address: Option<SocketAddr>,
+    /// `PROM` serves the metrics on `metricsPromExporterPort`; of Apache's others there is none here.
+    pub metrics_exporter_type: String,
+    /// Port of the metrics with `PROM`.
+    pub metrics_prom_exporter_port: u16,
+    /// Address of the metrics with `PROM`; empty is all interfaces.
+    pub metrics_prom_exporter_host: String,
     /// What we do not read.
     #[serde(flatten)]
     pub unknown: BTreeMap<String, serde_json::Value>,
@@ -201,6 +210,10 @@ impl Default for Config {
             renew_schedule_period_millis: 1000,
             max_renew_retry_times: 3,
             invisible_time_millis_when_clear: 1000,
+            http_listen_address: None,
+            metrics_exporter_type: "DISABLE".to_owned(),
+            metrics_prom_exporter_port: 5557,
+            metrics_prom_exporter_host: String::new(),
             tls_test_mode_enable: true,
             tls_key_path: String::new(),
             tls_cert_path: String::new(),
@@ -258,6 +271,43 @@ impl Config {
             "enforcing" => Ok(TlsMode::Enforcing),
             _ => Err(StartError::TlsMode(self.tls_server_mode.clone())),
         }
+    }
+
+    /// Where HTTP is to be served: with health, and with metrics alone as Apache's exporter does.
+    ///
+    /// # Errors
+    /// An address is none.
+    pub fn http_addresses(&self) -> Result<(Option<SocketAddr>, Option<SocketAddr>), StartError> {
+        let exporter = match self.metrics_exporter_type.to_ascii_uppercase().as_str() {
+            "PROM" => {
+                let host = match self.metrics_prom_exporter_host.trim() {
+                    "" => "0.0.0.0",
+                    host => host,
+                };
+                let ip: IpAddr = host
+                    .parse()
+                    .map_err(|_| StartError::ExporterHost(host.to_owned()))?;
+                Some(SocketAddr::new(ip, self.metrics_prom_exporter_port))
+            }
+            "DISABLE" => None,
+            other => {
+                tracing::warn!(
+                    metricsExporterType = other,
+                    "metrics are scraped here, not pushed or logged; set metricsExporterType to PROM, or set httpListenAddress and scrape /metrics"
+                );
+                None
+            }
+        };
+        Ok((self.http_listen_address, exporter))
+    }
+
+    /// Its name, else that of the machine.
+    pub(crate) fn node_name(&self) -> String {
+        if !self.proxy_name.is_empty() {
+            return self.proxy_name.clone();
+        }
+        let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        host.trim().to_owned()
     }
 
     pub(crate) fn relay_timeout(&self) -> Duration {

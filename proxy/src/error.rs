@@ -8,6 +8,11 @@ use aerobee_daemon::flags::AddressError;
 /// Why a proxy did not start, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// Where metrics are to be served is no address.
+    #[error(
+        "metricsPromExporterHost = {0:?} is not an IP address; write one of this machine, or leave it out for all"
+    )]
+    ExporterHost(String),
     /// A reason that every server has.
     #[error(transparent)]
     Process(#[from] aerobee_daemon::StartError),

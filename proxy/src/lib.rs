@@ -18,6 +18,7 @@ mod http;
 mod incoming;
 mod listen;
 mod lite;
+pub mod metrics;
 mod outgoing;
 mod pop;
 mod properties;

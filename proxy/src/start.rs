@@ -29,6 +29,7 @@ use crate::{
     http::Front,
     listen::{self, Door},
     lite::Rate,
+    metrics::Metrics,
     push,
     receipts::Receipts,
     relay::Relay,
@@ -49,6 +50,7 @@ pub struct Proxy {
     address: SocketAddr,
     remoting_address: Option<SocketAddr>,
     door: Arc<Door>,
+    metrics: Arc<Metrics>,
     parts: Arc<Parts>,
     drain: watch::Sender<bool>,
     loops: JoinSet<()>,
@@ -115,6 +117,10 @@ impl Proxy {
         Ok(Self {
             address,
             remoting_address,
+            metrics: Arc::new(Metrics {
+                door: Arc::clone(&door),
+                name: config.node_name(),
+            }),
             door,
             parts,
             drain,
@@ -131,6 +137,11 @@ impl Proxy {
     /// Where it listens besides.
     pub fn remoting_address(&self) -> Option<SocketAddr> {
         self.remoting_address
+    }
+
+    /// What it tells Prometheus.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// Takes no new connections, lets calls under way end, gives back what clients have not

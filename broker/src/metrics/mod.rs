@@ -149,11 +149,7 @@ impl Metrics {
 }
 
 /// Writes a histogram of each name; a label without a name is left out.
-fn write_spread<const N: usize>(
-    mut samples: Samples<'_>,
-    spread: &Spread<N>,
-    labels: [&str; 2],
-) {
+fn write_spread<const N: usize>(mut samples: Samples<'_>, spread: &Spread<N>, labels: [&str; 2]) {
     let bounds = spread.bounds();
     let bounds: Vec<&str> = bounds.iter().map(String::as_str).collect();
     for ((first, second), sizes) in spread.read() {
@@ -163,7 +159,11 @@ fn write_spread<const N: usize>(
             sum,
         } = sizes;
         let all = [(labels[0], &*first), (labels[1], &*second)];
-        let used = if labels[0].is_empty() { &all[1..] } else { &all };
+        let used = if labels[0].is_empty() {
+            &all[1..]
+        } else {
+            &all
+        };
         let counts = by_span.into_iter().chain([above]);
         samples.histogram(used, &bounds, counts, sum);
     }

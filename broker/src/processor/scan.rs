@@ -40,8 +40,7 @@ impl<'a> Scan<'a> {
     /// A message of another kind has no priority, and loses the property.
     #[cold]
     fn take_priority(&mut self, text: &str) {
-        let is_other =
-            self.is_transaction || self.is_delayed || self.is_timer || self.is_ordered;
+        let is_other = self.is_transaction || self.is_delayed || self.is_timer || self.is_ordered;
         let priority = text.parse().ok().filter(|priority: &i32| *priority >= 0);
         self.priority = priority.filter(|_| !is_other);
         self.has_broker_keys |= self.priority.is_none();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How the value of a key is read and written.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 /// A type that keys can have.
 pub trait Value: Sized {
@@ -89,6 +89,19 @@ impl Value for String {
 
     fn text(&self) -> Option<String> {
         Some(self.clone())
+    }
+}
+
+/// An address to listen on.
+impl Value for SocketAddr {
+    const EXPECTED: &'static str = "an IP address and a port, as in 127.0.0.1:8080";
+
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn text(&self) -> Option<String> {
+        Some(self.to_string())
     }
 }
 

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Health and metrics of a running server.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Server {
+    child: Child,
+    http: u16,
+    namesrv: String,
+    greeting: String,
+    directory: TempDir,
+}
+
+fn aerobee(args: &[&str], directory: &TempDir) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aerobee"));
+    command
+        .args(args)
+        .current_dir(directory.path())
+        .env("HOME", directory.path())
+        .env_remove("NAMESRV_ADDR")
+        .stdin(Stdio::null());
+    command
+}
+
+/// The port of an address in a line of the greeting.
+fn port_in(greeting: &str, word: &str) -> u16 {
+    let line = greeting
+        .lines()
+        .find(|line| line.trim_start().starts_with(word));
+    let (_, rest) = line.unwrap().split_once("127.0.0.1:").unwrap();
+    let digits = rest.split(|letter: char| !letter.is_ascii_digit()).next();
+    digits.unwrap().parse().unwrap()
+}
+
+impl Server {
+    fn start(more: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut args = vec![
+            "standalone",
+            "--broker-port",
+            "0",
+            "--namesrv-port",
+            "0",
+            "--proxy-port",
+            "0",
+        ];
+        args.extend(more);
+        let mut child = aerobee(&args, &directory)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut greeting = String::new();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        while !greeting.contains("Ctrl-C") {
+            greeting.push_str(&lines.next().expect("a greeting").unwrap());
+            greeting.push('\n');
+        }
+        let http = if more.contains(&"--no-http") {
+            0
+        } else {
+            port_in(&greeting, "HTTP")
+        };
+        let namesrv = format!("127.0.0.1:{}", port_in(&greeting, "name server"));
+        Self {
+            child,
+            http,
+            namesrv,
+            greeting,
+            directory,
+        }
+    }
+
+    fn get(&self, path: &str) -> (u16, String) {
+        ask(self.http, &format!("GET {path} HTTP/1.1")).unwrap()
+    }
+
+    /// The value of a sample of `/metrics`, by its text before the value.
+    fn metrics(&self) -> BTreeMap<String, f64> {
+        let (status, text) = self.get("/metrics");
+        assert_eq!(status, 200, "{text}");
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        samples
+            .map(|line| {
+                let (name, value) = line.rsplit_once(' ').unwrap();
+                (name.to_owned(), value.parse().unwrap())
+            })
+            .collect()
+    }
+
+    fn bench(&self, args: &[&str]) {
+        let output = aerobee(args, &self.directory)
+            .args(["--namesrv", &self.namesrv])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Status and body of an answer; nothing where nobody answers.
+fn ask(port: u16, head: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request = format!("{head}\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some((status, body.to_owned()))
+}
+
+fn fails_with(output: &Output, words: &[&str]) {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{error}");
+    for word in words {
+        assert!(error.contains(word), "{word:?} in {error:?}");
+    }
+}
+
+#[test]
+fn health_and_metrics_are_served() {
+    let server = Server::start(&["--http-port", "0"]);
+    assert_eq!(server.get("/livez"), (200, "alive\n".to_owned()));
+    assert_eq!(server.get("/readyz"), (200, "ready\n".to_owned()));
+    assert_eq!(server.get("/nothing").0, 404);
+    assert_eq!(ask(server.http, "POST /metrics HTTP/1.1").unwrap().0, 405);
+    server.bench(&[
+        "bench", "send", "--topic", "orders", "--count", "100", "--warmup", "0",
+    ]);
+    let in_total = "rocketmq_messages_in_total{cluster=\"DefaultCluster\",node_type=\"broker\",node_id=\"broker-a\",topic=\"orders\",message_type=\"normal\",is_system=\"false\"}";
+    let deadline = Instant::now() + PATIENCE;
+    let metrics = loop {
+        let metrics = server.metrics();
+        if metrics.get(in_total).is_some_and(|sent| *sent >= 100.0) {
+            break metrics;
+        }
+        // An answer is kept for a moment.
+        assert!(Instant::now() < deadline, "{metrics:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let sum = |name: &str| -> f64 {
+        let samples = metrics
+            .iter()
+            .filter(|(sample, _)| sample.starts_with(name));
+        samples.map(|(_, value)| value).sum()
+    };
+    for present in [
+        "rocketmq_broker_permission",
+        "rocketmq_topic_number",
+        "rocketmq_throughput_in_total",
+        "rocketmq_storage_size_bytes",
+        "rocketmq_proxy_up",
+        "aerobee_build_info",
+        "aerobee_namesrv_brokers",
+        "aerobee_store_writable",
+        "process_resident_memory_bytes",
+        "process_open_fds",
+    ] {
+        assert!(sum(present) > 0.0, "{present} in {metrics:?}");
+    }
+    assert_eq!(
+        sum("rocketmq_message_size_count"),
+        sum("rocketmq_messages_in_total"),
+    );
+}
+
+#[test]
+fn a_server_that_stops_is_alive_but_not_ready() {
+    let mut server = Server::start(&["--http-port", "0"]);
+    assert_eq!(server.get("/readyz").0, 200);
+    // A held pull of the proxy's or a client's delays the end; here nothing does, so the answer
+    // may be that nobody answers any more, but never that it is ready once it is asked to end.
+    let pid = Pid::from_raw(server.child.id().cast_signed()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let mut refused = false;
+    while server.child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "it has to end");
+        match ask(server.http, "GET /readyz HTTP/1.1") {
+            Some((200, _)) => assert!(!refused, "ready after it was not"),
+            Some((status, text)) => {
+                refused = true;
+                assert_eq!((status, text.contains("stopping")), (503, true), "{text}");
+            }
+            None => {}
+        }
+    }
+}
+
+#[test]
+fn a_port_in_use_is_an_error_only_if_it_was_asked_for() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let args = [
+        "--http-port",
+        &port,
+        "--broker-port",
+        "0",
+        "--namesrv-port",
+        "0",
+        "--proxy-port",
+        "0",
+    ];
+    let output = aerobee(&args, &directory).output().unwrap();
+    fails_with(&output, &["HTTP", &port, "in use", "--http-port"]);
+    // The usual port: whether this test gets it or another program has it, the server starts.
+    let _usual = TcpListener::bind("127.0.0.1:8080");
+    let server = Server::start(&["--no-http"]);
+    assert!(
+        server.greeting.contains("HTTP         none"),
+        "{}",
+        server.greeting
+    );
+    drop(server);
+    let unasked = {
+        let directory = tempfile::tempdir().unwrap();
+        let args = [
+            "--broker-port",
+            "0",
+            "--namesrv-port",
+            "0",
+            "--proxy-port",
+            "0",
+        ];
+        let mut child = aerobee(&args, &directory)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let greeting: Vec<String> = lines
+            .map(Result::unwrap)
+            .take_while(|line| !line.contains("Ctrl-C"))
+            .collect();
+        let _ = child.kill();
+        let _ = child.wait();
+        greeting.join("\n")
+    };
+    assert!(unasked.contains("is ready"), "{unasked}");
+    assert!(unasked.contains("HTTP         none"), "{unasked}");
+}
+
+#[test]
+fn a_broker_serves_apaches_exporter_and_our_health() {
+    let directory = tempfile::tempdir().unwrap();
+    let free = || {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let (http, exporter) = (free(), free());
+    let conf = format!(
+        "brokerIP1=127.0.0.1\nbindAddress=127.0.0.1\nlistenPort=0\nstorePathRootDir={}\nmappedFileSizeCommitLog=1048576\n\
+         httpListenAddress=127.0.0.1:{http}\nmetricsExporterType=PROM\nmetricsPromExporterPort={exporter}\nmetricsLabel=zone:a\n",
+        directory.path().join("store").display()
+    );
+    fs::write(directory.path().join("broker.conf"), conf).unwrap();
+    let mut child = aerobee(&["broker", "-c", "broker.conf"], &directory)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let ready = loop {
+        match ask(http, "GET /readyz HTTP/1.1") {
+            Some((200, text)) => break text,
+            other => assert!(Instant::now() < deadline, "{other:?}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let metrics = ask(exporter, "GET /anything HTTP/1.1");
+    let health = ask(exporter, "GET /livez HTTP/1.1");
+    let _ = child.kill();
+    let _ = child.wait();
+    assert_eq!(ready, "ready\n");
+    let (status, text) = metrics.unwrap();
+    assert_eq!(status, 200);
+    assert!(
+        text.contains("rocketmq_broker_permission{cluster=\"DefaultCluster\""),
+        "{text}"
+    );
+    assert!(text.contains("zone=\"a\""), "{text}");
+    assert!(health.unwrap().1.contains("rocketmq_topic_number"));
+}
