@@ -41,7 +41,7 @@ use std::{
     time::Duration,
 };
 
-use aerobee_daemon::{StartError as ProcessError, flags::parse_addresses};
+use aerobee_daemon::{StartError as ProcessError, flags::parse_addresses, logging::set_levels};
 use aerobee_message::topic as names;
 use aerobee_remoting::{Bound, Limits, Server};
 use aerobee_store::{Env, Store};
@@ -165,6 +165,9 @@ impl Broker {
     /// As there.
     pub async fn start_in(config: Config, env: Env) -> Result<Self, StartError> {
         refuse_unsupported(&config)?;
+        if let Some(levels) = &config.metrics.log_level {
+            set_levels(levels);
+        }
         let name_servers = parse_addresses(config.broker.namesrv_addr.as_deref().unwrap_or(""))
             .map_err(ProcessError::from)?;
         let ports = bind(&config)?;

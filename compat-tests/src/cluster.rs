@@ -163,6 +163,11 @@ impl Cluster {
         format!("127.0.0.1:{}", self.ports.namesrv())
     }
 
+    /// The port for the broker's metrics, where `{metrics}` in its configuration asks for one.
+    pub fn metrics_port(&self) -> u16 {
+        self.ports.metrics()
+    }
+
     /// The address of the broker.
     pub fn broker_addr(&self) -> String {
         format!("127.0.0.1:{}", self.ports.broker())

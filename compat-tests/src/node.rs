@@ -86,6 +86,7 @@ impl Node {
         let mut conf = broker_conf(&dir, &ports);
         for (key, value) in more {
             // Writing into a string cannot fail.
+            let value = value.replace("{metrics}", &ports.metrics().to_string());
             let _ = writeln!(conf, "{key}={value}");
         }
         Self {

@@ -65,6 +65,11 @@ impl PortBlock {
         self.base + 1
     }
 
+    /// The port of a broker's metrics.
+    pub fn metrics(&self) -> u16 {
+        self.base + 7
+    }
+
     /// The port on which a master awaits its replicas.
     pub fn replication(&self) -> u16 {
         self.base + 6

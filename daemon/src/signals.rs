@@ -3,8 +3,8 @@
 //!
 //! The first SIGTERM or SIGINT asks for it: whoever holds the token stops accepting, finishes what it
 //! began and makes it durable. A second one, or too long a drain, ends the process at once; the next
-//! start then recovers as after a crash. SIGHUP does nothing, so that a server outlives the terminal
-//! that started it. SIGPIPE is ignored by Rust's runtime: a peer that is gone is an error of its
+//! start then recovers as after a crash. SIGHUP has the log file opened anew, and ends nothing, so that
+//! a server outlives the terminal that started it. SIGPIPE is ignored by Rust's runtime: a peer that is gone is an error of its
 //! connection alone.
 
 use std::{
@@ -21,6 +21,8 @@ use tokio::{
     sync::watch,
     time::sleep,
 };
+
+use crate::logging;
 
 /// Longest drain of a server that is asked to end.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -80,8 +82,8 @@ impl Shutdown {
             Signals {
                 terminate: signal(SignalKind::terminate())?,
                 interrupt: signal(SignalKind::interrupt())?,
-                // With a handler of ours the default, to end, is gone; nobody reads it.
-                _hang_up: signal(SignalKind::hangup())?,
+                // With a handler of ours the default, to end, is gone.
+                hang_up: signal(SignalKind::hangup())?,
             }
         };
         let token = shutdown.clone();
@@ -150,15 +152,22 @@ impl Shutdown {
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    _hang_up: Signal,
+    hang_up: Signal,
 }
 
 impl Signals {
     /// The next signal that asks for the end: its name, and the exit code if it ends the process.
     async fn next(&mut self) -> (&'static str, i32) {
-        tokio::select! {
-            _ = self.terminate.recv() => ("SIGTERM", 128 + SignalKind::terminate().as_raw_value()),
-            _ = self.interrupt.recv() => ("SIGINT", 128 + SignalKind::interrupt().as_raw_value()),
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => {
+                    return ("SIGTERM", 128 + SignalKind::terminate().as_raw_value());
+                }
+                _ = self.interrupt.recv() => {
+                    return ("SIGINT", 128 + SignalKind::interrupt().as_raw_value());
+                }
+                _ = self.hang_up.recv() => logging::reopen(),
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ fn lines_go_to_the_file_by_level() {
     logging::start(&LogFlags {
         log_level: "warn".to_owned(),
         log_file: Some(path.clone()),
+        ..LogFlags::default()
     })
     .unwrap();
 
@@ -41,6 +42,7 @@ fn a_log_file_that_cannot_be_opened_is_named() {
     let error = logging::start(&LogFlags {
         log_level: "info".to_owned(),
         log_file: Some(path.clone()),
+        ..LogFlags::default()
     })
     .unwrap_err()
     .to_string();

@@ -32,7 +32,7 @@ fn child() {
     let log_level = "info".to_owned();
     logging::start(&LogFlags {
         log_level,
-        log_file: None,
+        ..LogFlags::default()
     })
     .unwrap();
     let limit = match role.as_str() {

@@ -7,6 +7,7 @@ use std::{net::SocketAddr, sync::Arc};
 use aerobee_daemon::{
     Config as Loaded, config, config_parts,
     flags::{rocketmq_home, user_home},
+    logging::Levels,
 };
 use arc_swap::{ArcSwap, Guard};
 
@@ -72,6 +73,8 @@ config! {
         /// Where `/livez`, `/readyz` and `/metrics` are served, ADDRESS:PORT; empty for nowhere.
         /// Ours.
         "httpListenAddress" => http_listen_address: Option<SocketAddr> = None,
+        /// What is logged, instead of what the flag says. Ours.
+        "logLevel" => log_level: Option<Levels> = None,
         /// A connection without a byte for so long is closed, s.
         "serverChannelMaxIdleTimeSeconds" => server_channel_max_idle_time_seconds: i32 [1..=86_400] = 120,
         /// Does nothing here.

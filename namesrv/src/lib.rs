@@ -16,7 +16,7 @@ pub mod run;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use aerobee_daemon::StartError as ProcessError;
+use aerobee_daemon::{StartError as ProcessError, logging::set_levels};
 use aerobee_remoting::{Limits, Server};
 use tokio::task::JoinHandle;
 
@@ -55,6 +55,9 @@ impl Namesrv {
     /// The file of key-values makes no sense, or the port cannot be bound; the error names the fix.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         refuse_unsupported(&config)?;
+        if let Some(levels) = &config.server.log_level {
+            set_levels(levels);
+        }
         let address = config.server.bind()?;
         let limits = limits(&config);
         let path = PathBuf::from(&config.namesrv.kv_config_path);

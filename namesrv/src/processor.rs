@@ -12,7 +12,7 @@ mod topic;
 
 use std::sync::Arc;
 
-use aerobee_remoting::{Command, Connection, Reply, RequestCode, Service, call::run};
+use aerobee_remoting::{Command, Connection, Reply, RequestCode, Service, audit, call::run};
 
 pub(crate) use self::{
     broker::Brokers, config::ConfigAdmin, kv::KvAdmin, route::RouteQueries, topic::Topics,
@@ -34,6 +34,9 @@ impl Service for Processors {
     type Turn = ();
 
     fn handle(&self, (): &mut (), command: &Command<'_>, reply: Reply<'_>) {
+        if audit::is_administrative(RequestCode(command.code)) {
+            audit::note(command, reply.connection());
+        }
         match RequestCode(command.code) {
             RequestCode::GET_ROUTEINFO_BY_TOPIC => run(command, reply, |call| self.route.get(call)),
             RequestCode::REGISTER_BROKER => self.brokers.register(command, reply),

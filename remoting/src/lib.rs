@@ -8,6 +8,7 @@
 
 extern crate self as aerobee_remoting;
 
+pub mod audit;
 pub mod body;
 pub mod call;
 pub mod client;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Keys of what the broker tells of itself over HTTP (`BrokerConfig`, `MetricsExporterType`).
+//! Keys of what the broker tells of itself, in its log and over HTTP (`BrokerConfig`, `MetricsExporterType`).
 
 use std::net::{IpAddr, SocketAddr};
 
-use aerobee_daemon::{config, config_enum};
+use aerobee_daemon::{config, config_enum, logging::Levels};
 
 use crate::{config::Keys, error::StartError};
 
@@ -22,11 +22,13 @@ config_enum! {
 }
 
 config! {
-    /// What is told over HTTP.
+    /// What is told in the log and over HTTP.
     pub struct MetricsKeys {
         /// Where `/livez`, `/readyz` and `/metrics` are served, ADDRESS:PORT; empty for nowhere.
         /// Ours.
         "httpListenAddress" => http_listen_address: Option<SocketAddr> = None,
+        /// What is logged, instead of what the flag says. Ours.
+        "logLevel" => log_level: Option<Levels> = None,
         /// `PROM` serves the metrics on `metricsPromExporterPort`; of the others there is none here.
         "metricsExporterType" => metrics_exporter_type: Exporter = Exporter::Disable,
         /// Port of the metrics with `metricsExporterType=PROM`.
@@ -110,7 +112,6 @@ impl Keys {
 mod tests {
     use aerobee_daemon::Properties;
 
-    use super::*;
     use crate::config::Config;
 
     fn config(text: &str) -> Config {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use aerobee_message::record::Record;
 
 use aerobee_remoting::{
-    Command, Connection, Corked, Replies, Reply, RequestCode, Service,
+    Command, Connection, Corked, Replies, Reply, RequestCode, Service, audit,
     call::{Call, run},
     header::pop::{AckMessage, ChangeInvisibleTime},
 };
@@ -284,6 +284,9 @@ impl Processors {
 
     /// What is not on the path of every message.
     fn handle_rare(&self, code: RequestCode, command: &Command<'_>, reply: Reply<'_>) {
+        if audit::is_administrative(code) {
+            audit::note(command, reply.connection());
+        }
         match code {
             RequestCode::CONSUMER_SEND_MSG_BACK => {
                 run(command, reply, |call| self.send_back.handle(call));

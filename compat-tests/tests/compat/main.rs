@@ -8,6 +8,7 @@ mod clients;
 mod crash;
 mod grpc;
 mod ledger;
+mod metrics;
 mod mixed;
 mod pending;
 mod pops;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         store::trials,
         transactions::trials,
         pending::trials,
+        metrics::trials,
         pops::trials,
     ]
     .into_iter()

@@ -3,11 +3,12 @@
 
 use std::{
     io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use aerobee_daemon::{Properties, config::BadValues, persist, properties};
+use aerobee_daemon::{Properties, config::BadValues, logging::set_levels, persist, properties};
 use aerobee_remoting::{Reply, ResponseCode};
 
 use crate::config::{Config, Settings};
@@ -77,27 +78,36 @@ impl ConfigAdmin {
             Ok(changes) => changes,
             Err(error) => return reply.fail(error.code(), error),
         };
-        tracing::info!(peer = %reply.connection().peer(), keys = changes.len(), "configuration changed by an operator");
         let (admin, reply) = (Arc::clone(self), reply.defer());
+        let peer = reply.connection().peer();
         tokio::spawn(async move {
-            match admin.change(&changes).await {
+            match admin.change(&changes, peer).await {
                 Ok(()) => reply.ok(),
                 Err(error) => reply.fail(error.code(), error),
             }
         });
     }
 
-    async fn change(&self, changes: &Properties) -> Result<(), ChangeError> {
+    async fn change(&self, changes: &Properties, peer: SocketAddr) -> Result<(), ChangeError> {
         let _changing = self.changing.lock().await;
         if changes.iter().any(|(key, _)| self.is_fixed(key)) {
             return Err(ChangeError::Fixed);
         }
         let now = Config::clone(&self.settings.now());
         let update = now.updated(changes)?;
+        for (key, value) in update.changed.iter() {
+            let before = now.get(key).unwrap_or_default();
+            tracing::info!(target: "aerobee::admin", %peer, key, before, now = value, "configuration changed");
+        }
         if !update.changed.is_empty() {
             let file = PathBuf::from(&now.namesrv.config_store_path);
             let changed = update.changed;
             tokio::task::spawn_blocking(move || keep(&file, &changed)).await??;
+        }
+        if let Some(levels) = &update.config.server.log_level
+            && now.server.log_level.as_ref() != Some(levels)
+        {
+            set_levels(levels);
         }
         self.settings.replace(update.config);
         Ok(())

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! UPDATE_BROKER_CONFIG (25), GET_BROKER_CONFIG (26), GET_BROKER_RUNTIME_INFO (28).
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
-use aerobee_daemon::{Properties, config::BadValues, flags::parse_addresses, persist, properties};
+use aerobee_daemon::{
+    Properties, config::BadValues, flags::parse_addresses, logging::set_levels, persist, properties,
+};
 use aerobee_remoting::{
     Empty, ResponseCode,
     body::{DataVersion, kv::KvTable},
@@ -72,10 +74,10 @@ impl ConfigAdmin {
             Ok(changes) => changes,
             Err(error) => return reply.fail(ResponseCode::SYSTEM_ERROR, error),
         };
-        tracing::info!(peer = %reply.connection().peer(), keys = changes.len(), "configuration changed by an operator");
         let (admin, reply) = (Arc::clone(self), reply.defer());
+        let peer = reply.connection().peer();
         tokio::spawn(async move {
-            match admin.change(&changes).await {
+            match admin.change(&changes, peer).await {
                 Ok(()) => reply.ok(),
                 Err(error) => refusal(&error).answer(reply),
             }
@@ -83,7 +85,7 @@ impl ConfigAdmin {
     }
 
     /// The file first: what was answered survives.
-    async fn change(&self, changes: &Properties) -> Result<(), ChangeError> {
+    async fn change(&self, changes: &Properties, peer: SocketAddr) -> Result<(), ChangeError> {
         let _changing = self.changing.lock().await;
         let now = Config::clone(&self.switches.config());
         if changes.iter().any(|(key, _)| is_fixed(&now, key)) {
@@ -91,10 +93,19 @@ impl ConfigAdmin {
         }
         let update = now.updated(changes)?;
         let servers = addresses(&update.config)?;
+        for (key, value) in update.changed.iter() {
+            let before = now.get(key).unwrap_or_default();
+            tracing::info!(target: "aerobee::admin", %peer, key, before, now = value, "configuration changed");
+        }
         if !update.changed.is_empty() {
             let (file, changed) = (self.file.clone(), update.changed);
             tokio::task::spawn_blocking(move || keep(&file, &changed)).await??;
             count_change(&mut self.version.lock());
+        }
+        if let Some(levels) = &update.config.metrics.log_level
+            && now.metrics.log_level.as_ref() != Some(levels)
+        {
+            set_levels(levels);
         }
         let permission = update.config.broker.broker_permission;
         self.take_effect(&update.config);

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The log of the process: one line an event, to stderr or to a file.
+//! The log of the process: one line an event, to stderr, stdout or a file, as text or as JSON.
+
+mod level;
+mod rotate;
 
 use std::{
-    fs::OpenOptions,
     io::{self, IsTerminal},
     panic,
     path::PathBuf,
@@ -13,10 +15,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::Args;
-use tracing_subscriber::EnvFilter;
+use clap::{Args, ValueEnum};
+use tracing_subscriber::{
+    Layer, fmt::MakeWriter, layer::SubscriberExt as _, registry::LookupSpan, reload,
+    util::SubscriberInitExt as _,
+};
 
+pub use self::level::{Levels, NoLevel, set_levels};
+pub(crate) use self::rotate::reopen;
+use self::rotate::{Rotating, Rule};
 use crate::StartError;
+
+/// The form of a line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people: time, level, part, message, key=value
+    #[default]
+    Text,
+    /// For machines: one JSON object a line
+    Json,
+}
 
 /// Flags of the log.
 #[derive(Debug, Clone, Default, Args)]
@@ -31,9 +49,27 @@ pub struct LogFlags {
     )]
     pub log_level: String,
 
-    /// Append the log to a file instead of writing it to stderr
+    /// Append the log to a file instead of writing it to stderr; - is stdout. SIGHUP opens it anew
     #[arg(long, value_name = "FILE", global = true)]
     pub log_file: Option<PathBuf>,
+
+    /// Form of the lines
+    #[arg(
+        long,
+        value_name = "FORM",
+        value_enum,
+        default_value = "text",
+        global = true
+    )]
+    pub log_format: Format,
+
+    /// Put the log file aside when it would exceed so many MiB; 0 lets it grow
+    #[arg(long, value_name = "MIB", default_value_t = 0, global = true)]
+    pub log_file_size: u32,
+
+    /// Files put aside that are kept, as FILE.1, FILE.2 and so on
+    #[arg(long, value_name = "COUNT", default_value_t = 10, global = true)]
+    pub log_files: u32,
 }
 
 /// Starts the log; call it once, before anything else of the process. Panics are logged, too.
@@ -43,44 +79,71 @@ pub struct LogFlags {
 /// # Errors
 /// The level is none, or the file cannot be opened.
 pub fn start(flags: &LogFlags) -> Result<(), StartError> {
-    let level = if flags.log_level.is_empty() {
-        "info"
-    } else {
-        &flags.log_level
+    let level = match flags.log_level.as_str() {
+        "" => "info",
+        level => level,
     };
-    let filter = EnvFilter::try_new(level).map_err(|error| StartError::LogLevel {
+    let bad = |reason: &dyn std::fmt::Display| StartError::LogLevel {
         given: level.to_owned(),
-        reason: error.to_string(),
-    })?;
-    let builder = tracing_subscriber::fmt().compact().with_env_filter(filter);
-    let started = match &flags.log_file {
+        reason: reason.to_string(),
+    };
+    let levels: Levels = level.parse().map_err(|error| bad(&error))?;
+    let filter = levels
+        .filter()
+        .ok_or_else(|| bad(&"it is not understood"))?;
+    let (filter, handle) = reload::Layer::new(filter);
+    let lines = match flags.log_file.as_deref() {
+        None => lines(flags.log_format, colours(&io::stderr()), io::stderr),
+        Some(path) if path.as_os_str() == "-" => {
+            lines(flags.log_format, colours(&io::stdout()), io::stdout)
+        }
         Some(path) => {
-            // Appending, so that whoever rotates the file may copy and truncate it.
-            let file = OpenOptions::new().create(true).append(true).open(path);
-            let file = file.map_err(|source| StartError::LogFile {
-                path: path.clone(),
+            let rule = Rule {
+                bytes: u64::from(flags.log_file_size) << 20,
+                keep: flags.log_files,
+            };
+            let file = Rotating::open(path, rule).map_err(|source| StartError::LogFile {
+                path: path.to_owned(),
                 source,
             })?;
-            builder
-                .with_ansi(false)
-                .with_writer(Mutex::new(file))
-                .try_init()
+            // Each event comes as one write.
+            lines(flags.log_format, false, Mutex::new(file))
         }
-        None => builder
-            .with_ansi(colours())
-            .with_writer(io::stderr)
-            .try_init(),
     };
+    let started = tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .try_init();
     if started.is_ok() {
+        level::keep(handle);
         log_panics();
     }
     // Fails only if there is a log already: a test in the same process has started it.
     Ok(())
 }
 
-fn colours() -> bool {
+fn lines<S, W>(format: Format, ansi: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let layer = tracing_subscriber::fmt::layer()
+        .with_ansi(ansi)
+        .with_writer(writer);
+    match format {
+        Format::Text => layer.compact().boxed(),
+        Format::Json => layer
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .boxed(),
+    }
+}
+
+fn colours(stream: &impl IsTerminal) -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    io::stderr().is_terminal() && !refused
+    stream.is_terminal() && !refused
 }
 
 fn log_panics() {
@@ -190,7 +253,7 @@ mod tests {
     fn a_level_that_is_none_is_named() {
         let flags = LogFlags {
             log_level: "aerobee_store=loud".to_owned(),
-            log_file: None,
+            ..LogFlags::default()
         };
         let error = start(&flags).unwrap_err().to_string();
         assert!(error.contains("aerobee_store=loud"), "{error}");
