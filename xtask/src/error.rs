@@ -17,6 +17,10 @@ pub(crate) enum Error {
     Command { command: String, status: ExitStatus },
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
+    #[error("cannot write {}: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("the archive does not work: {0}")]
+    Try(String),
     #[error("cannot understand the output of cargo metadata: {0}")]
     Metadata(#[from] serde_json::Error),
     #[error("{} found:\n  {}", count(.0.len()), .0.join("\n  "))]

@@ -7,6 +7,7 @@
 )]
 
 mod arrows;
+mod dist;
 mod error;
 mod metadata;
 mod setup;
@@ -30,12 +31,17 @@ usage: cargo xtask COMMAND
   tidy    check licence lines, the map of folders and the arrows between crates
   unit    unit, protocol and crash tests of all crates
   build   build the server as users get it
-  sdk     tests with the official SDKs and Apache's own servers";
+  sdk     tests with the official SDKs and Apache's own servers
+
+and besides
+
+  dist [--debug]  build the archive for users, unpack it and try it; --debug only tries the packaging";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let outcome = match arguments.as_slice() {
         [command] => run(command),
+        [command, debug] if command == "dist" && debug == "--debug" => dist::run(false),
         _ => Err(Error::Usage),
     };
     match outcome {
@@ -53,6 +59,7 @@ fn main() -> ExitCode {
 
 fn run(command: &str) -> Result<()> {
     let steps = match command {
+        "dist" => return dist::run(true),
         "test" => &Step::ALL[..],
         // The SDK tests drive the program that users get.
         "sdk" => &[Step::Setup, Step::Build, Step::Sdk],

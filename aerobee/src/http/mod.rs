@@ -114,3 +114,64 @@ pub(crate) fn doors(
     let exporter = exporter.map(|address| (address, Door::Exporter));
     everything.into_iter().chain(exporter).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs};
+
+    use aerobee_daemon::exposition::Kind;
+
+    use super::*;
+
+    /// All names that a text may mean: words that begin as our metrics do.
+    fn named(text: &str) -> BTreeSet<&str> {
+        text.split(|letter: char| !(letter.is_ascii_lowercase() || letter == '_'))
+            .filter(|word| {
+                let prefixes = ["rocketmq_", "aerobee_", "process_"];
+                prefixes.iter().any(|prefix| word.starts_with(prefix))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn rules_and_dashboard_name_metrics_that_exist() {
+        let mut exported = BTreeSet::new();
+        for metric in all_metrics() {
+            exported.insert(metric.name.to_owned());
+            if metric.kind == Kind::Histogram {
+                let parts = ["bucket", "sum", "count"];
+                exported.extend(parts.map(|part| format!("{}_{part}", metric.name)));
+            }
+        }
+        let dist = concat!(env!("CARGO_MANIFEST_DIR"), "/../dist");
+        for file in ["prometheus/alerts.yml", "grafana/aerobee.json"] {
+            let text = fs::read_to_string(format!("{dist}/{file}")).unwrap();
+            let names = named(&text);
+            assert!(names.len() > 10, "{file}: {names:?}");
+            for name in names {
+                assert!(exported.contains(name), "{file} names {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn metrics_are_declared_once() {
+        let all = all_metrics();
+        let names: BTreeSet<_> = all.iter().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), all.len());
+        for metric in all {
+            let is_total = metric.name.ends_with("_total");
+            assert_eq!(is_total, metric.kind == Kind::Counter, "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn a_subject_is_ready_between_its_start_and_its_end() {
+        let subject = Subject::default();
+        assert_eq!(subject.unready(), ["the server is starting"]);
+        assert!(subject.sources.set(Vec::new()).is_ok());
+        assert!(subject.unready().is_empty());
+        subject.drain();
+        assert_eq!(subject.unready(), ["the server is stopping"]);
+    }
+}
