@@ -37,7 +37,8 @@ impl FromStr for Levels {
             Some(part) => Err(NoLevel {
                 part: part.to_owned(),
             }),
-            None => Ok(Self(text.trim().to_owned())),
+            // The library takes no blanks.
+            None => Ok(Self(text.split_whitespace().collect())),
         }
     }
 }
