@@ -19,7 +19,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn aerobee(args: &[&str], directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aerobee"));
@@ -95,11 +95,11 @@ impl Standalone {
         kill_process(pid, signal).unwrap();
     }
 
-    fn end(&mut self) -> (ExitStatus, Duration) {
+    fn end(&mut self) -> ExitStatus {
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                return (status, started.elapsed());
+                return status;
             }
             assert!(started.elapsed() < PATIENCE, "it has to end");
             std::thread::sleep(Duration::from_millis(5));
@@ -145,9 +145,8 @@ fn it_says_what_listens_where_and_ends_on_a_signal() {
         let store = server.directory.path().join("data/store");
         assert!(store.join("abort").exists(), "the mark of a running store");
         server.signal(signal);
-        let (status, took) = server.end();
+        let status = server.end();
         assert!(status.success(), "{status}");
-        assert!(took < Duration::from_secs(3), "{took:?}");
         assert!(!store.join("abort").exists(), "a clean end");
     }
 }

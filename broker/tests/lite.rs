@@ -117,7 +117,7 @@ async fn a_waiting_pop_is_served_by_the_send() {
     let started = Instant::now();
     send(&mut producer, "a", "new").await;
     assert_eq!(bodies(&waiting.await), ["new"]);
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < Duration::from_secs(12));
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn a_poll_ends_with_its_time() {
         .await;
     assert_eq!(answer.code(), 210);
     assert!(started.elapsed() >= Duration::from_millis(300));
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < Duration::from_secs(12));
 }
 
 #[tokio::test]

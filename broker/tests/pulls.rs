@@ -307,7 +307,7 @@ async fn a_waiting_pull_is_answered_by_the_next_message() {
         producer.send("orders", 0, "new").await;
         let answer = waiting.await;
         assert!(
-            started.elapsed() < Duration::from_secs(5),
+            started.elapsed() < Duration::from_secs(12),
             "not by its deadline"
         );
         assert_eq!(messages(&answer), [("new".to_owned(), 2 + round)]);
@@ -372,21 +372,16 @@ async fn a_waiting_pull_hears_at_its_deadline_that_there_is_nothing() {
     let answer = client.ask(11, wanted, &[]).await;
     assert_eq!((answer.code(), answer.field("nextBeginOffset")), (19, "1"));
     assert!(started.elapsed() >= Duration::from_millis(300));
-    assert!(started.elapsed() < Duration::from_secs(10));
+    assert!(started.elapsed() < Duration::from_secs(14));
 }
 
 #[tokio::test]
 async fn a_stopping_broker_answers_waiting_pulls() {
     let (running, _client) = with_messages(1).await;
     let mut consumer = running.connect().await;
-    let waiting = tokio::spawn(async move {
-        consumer
-            .ask(11, fields(1, SUBSCRIPTION | SUSPEND), &[])
-            .await
-    });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    consumer.park(11, fields(1, SUBSCRIPTION | SUSPEND)).await;
     running.broker.stop().await.unwrap();
-    assert_eq!(waiting.await.unwrap().code(), 19);
+    assert_eq!(consumer.parked().await.code(), 19);
 }
 
 #[tokio::test]

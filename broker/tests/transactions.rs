@@ -82,7 +82,7 @@ async fn bodies(client: &mut Client, topic: &str) -> Vec<String> {
 
 /// Waits until the topic holds as many messages; the rounds of checks run on their own.
 async fn wait_for(client: &mut Client, topic: &str, count: usize) -> Vec<Read> {
-    for _ in 0..1_000 {
+    for _ in 0..6_000 {
         let read = messages(client, topic).await;
         if read.len() >= count {
             return read;

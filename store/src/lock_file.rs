@@ -20,8 +20,8 @@ static LOCKED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 #[derive(Debug)]
 pub(crate) struct LockFile {
     dir: PathBuf,
-    /// The only descriptor of the file in this process.
-    _file: File,
+    /// The only descriptor of the file in this process; some until dropped.
+    file: Option<File>,
 }
 
 impl LockFile {
@@ -32,7 +32,10 @@ impl LockFile {
             return Err(OpenError::Locked { path });
         }
         match Self::lock(env, &path) {
-            Ok(file) => Ok(LockFile { dir, _file: file }),
+            Ok(file) => Ok(LockFile {
+                dir,
+                file: Some(file),
+            }),
             Err(error) => {
                 LOCKED.lock().remove(&dir);
                 Err(error)
@@ -75,6 +78,8 @@ impl LockFile {
 
 impl Drop for LockFile {
     fn drop(&mut self) {
+        // First: closing it later would drop the lock of whoever takes the directory next.
+        self.file = None;
         LOCKED.lock().remove(&self.dir);
     }
 }

@@ -99,6 +99,7 @@ impl Store {
         let largest_append = usize::try_from(config.commit_log_file_bytes).unwrap_or(usize::MAX)
             - aerobee_message::record::BLANK_BYTES;
         let recovered_end = recovered.log.marks.end();
+        let is_ours = recovered.checkpoint.own().is_some();
         let inner = Arc::new(Inner {
             marks: Arc::clone(&recovered.log.marks),
             log: recovered.log,
@@ -116,7 +117,7 @@ impl Store {
             readers: Readers::new(config.cold_queue),
             read_ahead: ReadAhead::default(),
             opened_at: recovered_end,
-            index: Index::new(left == Left::Clean, recovered_end),
+            index: Index::new(left == Left::Clean, is_ours, recovered_end),
             cleaning: Cleaning::new(config.retention.clone()),
             config,
             env,

@@ -30,7 +30,7 @@ use tokio::{
 };
 
 /// Longest wait for anything that has to come.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running broker and its directory.
 pub(crate) struct Running {
@@ -252,6 +252,25 @@ impl Client {
             assert_eq!(message.header["opaque"], self.opaque);
             return message;
         }
+    }
+
+    /// Sends a request that is going to wait, and returns when the broker has it.
+    pub(crate) async fn park(&mut self, code: i32, fields: Value) {
+        self.opaque += 1;
+        let header = json!({
+            "code": code, "extFields": fields, "flag": 0, "language": "JAVA",
+            "opaque": self.opaque, "serializeTypeCurrentRPC": "JSON", "version": 513,
+        });
+        write(&mut self.stream, &header, &[]).await;
+        // Requests of one connection are taken one after the other, so this one is answered when that one waits.
+        assert_eq!(self.ask(-1, json!({}), &[]).await.code(), 3);
+    }
+
+    /// The answer to what waited.
+    pub(crate) async fn parked(&mut self) -> Message {
+        let message = timeout(PATIENCE, read(&mut self.stream)).await.unwrap();
+        assert!(message.is_response());
+        message
     }
 
     /// Sends a request that is not answered.

@@ -41,9 +41,8 @@ impl Inner {
         };
         if let Some(state) = state.filter(vouched) {
             position = state.position.max(position);
-            if position > state.end_physical {
-                skip = None;
-            }
+            // A record at that position has perhaps some of its keys only.
+            skip = None;
         }
         if position < self.index.opened_at {
             let behind = self.index.opened_at - position.max(min);
@@ -113,8 +112,10 @@ impl Inner {
         if header.count > file.geometry.entries || header.count <= 1 {
             return Ok(false);
         }
+        // Times tell only where Apache wrote last, which keeps nothing better: files that end within one millisecond are
+        // not told apart by them, and a clock that was set back makes new files look old.
         let is_known = self.index.clean
-            || (durable_until > 0 && header.end_timestamp <= durable_until)
+            || (!self.index.is_ours && durable_until > 0 && header.end_timestamp <= durable_until)
             || state.is_some_and(|state| state.file > file.number && file.is_full());
         if !is_known {
             let Some(state) = state.filter(|state| state.file == file.number) else {

@@ -68,6 +68,8 @@ pub(crate) struct Index {
     position: AtomicI64,
     /// Whether the store was closed cleanly before.
     clean: bool,
+    /// Whether the checkpoint found at the start was ours: then our own state says what is durable.
+    is_ours: bool,
     /// End of the log when the store was opened.
     opened_at: i64,
 }
@@ -81,8 +83,9 @@ impl fmt::Debug for Index {
 }
 
 impl Index {
-    /// The index of a log that ends at `end`; its files are loaded later.
-    pub(crate) fn new(clean: bool, end: i64) -> Index {
+    /// The index of a log that ends at `end`; its files are loaded later. `is_ours`: nobody else has written the
+    /// directory since we did.
+    pub(crate) fn new(clean: bool, is_ours: bool, end: i64) -> Index {
         Index {
             files: RwLock::default(),
             follower: Mutex::default(),
@@ -90,6 +93,7 @@ impl Index {
             sleeps: AtomicBool::new(false),
             position: AtomicI64::new(0),
             clean,
+            is_ours,
             opened_at: end,
         }
     }

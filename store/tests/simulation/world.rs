@@ -52,7 +52,7 @@ struct Habits {
     operations: u64,
     trouble_percent: u64,
     turn_percent: u64,
-    /// The wall clock jumps. The index finds by time, so only without that it has to find everything.
+    /// The wall clock jumps.
     jumps: bool,
 }
 
@@ -213,9 +213,7 @@ impl World {
         }
         let model = self.shared.model.lock();
         check_all(store, &model, self.habits.queues);
-        if !self.habits.jumps {
-            check_keys(store, &model);
-        }
+        check_keys(store, &model);
         drop(model);
         self.store = Some(Arc::clone(store));
         let (shared, weak) = (Arc::clone(&self.shared), Arc::downgrade(store));
