@@ -14,7 +14,7 @@ use std::{
 
 use aerobee_daemon::{Config as Loaded, config, config_enum, config_parts, flags::user_home};
 use aerobee_message::properties::{Properties, keys};
-use aerobee_store::{FlushMode, TransferLimits};
+use aerobee_store::{FlushMode, LogDirs, TransferLimits};
 use arc_swap::{ArcSwap, Guard};
 
 pub use self::{
@@ -171,8 +171,11 @@ config! {
     pub struct StoreKeys {
         /// Directory of everything that is kept.
         "storePathRootDir" important => store_path_root_dir: String = user_home().join("store").display().to_string(),
-        /// Directory of the commit log, else `commitlog` below the root.
+        /// Directory of the commit log, else `commitlog` below the root; or several with commas between them, which get
+        /// new files in turn.
         "storePathCommitLog" important => store_path_commit_log: Option<String> = None,
+        /// Directories whose files of the commit log are read, with commas between them; they get no new ones.
+        "readOnlyCommitLogStorePaths" => read_only_commit_log_store_paths: Option<String> = None,
         /// Whether messages may be put in light queues, and those are topics.
         "enableLmq" => enable_lmq: bool = false,
         /// Whether messages get entries in the light queues that they name; both must be on.
@@ -332,8 +335,22 @@ impl StoreKeys {
             },
             memory_percent: count(self.access_message_in_memory_max_ratio),
             delay_levels: levels.all().to_vec(),
+            log_dirs: self.log_dirs(),
             ..aerobee_store::Config::new(&self.store_path_root_dir)
         }
+    }
+
+    /// Where the commit log is, if not where it usually is.
+    fn log_dirs(&self) -> LogDirs {
+        let list = |paths: &Option<String>| paths.clone().unwrap_or_default();
+        let mut dirs = LogDirs::of_lists(
+            &list(&self.store_path_commit_log),
+            &list(&self.read_only_commit_log_store_paths),
+        );
+        if dirs.writable == [Path::new(&self.store_path_root_dir).join("commitlog")] {
+            dirs.writable.clear();
+        }
+        dirs
     }
 }
 

@@ -748,16 +748,6 @@ fn refuse_unsupported(config: &Config) -> Result<(), StartError> {
             reason: "slaves are not supported by this version; start a master (brokerId=0, brokerRole=ASYNC_MASTER)",
         });
     }
-    let store = &config.store;
-    if let Some(path) = &store.store_path_commit_log
-        && Path::new(path) != Path::new(&store.store_path_root_dir).join("commitlog")
-    {
-        return Err(StartError::Unsupported {
-            key: "storePathCommitLog",
-            value: path.clone(),
-            reason: "the commit log is always below storePathRootDir, in commitlog; leave the key out and link the directory if it lies elsewhere",
-        });
-    }
     if config.store.in_sync_replicas > 1 {
         return Err(StartError::Unsupported {
             key: "inSyncReplicas",

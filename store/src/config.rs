@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::{index::IndexConfig, retention::Retention};
+use crate::{index::IndexConfig, log_dirs::LogDirs, retention::Retention};
 
 /// When an append counts as done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,8 @@ impl Default for TransferLimits {
 pub struct Config {
     /// Root directory (`storePathRootDir`).
     pub dir: PathBuf,
+    /// Where the log is, if not in `commitlog` below the root.
+    pub log_dirs: LogDirs,
     /// Bytes of one log file (`mappedFileSizeCommitLog`).
     pub commit_log_file_bytes: u64,
     /// Entries of one consume queue file (`mappedFileSizeConsumeQueue` / 20).
@@ -97,6 +99,7 @@ impl Config {
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
+            log_dirs: LogDirs::default(),
             commit_log_file_bytes: 1 << 30,
             queue_file_entries: 300_000,
             flush_mode: FlushMode::Async,

@@ -57,6 +57,19 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// Two directories of the log have a file of the same name.
+    #[error("{} and {} have the same name: each file of the log is in one of the directories that storePathCommitLog and readOnlyCommitLogStorePaths name; look which one is right and move the other away", path.display(), other.display())]
+    TwoFiles {
+        /// One of them.
+        path: PathBuf,
+        /// The other.
+        other: PathBuf,
+    },
+    /// Nowhere may files of the log be made.
+    #[error(
+        "storePathCommitLog has no directory that is not in readOnlyCommitLogStorePaths: name one for new files"
+    )]
+    NoLogDir,
     /// Bytes that were durable are no longer readable.
     #[error(
         "{} is damaged at byte {at_byte} (log position {position}): {reason}; {resumes}; nothing was changed: restore the file from a copy or a replica",

@@ -13,7 +13,7 @@ use std::{
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
-use crate::{env::Env, error::OpenError, layout, mapped_file::MappedFile};
+use crate::{env::Env, error::OpenError, layout, log_dirs::Homes, mapped_file::MappedFile};
 
 /// One file of a row.
 #[derive(Debug)]
@@ -75,6 +75,8 @@ pub(crate) enum Descriptors {
 #[derive(Debug)]
 pub(crate) struct Files {
     dir: PathBuf,
+    /// Of the log, which may have several directories.
+    homes: Option<Arc<Homes>>,
     file_bytes: u64,
     descriptors: Descriptors,
     slots: ArcSwap<Vec<Arc<Slot>>>,
@@ -89,12 +91,27 @@ impl Files {
     ) -> Files {
         Files {
             dir,
+            homes: None,
             file_bytes,
             descriptors,
             slots: ArcSwap::from_pointee(slots),
         }
     }
 
+    /// The row of the log.
+    pub(crate) fn of_log(
+        homes: &Arc<Homes>,
+        file_bytes: u64,
+        descriptors: Descriptors,
+        slots: Vec<Arc<Slot>>,
+    ) -> Files {
+        Files {
+            homes: Some(Arc::clone(homes)),
+            ..Files::new(homes.first().to_owned(), file_bytes, descriptors, slots)
+        }
+    }
+
+    /// The directory; of a log with several the first one.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
@@ -104,7 +121,10 @@ impl Files {
     }
 
     pub(crate) fn path(&self, base: i64) -> PathBuf {
-        self.dir.join(layout::file_name(base))
+        match &self.homes {
+            Some(homes) => homes.path(base),
+            None => self.dir.join(layout::file_name(base)),
+        }
     }
 
     /// Start of the file that holds a position.
@@ -219,7 +239,11 @@ impl Files {
 /// Names and checks the files of a row: multiples of the file length without a gap, all of that length. An empty last
 /// file, which a crash may leave, is removed. Other names and directories are left alone.
 pub(crate) fn list(env: &Env, dir: &Path, file_bytes: u64) -> Result<Vec<i64>, OpenError> {
-    let row = list_to_hole(env, dir, file_bytes)?;
+    whole_row(list_to_hole(env, dir, file_bytes)?, dir, file_bytes)
+}
+
+/// The files of a row without a hole.
+pub(crate) fn whole_row(row: Row, dir: &Path, file_bytes: u64) -> Result<Vec<i64>, OpenError> {
     let Some(hole) = row.behind_hole.first() else {
         return Ok(row.bases);
     };
@@ -251,6 +275,17 @@ pub(crate) struct Row {
 /// durable.
 pub(crate) fn list_to_hole(env: &Env, dir: &Path, file_bytes: u64) -> Result<Row, OpenError> {
     let mut all = Vec::new();
+    collect(env, dir, file_bytes, &mut all)?;
+    row(env, &all, file_bytes)
+}
+
+/// Adds the files of a directory, each with where it is.
+pub(crate) fn collect<'a>(
+    env: &Env,
+    dir: &'a Path,
+    file_bytes: u64,
+    all: &mut Vec<(i64, &'a Path)>,
+) -> Result<(), OpenError> {
     for entry in env.list(dir).map_err(OpenError::io("list", dir))? {
         let Some(base) = layout::base_of(&entry.name).filter(|_| !entry.is_dir) else {
             continue;
@@ -260,17 +295,23 @@ pub(crate) fn list_to_hole(env: &Env, dir: &Path, file_bytes: u64) -> Result<Row
                 path: dir.join(entry.name),
             });
         }
-        all.push(base);
+        all.push((base, dir));
     }
+    Ok(())
+}
+
+/// Checks files in the order of their names.
+pub(crate) fn row(env: &Env, all: &[(i64, &Path)], file_bytes: u64) -> Result<Row, OpenError> {
+    let behind = |index: usize| all[index..].iter().map(|(base, _)| *base).collect();
     let mut bases: Vec<i64> = Vec::new();
-    for (index, base) in all.iter().enumerate() {
+    for (index, (base, dir)) in all.iter().enumerate() {
         let is_next = bases
             .last()
             .is_none_or(|last| last + file_bytes.cast_signed() == *base);
         if !is_next {
             return Ok(Row {
                 bases,
-                behind_hole: all.split_off(index),
+                behind_hole: behind(index),
             });
         }
         let path = dir.join(layout::file_name(*base));
@@ -287,7 +328,7 @@ pub(crate) fn list_to_hole(env: &Env, dir: &Path, file_bytes: u64) -> Result<Row
             }
             return Ok(Row {
                 bases,
-                behind_hole: all.split_off(index),
+                behind_hole: behind(index),
             });
         }
         if actual != file_bytes {

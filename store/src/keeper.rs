@@ -336,10 +336,13 @@ impl Inner {
         let Some(unused) = self.log.peek().next_file.take() else {
             return Ok(());
         };
-        let removed = self
-            .env
-            .remove_file(unused.path())
-            .and_then(|()| self.env.sync_dir(self.log.files.dir()));
+        let removed =
+            self.env
+                .remove_file(unused.path())
+                .and_then(|()| match unused.path().parent() {
+                    Some(dir) => self.env.sync_dir(dir),
+                    None => Ok(()),
+                });
         removed.map_err(|source| CloseError::Io {
             what: "remove",
             path: unused.path().to_owned(),

@@ -37,6 +37,7 @@ mod layout;
 mod light;
 mod local_time;
 mod lock_file;
+mod log_dirs;
 #[expect(
     unsafe_code,
     reason = "the one place that makes slices of mapped memory; its interface is safe"
@@ -69,6 +70,7 @@ pub use env::{Clock, Env, Faults, Operation, Time};
 pub use error::{AppendError, CloseError, OpenError, ReadOnlyReason};
 pub use flush::Flushed;
 pub use index::{IndexConfig, KeyKind, KeyQuery, KeysFound};
+pub use log_dirs::LogDirs;
 pub use query::{Boundary, QueueEntry};
 pub use read::{Accept, Access, Read, ReadLimits, ReadStatus, Run};
 pub use retention::{DiskSpace, Retention};

@@ -7,8 +7,7 @@ use std::{io, sync::Arc};
 use crate::{
     consume_queue::{ENTRY, Entry, Queue},
     dispatch,
-    files::{self, Descriptors, Files, Slot},
-    layout,
+    files::{Descriptors, Files, Slot},
     queue_files::read_entry,
     scan::{Frame, Scanner},
 };
@@ -22,10 +21,17 @@ pub(crate) fn mend(queue: &Queue, files: &Files, until: i64) -> io::Result<()> {
         dir = %files.dir().display(), from = good, to = until,
         "entries of a consume queue are missing or changed: they are made again from the log"
     );
-    let log_dir = shared.root.join(layout::COMMIT_LOG);
-    let bases = files::list(env, &log_dir, shared.log_file_bytes).map_err(io::Error::other)?;
+    let bases = shared
+        .homes
+        .list(env, shared.log_file_bytes)
+        .map_err(io::Error::other)?;
     let slots = bases.iter().map(|base| Slot::unmapped(*base, 0)).collect();
-    let log = Files::new(log_dir, shared.log_file_bytes, Descriptors::Drop, slots);
+    let log = Files::of_log(
+        &shared.homes,
+        shared.log_file_bytes,
+        Descriptors::Drop,
+        slots,
+    );
     from = from.max(log.first().unwrap_or(0));
     let mut scanner = Scanner::new(env, &log);
     let mut entries: Vec<(i64, Entry)> = Vec::new();

@@ -10,6 +10,7 @@ use crate::{
     env::Env,
     error::{AppendError, ReadOnlyReason},
     layout,
+    log_dirs::Homes,
     mapped_file::MappedFile,
     store::Inner,
 };
@@ -17,22 +18,63 @@ use crate::{
 /// How long to wait after a failed try.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Makes the log file that starts at `base`. It gets its full length in a directory of its own, so that no broker ever
-/// finds a file of the log with another length.
-pub(crate) fn make_log_file(env: &Env, config: &Config, base: i64) -> io::Result<Arc<MappedFile>> {
-    let name = layout::file_name(base);
-    let dir = config.dir.join(layout::COMMIT_LOG);
-    let preparing = config.dir.join(layout::PREPARING);
-    env.create_dir_all(&dir)?;
-    env.create_dir_all(&preparing)?;
-    let temporary = preparing.join(&name);
-    let made = fill_log_file(env, config, &temporary, &dir.join(&name), &dir);
-    if made.is_err() && env.exists(&temporary) {
-        // What is left of it would keep the space that may be what is missing.
-        env.remove_file(&temporary)?;
+/// Makes the log file that starts at `base`, in the directory whose turn it is or, if that has no space, in the next.
+pub(crate) fn make_log_file(
+    env: &Env,
+    config: &Config,
+    homes: &Homes,
+    base: i64,
+) -> io::Result<Arc<MappedFile>> {
+    let mut result = Err(io::ErrorKind::NotFound.into());
+    for dir in homes.choices(base, config.commit_log_file_bytes) {
+        result = make_log_file_in(env, config, homes, dir, base);
+        match &result {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+            _ => break,
+        }
     }
-    let file = made?;
-    let map = MappedFile::map(env, file, dir.join(&name), base, 0, true)?;
+    result
+}
+
+/// The file gets its full length in a directory of its own, so that no broker ever finds a file of the log with another
+/// length.
+fn make_log_file_in(
+    env: &Env,
+    config: &Config,
+    homes: &Homes,
+    dir: &Path,
+    base: i64,
+) -> io::Result<Arc<MappedFile>> {
+    let name = layout::file_name(base);
+    let path = dir.join(&name);
+    let is_new = !env.exists(dir);
+    env.create_dir_all(dir)?;
+    if let Some(parent) = dir.parent().filter(|_| is_new) {
+        env.sync_dir(parent)?;
+    }
+    let mut preparing = homes.preparing_for(dir);
+    let file = loop {
+        env.create_dir_all(&preparing)?;
+        let temporary = preparing.join(&name);
+        let made = fill_log_file(env, config, &temporary, &path, dir);
+        if made.is_err() && env.exists(&temporary) {
+            // What is left of it would keep the space that may be what is missing.
+            env.remove_file(&temporary)?;
+        }
+        match made {
+            // The directory of the log is a disk of its own.
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                let beside = dir.join(layout::PREPARING);
+                if preparing == beside {
+                    return Err(error);
+                }
+                preparing = beside;
+            }
+            made => break made?,
+        }
+    };
+    homes.found(base, dir);
+    let map = MappedFile::map(env, file, path, base, 0, true)?;
     map.populate(
         0,
         usize::try_from(config.populate_bytes).unwrap_or(usize::MAX),
@@ -74,7 +116,7 @@ impl Inner {
             return Err(ReadOnlyReason::DiskFull.into());
         }
         self.marks.appendable()?;
-        match make_log_file(&self.env, &self.config, base) {
+        match make_log_file(&self.env, &self.config, &self.shared.homes, base) {
             Ok(file) => {
                 self.marks.set_disk_full(false);
                 *last_failure = None;

@@ -20,7 +20,8 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use crate::{
-    config::Config, consume_queue::Queue, env::Env, signal::Signal, watermark::Watermarks,
+    config::Config, consume_queue::Queue, env::Env, log_dirs::Homes, signal::Signal,
+    watermark::Watermarks,
 };
 
 /// Bytes of entries that may wait in memory for being written, over all queues.
@@ -97,6 +98,8 @@ pub(crate) struct Shared {
     /// Bytes of one consume queue file.
     pub(crate) file_bytes: u64,
     pub(crate) log_file_bytes: u64,
+    /// Where the log is.
+    pub(crate) homes: Arc<Homes>,
     /// Delays of the delay levels.
     pub(crate) delay_levels: Vec<i64>,
     /// Queues that may have their files at hand at once.
@@ -120,13 +123,19 @@ impl fmt::Debug for Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(config: &Config, env: &Env, marks: &Arc<Watermarks>) -> Arc<Shared> {
+    pub(crate) fn new(
+        config: &Config,
+        env: &Env,
+        marks: &Arc<Watermarks>,
+        homes: &Arc<Homes>,
+    ) -> Arc<Shared> {
         Arc::new(Shared {
             env: env.clone(),
             marks: Arc::clone(marks),
             root: config.dir.clone(),
             file_bytes: u64::from(config.queue_file_entries) * crate::layout::ENTRY_BYTES as u64,
             log_file_bytes: config.commit_log_file_bytes,
+            homes: Arc::clone(homes),
             delay_levels: config.delay_levels.clone(),
             open_max: config.open_queues.max(1),
             open: Mutex::default(),

@@ -223,7 +223,7 @@ impl Inner {
         let any_above = settings.any_above.clamp(30, 85);
         let expired_above = settings.expired_above.clamp(10, 95);
         let queues = self.config.dir.join(layout::CONSUME_QUEUE);
-        let log = self.log_space();
+        let log = self.log_space(any_above);
         let mut need = Need::None;
         for space in [log, self.space_of(&queues)].into_iter().flatten() {
             let percent = space.used_percent();
@@ -262,8 +262,23 @@ impl Inner {
         need
     }
 
-    fn log_space(&self) -> Option<DiskSpace> {
-        self.space_of(self.log.files.dir())
+    /// Of several directories the one with most space decides; those that are filled above the mark get no new files.
+    fn log_space(&self, any_above: u32) -> Option<DiskSpace> {
+        let mut best: Option<DiskSpace> = None;
+        let mut full = Vec::new();
+        for dir in self.shared.homes.writable() {
+            let Some(space) = self.space_of(dir) else {
+                continue;
+            };
+            if space.used_percent() > any_above {
+                full.push(dir.clone());
+            }
+            if best.is_none_or(|best| space.used_percent() < best.used_percent()) {
+                best = Some(space);
+            }
+        }
+        self.shared.homes.set_full(full);
+        best
     }
 
     fn space_of(&self, path: &Path) -> Option<DiskSpace> {
@@ -307,11 +322,13 @@ impl Inner {
             removed => removed,
         };
         // A file that stays is the oldest still: those behind it must not go, or there would be a hole.
-        if let Err(error) = removed.and_then(|()| self.env.sync_dir(files.dir())) {
+        let dir = path.parent().unwrap_or(files.dir());
+        if let Err(error) = removed.and_then(|()| self.env.sync_dir(dir)) {
             tracing::error!(path = %path.display(), %error, "a file of the log cannot be removed; its messages are no longer read");
             return false;
         }
         files.remove_first(oldest);
+        self.shared.homes.gone(oldest);
         tracing::info!(path = %path.display(), any_age = round.any_age, "the oldest file of the log is removed");
         true
     }

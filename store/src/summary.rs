@@ -343,7 +343,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let env = Env::real();
         let marks = Arc::new(Watermarks::new(FlushMode::Async, 0, 0));
-        let shared = Shared::new(&Config::new(dir.path()), &env, &marks);
+        let config = Config::new(dir.path());
+        let homes = Arc::new(crate::log_dirs::Homes::new(&config).unwrap());
+        let shared = Shared::new(&config, &env, &marks, &homes);
         let queues = [
             queue(&shared, "T", 0, 10),
             queue(&shared, "T", 1, 20),

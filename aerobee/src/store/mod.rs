@@ -15,7 +15,7 @@ use std::{
 };
 
 use aerobee_store::{
-    Config,
+    Config, LogDirs,
     inspect::{Directory, InspectError, Sizes},
 };
 use clap::{Args as ClapArgs, Subcommand};
@@ -58,7 +58,14 @@ impl Place {
                 index: Some(settings.index.geometry),
             },
         };
-        Ok(Directory::open(&self.dir, sizes)?)
+        // A copy of a store has its log beside it, wherever the original keeps it.
+        let is_same = self.dir.canonicalize().ok() == settings.dir.canonicalize().ok();
+        let dirs = if self.config.is_some() && is_same {
+            settings.log_dirs
+        } else {
+            LogDirs::default()
+        };
+        Ok(Directory::open_at(&self.dir, &dirs, sizes)?)
     }
 
     /// Settings of the store that the configuration file asks for.

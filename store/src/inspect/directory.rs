@@ -21,6 +21,7 @@ use crate::{
     index::{Geometry, format},
     layout::{self, ENTRY_BYTES},
     lock_file::LockFile,
+    log_dirs::{Homes, LogDirs},
     recovery,
 };
 
@@ -59,6 +60,7 @@ pub(super) struct QueueDir {
 pub struct Directory {
     pub(super) env: Env,
     pub(super) root: PathBuf,
+    pub(super) log_dirs: LogDirs,
     pub(super) log: Files,
     pub(super) checkpoint: Option<Content>,
     pub(super) checkpoint_len: u64,
@@ -116,10 +118,22 @@ impl Directory {
     /// # Errors
     /// It is no store, or cannot be read.
     pub fn open(root: &Path, sizes: Sizes) -> Result<Directory, InspectError> {
+        Self::open_at(root, &LogDirs::default(), sizes)
+    }
+
+    /// As [`Directory::open`], of a store whose log is elsewhere.
+    ///
+    /// # Errors
+    /// It is no store, or cannot be read.
+    pub fn open_at(root: &Path, dirs: &LogDirs, sizes: Sizes) -> Result<Directory, InspectError> {
         let env = Env::reading();
-        let log_dir = root.join(layout::COMMIT_LOG);
-        for (path, missing) in [(root, "directory of that name"), (&log_dir, "commitlog")] {
-            if !path.is_dir() {
+        let homes = Arc::new(Homes::at(root, dirs)?);
+        let has_log = homes.all().any(|dir| dir.is_dir());
+        for (is_there, missing) in [
+            (root.is_dir(), "directory of that name"),
+            (has_log, "commitlog"),
+        ] {
+            if !is_there {
                 return Err(InspectError::NoStore {
                     path: root.to_owned(),
                     missing,
@@ -128,7 +142,7 @@ impl Directory {
         }
         let mut log_faults = Vec::new();
         let (log, log_bytes) =
-            look_at_log(&env, log_dir, sizes.commit_log_file_bytes, &mut log_faults)?;
+            look_at_log(&env, &homes, sizes.commit_log_file_bytes, &mut log_faults)?;
         let read = Content::read(&env, root)
             .map_err(OpenError::io("read", root.join(layout::CHECKPOINT)))?;
         let checkpoint_len = read.as_ref().map_or(0, |(_, len)| *len);
@@ -167,6 +181,7 @@ impl Directory {
                 .collect(),
             topics: topics.iter().filter(|entry| entry.is_dir).count(),
             root: root.to_owned(),
+            log_dirs: dirs.clone(),
             log,
             checkpoint,
             checkpoint_len,
@@ -230,6 +245,7 @@ impl Directory {
     pub(super) fn config(&self, base: Config) -> Config {
         let mut config = Config {
             dir: self.root.clone(),
+            log_dirs: self.log_dirs.clone(),
             commit_log_file_bytes: self.log.file_bytes(),
             queue_file_entries: u32::try_from(self.queue_file_entries()).unwrap_or(u32::MAX),
             ..base
@@ -331,24 +347,28 @@ pub(super) fn length(env: &Env, path: &Path) -> Result<u64, OpenError> {
 /// read as far as it goes.
 fn look_at_log(
     env: &Env,
-    dir: PathBuf,
+    homes: &Arc<Homes>,
     file_bytes: Option<u64>,
     faults: &mut Vec<(Kind, PathBuf, Option<u64>, String)>,
 ) -> Result<(Files, u64), OpenError> {
     let mut found = Vec::new();
-    for entry in env.list(&dir).map_err(OpenError::io("list", &dir))? {
-        let Some(base) = layout::base_of(&entry.name).filter(|_| !entry.is_dir) else {
-            continue;
-        };
-        found.push((base, length(env, &dir.join(entry.name))?));
+    for dir in homes.all() {
+        for entry in env.list(dir).map_err(OpenError::io("list", dir))? {
+            let Some(base) = layout::base_of(&entry.name).filter(|_| !entry.is_dir) else {
+                continue;
+            };
+            homes.found(base, dir);
+            found.push((base, length(env, &dir.join(entry.name))?));
+        }
     }
+    found.sort_unstable();
     let file_bytes = file_bytes.unwrap_or_else(|| usual_length(&found));
     let step = file_bytes.cast_signed();
     let mut slots = Vec::new();
     let mut expected: Option<i64> = None;
     let last = found.last().map(|(base, _)| *base);
     for (base, len) in &found {
-        let path = dir.join(layout::file_name(*base));
+        let path = homes.path(*base);
         if base.rem_euclid(step) != 0 {
             let what = format!("the name is no multiple of {file_bytes}");
             faults.push((Kind::StrayLogFile, path, None, what));
@@ -364,7 +384,7 @@ fn look_at_log(
                 1 => "the file is missing, later ones are there".to_owned(),
                 files => format!("{files} files from here on are missing, later ones are there"),
             };
-            let path = dir.join(layout::file_name(expected));
+            let path = homes.path(expected);
             faults.push((Kind::MissingLogFile, path, None, what));
         }
         if *len != file_bytes {
@@ -375,7 +395,7 @@ fn look_at_log(
         slots.push(Slot::unmapped(*base, 0));
     }
     let bytes = found.iter().map(|(_, len)| len).sum();
-    let files = Files::new(dir, file_bytes, Descriptors::Drop, slots);
+    let files = Files::of_log(homes, file_bytes, Descriptors::Drop, slots);
     Ok((files, bytes))
 }
 

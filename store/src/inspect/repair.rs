@@ -74,7 +74,7 @@ pub fn repair(
         ..Sizes::default()
     };
     // Names and lengths may have changed.
-    let renewed = Directory::open(&directory.root, sizes)?;
+    let renewed = Directory::open_at(&directory.root, &directory.log_dirs, sizes)?;
     repair.log_content(&renewed.log)?;
     repair.derived(report)?;
     let done = repair.done;

@@ -26,8 +26,10 @@ use crate::{
     dispatch::{self, Dispatched},
     env::Env,
     error::{AppendError, OpenError},
-    files::{self, Descriptors, Files, Slot},
-    layout, prepare,
+    files::{Descriptors, Files, Slot},
+    layout,
+    log_dirs::Homes,
+    prepare,
     queue_table::{Ids, QueueTable, Shared, queue_in},
     scan::{Frame, Scanner},
     watermark::Watermarks,
@@ -90,23 +92,30 @@ pub(crate) fn recover(config: &Config, env: &Env, left: Left) -> Result<Recovere
     refuse_rocksdb(env, &config.dir)?;
     refuse_batch_queues(env, &config.dir)?;
     let clean_before = left == Left::Clean;
-    remove_preparing(env, &config.dir)?;
+    let homes = Arc::new(Homes::new(config)?);
+    for dir in homes.preparing() {
+        remove_preparing(env, &dir)?;
+    }
     let checkpoint = CheckpointFile::open(env, &config.dir)?;
-    let dir = config.dir.join(layout::COMMIT_LOG);
-    let bases = files::list(env, &dir, config.commit_log_file_bytes)?;
+    let bases = homes.list(env, config.commit_log_file_bytes)?;
     let file_bytes = usize::try_from(config.commit_log_file_bytes).unwrap_or(usize::MAX);
     let slots = bases
         .iter()
         .map(|base| Slot::unmapped(*base, file_bytes))
         .collect();
-    let log = Files::new(dir, config.commit_log_file_bytes, Descriptors::Keep, slots);
+    let log = Files::of_log(
+        &homes,
+        config.commit_log_file_bytes,
+        Descriptors::Keep,
+        slots,
+    );
     let first = log.first().unwrap_or(0);
     let own = checkpoint.own().filter(|own| own.dispatched >= first);
     let marks = Arc::new(Watermarks::new(config.flush_mode, first, i64::MAX));
     let mut recovery = Recovery {
         config,
         env,
-        shared: Shared::new(config, env, &marks),
+        shared: Shared::new(config, env, &marks, &homes),
         marks,
         log,
         queues: HashMap::new(),
@@ -246,8 +255,8 @@ impl Recovery<'_> {
                 dirty.push(queue);
             }
         };
-        let log = Files::new(
-            self.log.dir().to_owned(),
+        let log = Files::of_log(
+            &self.shared.homes,
             self.log.file_bytes(),
             Descriptors::Keep,
             self.log
@@ -338,7 +347,12 @@ impl Recovery<'_> {
         let dir = self.log.dir().to_owned();
         let bases = self.log.bases();
         if !bases.contains(&self.log.base_for(end)) {
-            let made = prepare::make_log_file(self.env, self.config, self.log.base_for(end));
+            let made = prepare::make_log_file(
+                self.env,
+                self.config,
+                &self.shared.homes,
+                self.log.base_for(end),
+            );
             let made = made.map_err(OpenError::io("create a file of the log in", &dir))?;
             self.log.push(&Slot::mapped(made));
         }
@@ -364,9 +378,11 @@ impl Recovery<'_> {
                 .sync_all(&file, &path)
                 .map_err(OpenError::io("sync", &path))?;
         }
-        self.env
-            .sync_dir(&dir)
-            .map_err(OpenError::io("sync", &dir))?;
+        let synced = self.log.bases().into_iter().filter(|base| *base >= from);
+        self.shared
+            .homes
+            .sync_dirs_of(self.env, synced)
+            .map_err(|(dir, error)| OpenError::io("sync", dir)(error))?;
         let map = self
             .log
             .find(self.env, end)
@@ -471,9 +487,8 @@ pub(crate) fn foreign_start(
 }
 
 /// Log files that were being made when the process ended.
-fn remove_preparing(env: &Env, root: &Path) -> Result<(), OpenError> {
-    let dir = root.join(layout::PREPARING);
-    for entry in env.list(&dir).map_err(OpenError::io("list", &dir))? {
+fn remove_preparing(env: &Env, dir: &Path) -> Result<(), OpenError> {
+    for entry in env.list(dir).map_err(OpenError::io("list", dir))? {
         if layout::base_of(&entry.name).is_some() && !entry.is_dir {
             let path = dir.join(&entry.name);
             env.remove_file(&path)

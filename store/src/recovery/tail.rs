@@ -128,7 +128,6 @@ impl Recovery<'_> {
         later: &[i64],
         has_data: bool,
     ) -> Result<(), OpenError> {
-        let dir = self.log.dir().to_owned();
         let gone: Vec<i64> = later
             .iter()
             .copied()
@@ -140,11 +139,11 @@ impl Recovery<'_> {
                 .remove_file(&path)
                 .map_err(OpenError::io("remove", &path))?;
         }
-        if !gone.is_empty() {
-            self.env
-                .sync_dir(&dir)
-                .map_err(OpenError::io("sync", &dir))?;
-        }
+        let homes = &self.shared.homes;
+        homes
+            .sync_dirs_of(self.env, gone.iter().copied())
+            .map_err(|(dir, error)| OpenError::io("sync", dir)(error))?;
+        gone.iter().for_each(|base| homes.gone(*base));
         if has_data && self.log.bases().contains(&own_file) {
             let path = self.log.path(own_file);
             let file = self.env.open(&path).map_err(OpenError::io("open", &path))?;

@@ -100,8 +100,19 @@ pub fn check_files(root: &Path, config: &Config, store: &Store, model: &Model) {
         );
     }
     let file_bytes = config.commit_log_file_bytes.cast_signed();
-    for entry in fs::read_dir(root.join("commitlog")).unwrap() {
+    let mut log_dirs = config.log_dirs.writable.clone();
+    if log_dirs.is_empty() {
+        log_dirs.push(root.join("commitlog"));
+    }
+    let log_files = log_dirs
+        .iter()
+        .filter_map(|dir| fs::read_dir(dir).ok())
+        .flatten();
+    for entry in log_files {
         let path = entry.unwrap().path();
+        if path.is_dir() {
+            continue;
+        }
         let base: i64 = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
         let bytes = fs::read(&path).unwrap();
         assert_eq!(bytes.len() as i64, file_bytes);

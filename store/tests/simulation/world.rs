@@ -80,7 +80,7 @@ impl Habits {
                 entries: 1000,
             },
         ]);
-        Habits {
+        let mut habits = Habits {
             config,
             largest_body: *random.one_of(&[40, 300, 1500]),
             queues: *random.one_of(&[1, 2, 6]),
@@ -88,7 +88,12 @@ impl Habits {
             trouble_percent: *random.one_of(&[0, 2, 10]),
             turn_percent: *random.one_of(&[10, 30, 50]),
             jumps: random.percent(50),
+        };
+        if random.percent(25) {
+            // Full disks and crashes meet a log that is spread.
+            habits.config.log_dirs.writable = vec![root.join("one"), root.join("two")];
         }
+        habits
     }
 }
 
