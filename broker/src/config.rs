@@ -8,6 +8,7 @@ mod metrics;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
+    path::Path,
     sync::Arc,
     time::Duration,
 };

@@ -304,11 +304,22 @@ impl Runtime {
         };
         let bytes =
             |blocks: u64| i64::try_from(blocks.saturating_mul(disk.f_frsize)).unwrap_or(i64::MAX);
-        let used = disk.f_blocks.saturating_sub(disk.f_bfree);
-        #[expect(clippy::cast_precision_loss, reason = "a ratio for people to read")]
-        let ratio = double(used as f64 / (used + disk.f_bavail).max(1) as f64);
-        table.put("commitLogDiskRatio", &ratio);
-        table.put("consumeQueueDiskRatio", ratio);
+        let mut least = None;
+        let dirs = self.store.log_dirs();
+        for dir in &dirs {
+            let ratio = statvfs(dir).ok().map(|disk| used_ratio(&disk));
+            if dirs.len() > 1 {
+                let shown = ratio.map_or_else(|| "-1.0".to_owned(), double);
+                table.put(&format!("commitLogDiskRatio_{}", dir.display()), shown);
+            }
+            least = least
+                .into_iter()
+                .chain(ratio)
+                .min_by(|one: &f64, other| one.total_cmp(other));
+        }
+        let of_root = used_ratio(&disk);
+        table.put("commitLogDiskRatio", double(least.unwrap_or(of_root)));
+        table.put("consumeQueueDiskRatio", double(of_root));
         let (total, free) = (
             readable(bytes(disk.f_blocks)),
             readable(bytes(disk.f_bfree)),
@@ -318,6 +329,14 @@ impl Runtime {
             format_args!("Total : {total}, Free : {free}."),
         );
     }
+}
+
+/// How much of a disk is used, as `df` has it.
+fn used_ratio(disk: &rustix::fs::StatVfs) -> f64 {
+    let used = disk.f_blocks.saturating_sub(disk.f_bfree);
+    #[expect(clippy::cast_precision_loss, reason = "a ratio for people to read")]
+    let ratio = used as f64 / (used + disk.f_bavail).max(1) as f64;
+    ratio
 }
 
 /// What this broker has none of, and tools nevertheless want to see: requests run where they are

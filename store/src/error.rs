@@ -65,6 +65,14 @@ pub enum OpenError {
         /// The other.
         other: PathBuf,
     },
+    /// There was a log, and now there is no file of it.
+    #[error("there is no file of the log in {}, which had messages up to position {position}: set storePathCommitLog to where its files are, or restore them; to begin anew, use another storePathRootDir", path.display())]
+    NoLog {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// How long it was.
+        position: i64,
+    },
     /// Nowhere may files of the log be made.
     #[error(
         "storePathCommitLog has no directory that is not in readOnlyCommitLogStorePaths: name one for new files"

@@ -256,6 +256,12 @@ impl Store {
         self.inner.when_flushed(end, done);
     }
 
+    /// Directories that get new files of the log.
+    #[must_use]
+    pub fn log_dirs(&self) -> Vec<std::path::PathBuf> {
+        self.inner.shared.homes.writable().to_vec()
+    }
+
     /// Position of the first byte kept.
     #[must_use]
     pub fn min_physical(&self) -> i64 {

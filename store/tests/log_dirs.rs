@@ -179,5 +179,10 @@ fn a_missing_directory_and_doubled_files_keep_the_store_closed() {
     assert!(matches!(error, OpenError::TwoFiles { .. }), "{error}");
     assert!(error.to_string().contains("storePathCommitLog"));
     fs::remove_file(doubled).unwrap();
+    // Somebody has forgotten where the log is.
+    let elsewhere = config(&root.path().join("store"));
+    let error = Store::open(elsewhere, Env::real()).unwrap_err();
+    assert!(matches!(error, OpenError::NoLog { .. }), "{error}");
+    assert!(error.to_string().contains("storePathCommitLog"));
     assert_eq!(bodies_with(spread(root.path())), numbered(0..300));
 }

@@ -111,6 +111,13 @@ pub(crate) fn recover(config: &Config, env: &Env, left: Left) -> Result<Recovere
     );
     let first = log.first().unwrap_or(0);
     let own = checkpoint.own().filter(|own| own.dispatched >= first);
+    if let Some(own) = own.filter(|own| own.flushed > 0 && log.first().is_none()) {
+        // Else the store would start without its messages and nobody would notice the mistake.
+        return Err(OpenError::NoLog {
+            path: homes.first().to_owned(),
+            position: own.flushed,
+        });
+    }
     let marks = Arc::new(Watermarks::new(config.flush_mode, first, i64::MAX));
     let mut recovery = Recovery {
         config,
