@@ -44,14 +44,30 @@ enum Role {
     Broker(enabled::BrokerArgs),
     /// A proxy for gRPC clients, with the flags of Apache's mqproxy and the keys of its rmq-proxy.json
     Proxy(aerobee_proxy::Args),
+    /// Administer any RocketMQ cluster, with the commands and flags of Apache's mqadmin
+    #[command(disable_help_flag = true)]
+    Mqadmin(MqadminArgs),
     /// Measure any RocketMQ server
     Bench(aerobee_bench::Args),
     /// Verify, repair or print a store directory, of Apache's broker or ours
     Store(store::Args),
 }
 
+/// A command of the admin tool, which reads its flags itself.
+#[derive(Debug, clap::Args)]
+struct MqadminArgs {
+    /// The command and its flags; without any, all commands are listed
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    args: Vec<OsString>,
+}
+
 /// Names under which the program plays a role, so that Apache's start lines work.
-const NAMES: [(&str, &str); 3] = [
+const NAMES: [(&str, &str); 4] = [
+    ("mqadmin", "mqadmin"),
     ("mqnamesrv", "namesrv"),
     ("mqbroker", "broker"),
     ("mqproxy", "proxy"),
@@ -120,6 +136,9 @@ fn run(role: Role) -> Result<ExitCode, Error> {
     if let Role::Store(args) = role {
         return Ok(store::run(args));
     }
+    if let Role::Mqadmin(args) = role {
+        return Ok(aerobee_mqadmin::run(args.args));
+    }
     logging::start(log_flags(&role))?;
     allow_many_files();
     let shutdown = Shutdown::on_signals(DRAIN_LIMIT).map_err(Error::Threads)?;
@@ -134,7 +153,7 @@ fn run(role: Role) -> Result<ExitCode, Error> {
             Role::Namesrv(args) => roles::run_namesrv(&args, shutdown).await?,
             Role::Broker(args) => enabled::run_broker(args, shutdown).await?,
             Role::Proxy(args) => enabled::run_proxy(&args, shutdown).await?,
-            Role::Bench(_) | Role::Store(_) => {}
+            Role::Bench(_) | Role::Store(_) | Role::Mqadmin(_) => {}
         }
         Ok(ExitCode::SUCCESS)
     })
@@ -146,7 +165,7 @@ fn log_flags(role: &Role) -> &LogFlags {
         Role::Namesrv(args) => &args.flags.log,
         Role::Broker(args) => &args.broker.flags.log,
         Role::Proxy(args) => &args.log,
-        Role::Bench(_) | Role::Store(_) => unreachable!("no server, so no log"),
+        Role::Bench(_) | Role::Store(_) | Role::Mqadmin(_) => unreachable!("no server, so no log"),
     }
 }
 
@@ -192,6 +211,12 @@ mod tests {
         let line = "mqbroker -n a:1 -c b.conf --enable-proxy -pc p.json";
         let parsed = Cli::parse_from(with_role_of_name(args(line)));
         assert!(matches!(parsed.role, Some(Role::Broker(broker)) if broker.enable_proxy));
+        let line = "mqadmin topicRoute -n a:1 -t T -h";
+        let parsed = Cli::parse_from(with_role_of_name(args(line)));
+        let Some(Role::Mqadmin(admin)) = parsed.role else {
+            panic!("another role")
+        };
+        assert_eq!(admin.args, args("topicRoute -n a:1 -t T -h"));
         let parsed = Cli::parse_from(with_role_of_name(args("bin/mqnamesrv")));
         assert!(matches!(parsed.role, Some(Role::Namesrv(_))));
         assert!(

@@ -31,6 +31,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "aerobee-broker",
         ],
     ),
+    (
+        "aerobee-mqadmin",
+        &["aerobee-message", "aerobee-remoting", "aerobee-daemon"],
+    ),
     ("aerobee-bench", &["aerobee-message", "aerobee-remoting"]),
     (
         "aerobee-compat-tests",
@@ -46,6 +50,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "aerobee-namesrv",
             "aerobee-broker",
             "aerobee-proxy",
+            "aerobee-mqadmin",
             "aerobee-bench",
         ],
     ),

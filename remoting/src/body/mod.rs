@@ -54,8 +54,11 @@ macro_rules! java_enum {
 
 pub mod ack;
 pub mod assignment;
+pub mod auth;
 pub mod cluster;
+pub mod cold;
 pub mod connection;
+pub mod controller;
 pub mod data_version;
 pub mod group;
 pub mod heartbeat;
@@ -67,6 +70,7 @@ pub mod registration;
 pub mod replication;
 pub mod reset;
 pub mod route;
+pub mod running;
 pub mod static_topic;
 pub mod stats;
 pub mod topic;

@@ -3,14 +3,18 @@
 
 use crate::{RequestCode, command::Fields, error::FieldError};
 
+pub mod auth;
+pub mod broker;
 pub mod client;
 pub mod config;
+pub mod controller;
 pub mod lite;
 pub mod offset;
 pub mod pop;
 pub mod pull;
 pub mod query;
 pub mod register;
+pub mod replication;
 pub mod reply;
 pub mod route;
 pub mod send;
