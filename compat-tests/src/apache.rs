@@ -18,7 +18,7 @@ use crate::{
 
 /// The folder with the jars, fetched the first time. It is complete when it holds a copy of the `pom.xml` that asked
 /// for them.
-fn jars() -> Result<&'static Path> {
+pub(crate) fn jars() -> Result<&'static Path> {
     static JARS: OnceLock<PathBuf> = OnceLock::new();
     let folder = build_dir("apache-servers")?;
     let lock = File::create(folder.join("lock")).trying(|| format!("lock {}", folder.display()))?;

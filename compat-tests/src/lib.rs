@@ -12,6 +12,7 @@ mod cluster;
 mod driver;
 mod error;
 mod folders;
+mod mqadmin;
 mod node;
 mod ports;
 mod probe;
@@ -22,6 +23,7 @@ pub use self::{
     cluster::{Cluster, Plan},
     driver::{Driver, Running, Step},
     error::{Error, Result},
+    mqadmin::{ApacheAdmin, Outcome, our_admin},
     node::{Kind, Node, Role},
     ports::PortBlock,
     process::Process,

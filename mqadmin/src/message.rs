@@ -117,6 +117,13 @@ impl Message {
         self.property(keys::TAGS)
     }
 
+    /// Adds a property, as clients do to what they pull.
+    pub(crate) fn add_property(&mut self, name: &str, value: String) {
+        self.properties.retain(|(known, _)| known != name);
+        self.properties.push((name.to_owned(), value));
+        self.properties.sort_by_key(|(key, _)| bucket(key));
+    }
+
     /// As Java prints a message.
     pub(crate) fn as_java(&self) -> String {
         format!(

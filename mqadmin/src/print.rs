@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use aerobee_message::{
+    properties::keys,
     record::{RecordError, RecordView},
     tags::TagFilter,
 };
@@ -100,6 +101,8 @@ pub(crate) async fn pull(
     }
     for message in &mut messages {
         message.broker_name = Some(broker.to_owned());
+        message.add_property(keys::MIN_OFFSET, reply.min_offset.to_string());
+        message.add_property(keys::MAX_OFFSET, reply.max_offset.to_string());
     }
     Ok(Pulled {
         status,
@@ -449,7 +452,7 @@ impl ConsumeMessage {
         }
     }
 
-    /// Reads a queue from `offset` up to `end`; tells how many messages there were.
+    /// Reads a queue from `offset` to `end`, both inclusive; tells how many messages there were.
     async fn read(
         &self,
         admin: &Admin,
@@ -458,17 +461,27 @@ impl ConsumeMessage {
         (mut offset, end): (i64, i64),
     ) -> Result<i64, Error> {
         let mut read = 0;
-        while offset < end {
-            let max = i32::try_from(end - offset).unwrap_or(BATCH).min(BATCH);
+        while offset <= end {
+            let max = i32::try_from(end - offset + 1).unwrap_or(BATCH).min(BATCH);
             let pulled = queue.pull(admin, "*", offset, max).await?;
-            if pulled.status == "NO_MATCHED_MSG" && pulled.next > offset {
-                offset = pulled.next;
-                continue;
-            }
-            if pulled.status != "FOUND" || pulled.next <= offset {
+            let stays = pulled.next <= offset;
+            offset = pulled.next;
+            let what = match pulled.status {
+                "FOUND" if stays => return Err(stuck(queue, offset)),
+                "FOUND" => "",
+                "NO_MATCHED_MSG" if !stays => "no matched msg.",
+                _ => "print msg finished.",
+            };
+            if !what.is_empty() {
+                let (queue, status) = (queue.as_java(), pulled.status);
+                out.text(&format!(
+                    "{queue} {what} status={status}, offset={offset}\n"
+                ))?;
+                if what == "no matched msg." {
+                    continue;
+                }
                 break;
             }
-            offset = pulled.next;
             read += pulled.messages.len() as i64;
             out.text("Consume ok\n")?;
             for message in &pulled.messages {
@@ -500,7 +513,7 @@ impl Command for ConsumeMessage {
                     "The oldler {} message will be provided\n",
                     self.message_number
                 ))?;
-                last = min + self.message_number;
+                last = min + self.message_number - 1;
             }
             self.read(admin, out, &queue, (min, last)).await?;
             return Ok(());
@@ -524,7 +537,7 @@ impl Command for ConsumeMessage {
                     "The older {left} message of the {} queue will be provided\n",
                     queue.id
                 ))?;
-                max = min + left;
+                max = min + left - 1;
             }
             left -= self.read(admin, out, &queue, (min, max)).await?;
         }

@@ -34,7 +34,14 @@ pub(crate) struct Wanted<'a> {
     pub(crate) max: i32,
     pub(crate) begin: i64,
     pub(crate) end: i64,
+    /// What the key is: `K` a key, `T` the tags; keys when missing.
+    pub(crate) kind: Option<&'a str>,
+    /// Where the answer before ended; only for an index in `RocksDB`.
+    pub(crate) last_key: Option<&'a str>,
 }
+
+/// Milliseconds of the span that the index in `RocksDB` puts under one key.
+const HOUR: i64 = 3_600_000;
 
 /// The messages of all brokers of a route that have a key.
 ///
@@ -59,8 +66,8 @@ pub(crate) async fn by_key(
         begin_timestamp: wanted.begin,
         end_timestamp: wanted.end,
         is_unique: Some(if wanted.unique { "true" } else { "false" }),
-        index_type: None,
-        last_key: None,
+        index_type: wanted.kind,
+        last_key: wanted.last_key,
     };
     let mut messages = Vec::new();
     for address in route.broker_datas.iter().filter_map(pick) {
@@ -78,6 +85,9 @@ pub(crate) async fn by_key(
     messages.retain(|message| {
         if wanted.unique {
             return message.msg_id == wanted.key;
+        }
+        if wanted.kind == Some("T") {
+            return message.tags() == Some(wanted.key);
         }
         let keys = message.property(aerobee_message::properties::keys::KEYS);
         keys.is_some_and(|keys| keys.split(' ').any(|key| key == wanted.key))
@@ -129,6 +139,8 @@ pub(crate) async fn by_id(
         max: 32,
         begin: 0,
         end: i64::MAX,
+        kind: None,
+        last_key: None,
     };
     let mut found = by_key(admin, cluster, &wanted).await?;
     found.sort_by_key(|message| message.store_timestamp);
@@ -374,6 +386,12 @@ pub(crate) struct QueryMsgByKey {
     /// Most messages of each broker
     #[arg(short = 'm', long = "maxNum", default_value_t = 64, value_parser = clap::value_parser!(i32).range(1..))]
     max_num: i32,
+    /// What the key is: K a key, T the tags
+    #[arg(short = 'p', long = "keyType", value_parser = ["K", "T"])]
+    key_type: Option<String>,
+    /// Where the answer before ended; only for an index in RocksDB
+    #[arg(short = 'l', long = "lastKey")]
+    last_key: Option<String>,
     /// Cluster, or parent of a light queue, whose route is taken
     #[arg(short = 'c', long)]
     cluster: Option<String>,
@@ -388,27 +406,47 @@ impl Command for QueryMsgByKey {
             max: self.max_num,
             begin: self.begin_timestamp,
             end: self.end_timestamp,
+            kind: self.key_type.as_deref(),
+            last_key: self.last_key.as_deref(),
         };
         let found = by_key(admin, self.cluster.as_deref(), &wanted).await?;
         out.show(&found, |text| {
             line!(
                 text,
-                "{:<50} {:>4} {:>40}",
+                "{:<50} {:>4} {:>40} {:<200}",
                 "#Message ID",
                 "#QID",
-                "#Offset"
+                "#Offset",
+                "#IndexKey"
             );
             for message in &found {
                 line!(
                     text,
-                    "{:<50} {:>4} {:>40}",
+                    "{:<50} {:>4} {:>40} {:<200}",
                     message.msg_id,
                     message.queue_id,
-                    message.queue_offset
+                    message.queue_offset,
+                    self.index_key(message)
                 );
             }
         })?;
         Ok(())
+    }
+}
+
+impl QueryMsgByKey {
+    /// What an index in `RocksDB` has the message under, to go on from with `--lastKey`.
+    fn index_key(&self, message: &Message) -> String {
+        let stored = message.store_timestamp;
+        format!(
+            "{}@{}@{}@{}@{}@{}",
+            stored - stored % HOUR,
+            self.topic,
+            self.key_type.as_deref().unwrap_or("K"),
+            self.msg_key,
+            message.msg_id,
+            message.commit_log_offset
+        )
     }
 }
 
@@ -444,6 +482,8 @@ impl Command for QueryMsgByUniqueKey {
             max: 32,
             begin: 0,
             end: i64::MAX,
+            kind: None,
+            last_key: None,
         };
         let mut found = by_key(admin, self.cluster.as_deref(), &wanted).await?;
         found.sort_by_key(|message| message.store_timestamp);

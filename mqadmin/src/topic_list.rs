@@ -122,15 +122,30 @@ impl Command for TopicRoute {
             if self.list {
                 print_route(text, &route);
             } else {
-                line!(
-                    text,
-                    "{}",
-                    String::from_utf8_lossy(&fastjson::to_pretty(&route))
-                );
+                line!(text, "{}", as_java(&route));
             }
         })?;
         Ok(())
     }
+}
+
+/// The route as Apache's tools print it: JSON but for the broker ids, which stand without quotes.
+fn as_java(route: &Route) -> String {
+    let pretty = fastjson::to_pretty(route);
+    let pretty = String::from_utf8_lossy(&pretty);
+    let lines = pretty.lines().map(|line| {
+        let bare = line.trim_start_matches('\t');
+        let id = bare
+            .strip_prefix('"')
+            .and_then(|rest| rest.split_once("\":"));
+        match id {
+            Some((id, rest)) if !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()) => {
+                format!("{}{id}:{rest}", &line[..line.len() - bare.len()])
+            }
+            _ => line.to_owned(),
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn print_route(text: &mut Text, route: &Route) {

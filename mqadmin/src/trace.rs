@@ -109,6 +109,8 @@ impl Command for QueryMsgTraceById {
             max: self.max_num,
             begin: self.begin_timestamp,
             end: self.end_timestamp,
+            kind: None,
+            last_key: None,
         };
         let traces = by_key(admin, None, &wanted).await?;
         let all: Vec<_> = traces

@@ -10,6 +10,7 @@ mod grpc;
 mod ledger;
 mod metrics;
 mod mixed;
+mod mqadmin;
 mod pending;
 mod pops;
 mod scenarios;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     // Those with servers of their own first and last, so that they do not all stand in line at once.
     let trials: Vec<Trial> = [
         crash::trials,
+        mqadmin::trials,
         clients::trials,
         grpc::trials,
         scenarios::trials,

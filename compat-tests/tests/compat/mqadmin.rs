@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Apache's mqadmin and ours, for the same command lines against the same servers.
+
+use std::{fmt::Write as _, sync::Arc};
+
+use aerobee_compat_tests::{ApacheAdmin, Cluster, Kind, Outcome, Plan, our_admin};
+use libtest_mimic::{Failed, Trial};
+use tempfile::TempDir;
+
+use crate::world::World;
+
+/// What of the output has to be the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Same {
+    /// All of it.
+    Text,
+    /// The lines, in any order: Java's maps have none.
+    Lines,
+    /// The lines in any order; words that hold a digit are times, rates, ids, sizes.
+    Masked,
+    /// The first line, which names the columns, and the number of lines.
+    Columns,
+    /// Neither succeeds, and both tell the same code of the answer, if there is one.
+    Failure,
+}
+
+/// Command lines: `N` stands for the name server, `B` for the broker, `M` for the broker's name, `C` for the
+/// cluster, `Z` for a port where nobody listens.
+const LINES: &[(Same, &str)] = &[
+    (Same::Text, "updateTopic -n N -c C -t Adm -r 4 -w 4"),
+    (
+        Same::Text,
+        "updateTopic -n N -b B -t AdmOrder -r 2 -w 2 -o true",
+    ),
+    (
+        Same::Text,
+        "updateTopic -n N -b B -t AdmFifo -r 2 -w 2 -a +message.type=FIFO",
+    ),
+    (Same::Text, "updateTopicPerm -n N -c C -t Adm -p 6"),
+    (Same::Text, "updateTopicPerm -n N -b B -t Adm -p 6"),
+    (Same::Text, "updateSubGroup -n N -c C -g AdmG -r 3 -d true"),
+    (
+        Same::Text,
+        "setConsumeMode -n N -c C -g AdmG -t Adm -m PULL",
+    ),
+    (
+        Same::Masked,
+        "sendMessage -n N -t Adm -p first -k key1 -c TagA -b M -i 0",
+    ),
+    (
+        Same::Masked,
+        "sendMessage -n N -t Adm -p second -k key2 -c TagB -b M -i 1",
+    ),
+    (Same::Text, "topicRoute -n N -t Adm"),
+    (Same::Text, "topicRoute -n N -t Adm -l"),
+    (Same::Text, "topicClusterList -n N -t Adm"),
+    (Same::Text, "topicStatus -n N -t Adm"),
+    (Same::Lines, "topicList -n N"),
+    (Same::Lines, "topicList -n N -c"),
+    (Same::Masked, "clusterList -n N"),
+    (Same::Text, "clusterList -n N -m"),
+    (Same::Lines, "getConsumerConfig -n N -g AdmG"),
+    (Same::Lines, "getBrokerConfig -n N -b B"),
+    (Same::Lines, "getBrokerConfig -n N -c C"),
+    (Same::Lines, "getNamesrvConfig -n N"),
+    (
+        Same::Text,
+        "updateBrokerConfig -n N -b B -k fileReservedTime -v 48",
+    ),
+    (
+        Same::Text,
+        "updateBrokerConfig -n N -c C -k fileReservedTime -v 72",
+    ),
+    (
+        Same::Text,
+        "updateNamesrvConfig -n N -k orderMessageEnable -v true",
+    ),
+    (Same::Text, "updateKvConfig -n N -s AdmSpace -k a -v b"),
+    (Same::Text, "deleteKvConfig -n N -s AdmSpace -k a"),
+    (Same::Text, "updateOrderConf -n N -t Adm -m put -v M:4"),
+    (Same::Text, "updateOrderConf -n N -t Adm -m get"),
+    (Same::Text, "updateOrderConf -n N -t Adm -m delete"),
+    (Same::Masked, "brokerStatus -n N -b B"),
+    (Same::Columns, "brokerConsumeStats -n N -b B"),
+    (Same::Text, "queryMsgByKey -n N -t Adm -k key1"),
+    (
+        Same::Text,
+        "queryMsgByOffset -n N -t Adm -b M -i 0 -o 0 -f UTF-8",
+    ),
+    (Same::Lines, "printMsg -n N -t Adm"),
+    (
+        Same::Text,
+        "printMsgByQueue -n N -t Adm -a M -i 1 -p true -d true -f true",
+    ),
+    (Same::Text, "consumeMessage -n N -t Adm -b M -i 0"),
+    (Same::Text, "queryCq -n N -t Adm -q 1 -i 0 -c 4"),
+    (Same::Columns, "statsAll -n N -t Adm"),
+    (Same::Masked, "resetOffsetByTime -n N -g AdmG -t Adm -s now"),
+    (Same::Lines, "skipAccumulatedMessage -n N -g AdmG -t Adm"),
+    (Same::Text, "cleanExpiredCQ -n N -c C"),
+    (Same::Text, "cleanUnusedTopic -n N -c C"),
+    (Same::Text, "deleteExpiredCommitLog -n N -c C"),
+    (Same::Text, "wipeWritePerm -n N -b M"),
+    (Same::Text, "addWritePerm -n N -b M"),
+    (Same::Text, "haStatus -n N -b B"),
+    (Same::Columns, "checkMsgSendRT -n N -t Adm -a 3"),
+    (Same::Text, "getBrokerLiteInfo -n N -b B"),
+    (Same::Text, "exportConfigs -n N -c C -f out"),
+    (Same::Text, "exportMetadata -n N -c C -f out"),
+    (Same::Text, "exportMetrics -n N -c C -f out"),
+    (Same::Columns, "consumerProgress -n N"),
+    (Same::Failure, "topicRoute -n N -t AdmNone"),
+    (Same::Failure, "topicStatus -n N -t AdmNone"),
+    (Same::Failure, "consumerConnection -n N -g AdmNone -b B"),
+    (Same::Failure, "producerConnection -n N -g AdmNone -t Adm"),
+    (Same::Failure, "updateTopic -n N -b B -t Ad/m"),
+    (Same::Failure, "updateTopic -n N -b B -t TBW102"),
+    (
+        Same::Failure,
+        "updateTopic -n N -b B -t AdmBad -a +message.type=NONE",
+    ),
+    (Same::Failure, "getBrokerEpoch -n N -b M"),
+    (Same::Failure, "getControllerMetaData -n N -a Z"),
+    (Same::Failure, "brokerStatus -n N -b Z"),
+    (
+        Same::Failure,
+        "updateBrokerConfig -n N -b B -k brokerConfigPath -v x",
+    ),
+    (Same::Text, "deleteSubGroup -n N -b B -g AdmG -r true"),
+    (Same::Text, "deleteTopic -n N -c C -t AdmOrder"),
+];
+
+pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
+    vec![
+        world.trial(
+            "mqadmin_apache_and_ours_print_the_same_on_our_servers",
+            |world| compare(world, Kind::Aerobee),
+        ),
+        world.trial(
+            "mqadmin_apache_and_ours_print_the_same_on_apache_servers",
+            |world| compare(world, Kind::Apache),
+        ),
+    ]
+}
+
+fn compare(world: &World, kind: Kind) -> Result<(), Failed> {
+    let _slot = world.slot();
+    let cluster = Cluster::start(Plan::of(kind))?;
+    let home = TempDir::with_prefix("aerobee-mqadmin-")?;
+    let mut apache = ApacheAdmin::start(home.path())?;
+    let mut wrong = String::new();
+    for (same, line) in LINES {
+        let args = spelled(&cluster, line);
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        let theirs = apache.run(&args)?;
+        let ours = our_admin(home.path(), &args)?;
+        if let Some(difference) = difference(*same, &theirs, &ours) {
+            writeln!(wrong, "mqadmin {}\n{difference}", args.join(" ")).map_err(Failed::from)?;
+        }
+    }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(wrong.into())
+    }
+}
+
+fn spelled(cluster: &Cluster, line: &str) -> Vec<String> {
+    let word = |word: &str| match word {
+        "N" => cluster.namesrv_addr(),
+        "B" => cluster.broker_addr(),
+        "M" => "broker-a".to_owned(),
+        "C" => "DefaultCluster".to_owned(),
+        "Z" => "127.0.0.1:1".to_owned(),
+        word => word.replace("M:", "broker-a:"),
+    };
+    line.split(' ').map(word).collect()
+}
+
+/// What differs that has to be the same.
+fn difference(same: Same, theirs: &Outcome, ours: &Outcome) -> Option<String> {
+    let told = format!(
+        "--- Apache's\n{}{}--- ours ({})\n{}{}",
+        theirs.out, theirs.err, ours.code, ours.out, ours.err
+    );
+    if same == Same::Failure {
+        let fits = ours.code != 0
+            && code_of(&theirs.err).is_none_or(|code| code_of(&ours.err) == Some(code));
+        let both =
+            fits && (theirs.code != 0 || !theirs.err.is_empty() || theirs.out.contains("error"));
+        return (!both).then_some(told);
+    }
+    if ours.code != 0 {
+        return Some(told);
+    }
+    let (left, right) = (reduced(same, &theirs.out), reduced(same, &ours.out));
+    (left != right).then_some(told)
+}
+
+/// The code of the answer that a failure tells.
+fn code_of(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("CODE: ")?;
+    rest.split_whitespace().next()
+}
+
+fn reduced(same: Same, text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = text
+        .trim()
+        .lines()
+        .map(|line| line.trim_end().to_owned())
+        .collect();
+    match same {
+        Same::Text | Same::Failure => {}
+        Same::Lines => lines.sort(),
+        Same::Masked => {
+            for line in &mut lines {
+                let masked = |word: &str| {
+                    let variable = word.contains(|letter: char| letter.is_ascii_digit());
+                    if variable {
+                        "#".to_owned()
+                    } else {
+                        word.to_owned()
+                    }
+                };
+                *line = line
+                    .split_whitespace()
+                    .map(masked)
+                    .collect::<Vec<_>>()
+                    .join(" ");
+            }
+            lines.sort();
+        }
+        Same::Columns => {
+            let count = lines.len();
+            lines.truncate(1);
+            lines.push(count.to_string());
+        }
+    }
+    lines
+}
