@@ -32,6 +32,8 @@ pub enum Encoding {
 pub enum Sdk {
     /// `org.apache.rocketmq:rocketmq-client` 5.5.0.
     Java(Encoding),
+    /// `org.apache.rocketmq:rocketmq-client` 4.9.8, the last one of before version 5.
+    OldJava(Encoding),
     /// `github.com/apache/rocketmq-client-go/v2`.
     Go,
 }
@@ -41,6 +43,8 @@ impl fmt::Display for Sdk {
         f.write_str(match self {
             Self::Java(Encoding::Json) => "java_json",
             Self::Java(Encoding::Rocketmq) => "java_rocketmq",
+            Self::OldJava(Encoding::Json) => "java4_json",
+            Self::OldJava(Encoding::Rocketmq) => "java4_rocketmq",
             Self::Go => "go",
         })
     }
@@ -63,8 +67,12 @@ impl Sdk {
     /// The command of its program, without arguments; `home` is where the SDK keeps files.
     pub(crate) fn command(self, home: &Path) -> Result<Command> {
         match self {
-            Self::Java(encoding) => {
-                let build = build_java()?;
+            Self::Java(encoding) | Self::OldJava(encoding) => {
+                let (name, main) = match self {
+                    Self::OldJava(_) => ("java4", "aerobee.old.Main"),
+                    _ => ("java", "aerobee.compat.Main"),
+                };
+                let build = build_java(name)?;
                 let mut java = Command::new("java");
                 java.args([
                     "-Xmx256m",
@@ -78,8 +86,8 @@ impl Sdk {
                     Encoding::Rocketmq => "-Drocketmq.serialize.type=ROCKETMQ",
                 });
                 java.arg("-cp");
-                java.arg(format!("{0}/sdk-java.jar:{0}/lib/*", build.display()));
-                java.arg("aerobee.compat.Main");
+                java.arg(format!("{0}/sdk-{name}.jar:{0}/lib/*", build.display()));
+                java.arg(main);
                 Ok(java)
             }
             Self::Go => Ok(Command::new(build_go()?)),
@@ -87,10 +95,10 @@ impl Sdk {
     }
 }
 
-fn build_java() -> Result<PathBuf> {
-    let (build, _lock) = locked_build_dir("java")?;
-    let source = crate_dir()?.join("sdk/java");
-    let jar = build.join("sdk-java.jar");
+fn build_java(name: &str) -> Result<PathBuf> {
+    let (build, _lock) = locked_build_dir(name)?;
+    let source = crate_dir()?.join("sdk").join(name);
+    let jar = build.join(format!("sdk-{name}.jar"));
     let built = fs::metadata(&jar).and_then(|data| data.modified()).ok();
     if built.is_some_and(|built| newest(&source).is_ok_and(|changed| changed < built)) {
         return Ok(build);

@@ -21,6 +21,7 @@ pub(crate) const SCENARIO_LIMIT: Duration = Duration::from_secs(240);
 /// Every SDK, and Java's in both header encodings.
 pub(crate) const JAVA: Sdk = Sdk::Java(Encoding::Json);
 pub(crate) const JAVA_ROCKETMQ: Sdk = Sdk::Java(Encoding::Rocketmq);
+pub(crate) const OLD_JAVA: Sdk = Sdk::OldJava(Encoding::Json);
 pub(crate) const GO: Sdk = Sdk::Go;
 
 /// Things that start when first wanted. A start that failed is not tried again: every trial tells of it.
