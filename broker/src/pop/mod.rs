@@ -9,6 +9,7 @@
 //! read back at start ([`recovery`]). One thread puts back what is due ([`revive`]).
 
 pub(crate) mod ack;
+mod ahead;
 pub(crate) mod handle;
 pub(crate) mod journal;
 pub mod keys;
