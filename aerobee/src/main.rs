@@ -47,6 +47,8 @@ enum Role {
     /// Administer any RocketMQ cluster, with the commands and flags of Apache's mqadmin
     #[command(disable_help_flag = true)]
     Mqadmin(MqadminArgs),
+    /// Tell what is wrong with a cluster, and how to mend it: exit code 0 nothing, 1 warnings, 2 errors
+    Doctor(aerobee_mqadmin::doctor::Args),
     /// Measure any RocketMQ server
     Bench(aerobee_bench::Args),
     /// Verify, repair or print a store directory, of Apache's broker or ours
@@ -139,6 +141,9 @@ fn run(role: Role) -> Result<ExitCode, Error> {
     if let Role::Mqadmin(args) = role {
         return Ok(aerobee_mqadmin::run(args.args));
     }
+    if let Role::Doctor(args) = role {
+        return Ok(aerobee_mqadmin::doctor::run(&args));
+    }
     logging::start(log_flags(&role))?;
     allow_many_files();
     let shutdown = Shutdown::on_signals(DRAIN_LIMIT).map_err(Error::Threads)?;
@@ -153,7 +158,7 @@ fn run(role: Role) -> Result<ExitCode, Error> {
             Role::Namesrv(args) => roles::run_namesrv(&args, shutdown).await?,
             Role::Broker(args) => enabled::run_broker(args, shutdown).await?,
             Role::Proxy(args) => enabled::run_proxy(&args, shutdown).await?,
-            Role::Bench(_) | Role::Store(_) | Role::Mqadmin(_) => {}
+            Role::Bench(_) | Role::Store(_) | Role::Mqadmin(_) | Role::Doctor(_) => {}
         }
         Ok(ExitCode::SUCCESS)
     })
@@ -165,7 +170,9 @@ fn log_flags(role: &Role) -> &LogFlags {
         Role::Namesrv(args) => &args.flags.log,
         Role::Broker(args) => &args.broker.flags.log,
         Role::Proxy(args) => &args.log,
-        Role::Bench(_) | Role::Store(_) | Role::Mqadmin(_) => unreachable!("no server, so no log"),
+        Role::Bench(_) | Role::Store(_) | Role::Mqadmin(_) | Role::Doctor(_) => {
+            unreachable!("no server, so no log")
+        }
     }
 }
 

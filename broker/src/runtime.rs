@@ -212,6 +212,11 @@ impl Runtime {
             "startAcceptSendRequestTimeStamp",
             config.broker.start_accept_send_request_time_stamp,
         );
+        // Not of Apache: what an operator wrote in vain.
+        let vain: Vec<_> = config.unknown().collect();
+        if !vain.is_empty() {
+            table.put("keysWithoutEffect", vain.join(","));
+        }
     }
 
     fn put_traffic(&self, table: &mut Table) {

@@ -9,6 +9,7 @@
 mod admin;
 pub mod cli;
 mod commands;
+pub mod doctor;
 pub mod error;
 mod format;
 mod message;

@@ -337,6 +337,11 @@ impl<K: Keys> Config<K> {
         }
     }
 
+    /// The keys that nothing here knows: they are kept and do nothing.
+    pub fn unknown(&self) -> impl Iterator<Item = &str> {
+        self.unknown.iter().map(|(key, _)| key)
+    }
+
     /// Everything: known keys in the order of declaration, then the unknown. Keys without a value
     /// (Apache: `null`) are left out.
     #[must_use]

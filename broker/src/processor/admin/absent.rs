@@ -24,6 +24,10 @@ fn reason(code: RequestCode) -> Option<(ResponseCode, &'static str)> {
             unsupported,
             "this broker keeps nothing in RocksDB: queues are files, tables are JSON files in the store's config folder",
         ),
+        RequestCode::UPDATE_AND_CREATE_STATIC_TOPIC => (
+            unsupported,
+            "static topics are not supported by this version: create an ordinary topic with as many queues on each broker",
+        ),
         RequestCode::SWITCH_TIMER_ENGINE => (
             failed,
             "switch timer engine failed: the file time wheel is the only engine",
