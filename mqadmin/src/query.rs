@@ -238,9 +238,10 @@ impl Found {
             return;
         }
         line!(text, "\n");
-        for track in &self.tracks {
-            line!(text, "{}", track.as_java());
-        }
+        // By unique key Apache's tool prints them without a line for each.
+        let between = if with_offset_id { "\n" } else { "" };
+        let tracks: Vec<_> = self.tracks.iter().map(Track::as_java).collect();
+        line!(text, "{}", tracks.join(between));
     }
 }
 

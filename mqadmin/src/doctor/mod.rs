@@ -97,6 +97,7 @@ impl Findings {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Report {
     /// What was looked at.
     looked_at: Vec<String>,
