@@ -26,7 +26,7 @@ use aerobee_remoting::{
 use futures_util::{StreamExt as _, stream};
 use serde::de::DeserializeOwned;
 
-use crate::error::Error;
+use crate::{error::Error, sign::Credentials};
 
 /// How long to wait for an answer; as Apache's tools have it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -40,6 +40,7 @@ const AT_A_TIME: usize = 128;
 pub(crate) struct Admin {
     client: Client,
     namesrvs: Vec<String>,
+    credentials: Option<Credentials>,
 }
 
 impl Admin {
@@ -47,7 +48,7 @@ impl Admin {
     /// only commands that name a broker work.
     ///
     /// # Errors
-    /// One of them is no address.
+    /// One of them is no address, or the keys to sign with cannot be read.
     pub(crate) fn new(flag: Option<&str>) -> Result<Self, Error> {
         let given = flag
             .map(str::to_owned)
@@ -59,6 +60,7 @@ impl Admin {
         Ok(Self {
             client: Client::new(),
             namesrvs: namesrvs.iter().map(ToString::to_string).collect(),
+            credentials: Credentials::find()?,
         })
     }
 
@@ -109,10 +111,20 @@ impl Admin {
         body: &[u8],
         within: Duration,
     ) -> Result<Response, Error> {
-        self.client
-            .request(address, request, header, body, within)
-            .await
-            .map_err(|source| Error::Unanswered { request, source })
+        let answer = match &self.credentials {
+            None => {
+                self.client
+                    .request(address, request, header, body, within)
+                    .await
+            }
+            Some(credentials) => {
+                let signed = credentials.sign(header, body);
+                self.client
+                    .request(address, request, &signed[..], body, within)
+                    .await
+            }
+        };
+        answer.map_err(|source| Error::Unanswered { request, source })
     }
 
     /// Asks with a typed header.

@@ -39,6 +39,7 @@ mod queue;
 mod rocksdb;
 mod running;
 mod send;
+mod sign;
 mod static_topic;
 mod stats;
 mod topic;
