@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The one program: chooses the role and runs it.
 
+#[cfg(test)]
+mod docs;
 mod enabled;
 mod http;
 mod roles;

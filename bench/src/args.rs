@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::{
     CompareArgs, DelayArgs, DeliverArgs, DrainArgs, EchoArgs, Error, PopArgs, PullArgs, QueuesArgs,
-    RestartArgs, RetryArgs, SendArgs, TimersArgs, TransactArgs,
+    RestartArgs, RetryArgs, ScrapeArgs, SendArgs, TimersArgs, TransactArgs,
     control::{self, Control},
     run::Times,
 };
@@ -51,6 +51,8 @@ pub enum Command {
     Restart(RestartArgs),
     /// Start our server and read messages that no memory holds, compared with reading its files.
     Drain(DrainArgs),
+    /// Start our server with many topics and groups, and scrape its metrics beside a load.
+    Scrape(ScrapeArgs),
     /// Start our server, leave timers and transactions open, and tell what it uses when idle.
     Timers(TimersArgs),
 }

@@ -7,7 +7,7 @@
 //! [`pull`] and [`deliver`]; [`echo`] is the server that does nothing and so bounds what any server
 //! can reach; [`compare`] runs all of them against several servers in turns. [`pop`], [`transact`],
 //! [`delay`] and [`retry`] are loads whose requests follow from answers ([`steps`]). [`queues`],
-//! [`restart`], [`drain`] and [`timers`] start our server themselves.
+//! [`restart`], [`drain`], [`scrape`] and [`timers`] start our server themselves.
 
 mod answer;
 mod args;
@@ -32,6 +32,7 @@ mod restart;
 mod retry;
 mod run;
 mod schedule;
+mod scrape;
 mod send;
 mod steps;
 mod template;
@@ -52,6 +53,7 @@ pub use queues::{Queues, QueuesArgs};
 pub use report::{Errors, Figures, ServerFigures};
 pub use restart::{Restart, RestartArgs};
 pub use retry::RetryArgs;
+pub use scrape::{Scrape, ScrapeArgs};
 pub use send::SendArgs;
 pub use timers::{Timers, TimersArgs};
 pub use transact::TransactArgs;
@@ -76,6 +78,10 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
         Command::Compare(compare) => compare.run(args.json)?,
         Command::Queues(queues) => {
             let found = queues.run()?;
+            (text(&found, &found.to_json(), args.json), true)
+        }
+        Command::Scrape(scrape) => {
+            let found = scrape.run()?;
             (text(&found, &found.to_json(), args.json), true)
         }
         Command::Drain(drain) => {

@@ -43,6 +43,8 @@ pub(crate) struct Own {
     namesrv: SocketAddr,
     pub(crate) broker: SocketAddr,
     child: Option<Child>,
+    /// Whether it serves HTTP, on a port of its own choice.
+    http: bool,
     folder: tempfile::TempDir,
 }
 
@@ -67,8 +69,42 @@ impl Own {
             namesrv,
             broker,
             child: None,
+            http: false,
             folder,
         })
+    }
+
+    /// The same, serving HTTP.
+    pub(crate) fn with_http(mut self) -> Self {
+        self.http = true;
+        self
+    }
+
+    /// The port of its HTTP, once it has started.
+    pub(crate) fn http_port(&self) -> Result<u16, Error> {
+        let log = self.folder.path().join("output");
+        let start = Instant::now();
+        loop {
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            let line = text
+                .lines()
+                .find(|line| line.trim_start().starts_with("HTTP "));
+            let port = line
+                .and_then(|line| line.split_once("127.0.0.1:"))
+                .and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+            match port {
+                Some(port) => return Ok(port),
+                // The greeting comes when everything has started.
+                None if start.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(5)),
+                None => {
+                    return Err(Error::Silent {
+                        server: "aerobee",
+                        seconds: PATIENCE.as_secs(),
+                        output: text,
+                    });
+                }
+            }
+        }
     }
 
     /// The store's directory.
@@ -100,6 +136,7 @@ impl Own {
             .args(["--broker-port", &self.broker.port().to_string()])
             .arg("--data")
             .arg(self.folder.path().join("data"))
+            .args(self.http.then_some(["--http-port", "0"]).iter().flatten())
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)

@@ -21,7 +21,7 @@ use crate::{
 
 const FIRST: &str = "bench-first";
 /// Requests in flight.
-const WINDOW: usize = 256;
+pub(crate) const WINDOW: usize = 256;
 
 /// Options of `bench queues`.
 #[derive(Debug, Clone, clap::Args)]
@@ -69,14 +69,18 @@ impl QueuesArgs {
     /// See [`Error`].
     pub fn run(&self) -> Result<Queues, Error> {
         let mut own = Own::new(&self.own)?;
+        let many = Many {
+            topics: self.topics,
+            queues: self.queues,
+        };
         own.start(FIRST)?;
         thread::sleep(self.idle);
         let before = idle(own.pid())?;
         let start = Instant::now();
-        self.create(&own)?;
+        many.create(&own)?;
         let create_topics = start.elapsed();
         let start = Instant::now();
-        self.send_to_each(&own)?;
+        many.send_to_each(&own)?;
         let first_messages = start.elapsed();
         thread::sleep(self.idle);
         let used = idle(own.pid())?;
@@ -85,7 +89,7 @@ impl QueuesArgs {
         thread::sleep(self.idle);
         let restarted = idle(own.pid())?;
         let start = Instant::now();
-        self.send_to_each(&own)?;
+        many.send_to_each(&own)?;
         let second_messages = start.elapsed();
         thread::sleep(Duration::from_secs(2).min(self.idle));
         own.stop(Signal::KILL)?;
@@ -104,11 +108,26 @@ impl QueuesArgs {
             second_messages,
         })
     }
+}
 
-    fn create(&self, own: &Own) -> Result<(), Error> {
+/// Many topics of our server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Many {
+    pub(crate) topics: u32,
+    /// Queues of each.
+    pub(crate) queues: u32,
+}
+
+impl Many {
+    /// The name of a topic.
+    pub(crate) fn name(number: u32) -> String {
+        format!("bench-queues-{number}")
+    }
+
+    pub(crate) fn create(&self, own: &Own) -> Result<(), Error> {
         let mut control = Control::connect(&own.broker.to_string())?;
         let queues = i32::try_from(self.queues).unwrap_or(i32::MAX);
-        let names: Vec<String> = (0..self.topics).map(name).collect();
+        let names: Vec<String> = (0..self.topics).map(Self::name).collect();
         for names in names.chunks(WINDOW) {
             let mut output = Output::default();
             for (opaque, topic) in (1..).zip(names) {
@@ -132,11 +151,11 @@ impl QueuesArgs {
         Ok(())
     }
 
-    fn send_to_each(&self, own: &Own) -> Result<(), Error> {
+    pub(crate) fn send_to_each(&self, own: &Own) -> Result<(), Error> {
         let mut control = Control::connect(&own.broker.to_string())?;
         let mut frames = Vec::new();
         let mut count = 0;
-        for topic in (0..self.topics).map(name) {
+        for topic in (0..self.topics).map(Self::name) {
             let shape = Shape {
                 topic: &topic,
                 broker_name: "broker-a",
@@ -157,10 +176,6 @@ impl QueuesArgs {
         }
         control.exchange_all(&frames, count, "a send")
     }
-}
-
-fn name(number: u32) -> String {
-    format!("bench-queues-{number}")
 }
 
 fn idle(pid: u32) -> Result<Idle, Error> {

@@ -3,6 +3,7 @@
 //! `NettyServerConfig`). Keys of Apache that have no effect here are kept and read back, but said to
 //! be unknown once at start.
 
+mod effect;
 mod files;
 mod metrics;
 
@@ -19,6 +20,7 @@ use aerobee_store::{FlushMode, LogDirs, TransferLimits};
 use arc_swap::{ArcSwap, Guard};
 
 pub use self::{
+    effect::{RESTART_KEYS, needs_restart},
     files::{IndexKeys, RetentionKeys},
     metrics::{Exporter, MetricsKeys},
 };

@@ -40,5 +40,6 @@ pub use crate::{
     broker::Broker,
     config::{Config, Keys},
     error::{StartError, StopError},
+    processor::admin::absent::absent_reason,
     run::{Args, run},
 };

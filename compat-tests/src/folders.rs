@@ -46,3 +46,10 @@ pub(crate) fn build_dir(name: &str) -> Result<PathBuf> {
     fs::create_dir_all(&folder).trying(|| format!("make {}", folder.display()))?;
     Ok(folder)
 }
+
+/// Where a run of the trials leaves what came of each.
+pub fn results_file() -> Result<PathBuf> {
+    let folder = target_dir()?.join("compat");
+    fs::create_dir_all(&folder).trying(|| format!("make {}", folder.display()))?;
+    Ok(folder.join("results.json"))
+}

@@ -24,6 +24,7 @@ pub use self::{
     driver::{Driver, Running, Step},
     error::{Error, Result},
     mqadmin::{ApacheAdmin, Outcome, our_admin},
+    folders::results_file,
     node::{Kind, Node, Role},
     ports::PortBlock,
     process::Process,

@@ -8,6 +8,7 @@
 
 mod arrows;
 mod dist;
+mod docs;
 mod error;
 mod metadata;
 mod setup;
@@ -35,6 +36,8 @@ usage: cargo xtask COMMAND
 
 and besides
 
+  docs            write the documents that are made from the code (configuration, request codes,
+                  metrics), and from the last run of the SDK tests (compatibility)
   dist [--debug]  build the archive for users, unpack it and try it; --debug only tries the packaging";
 
 fn main() -> ExitCode {
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
 fn run(command: &str) -> Result<()> {
     let steps = match command {
         "dist" => return dist::run(true),
+        "docs" => return docs::run(),
         "test" => &Step::ALL[..],
         // The SDK tests drive the program that users get.
         "sdk" => &[Step::Setup, Step::Build, Step::Sdk],

@@ -13,12 +13,17 @@ mod mixed;
 mod mqadmin;
 mod pending;
 mod pops;
+mod results;
 mod scenarios;
 mod store;
 mod transactions;
 mod world;
 
-use std::{process::ExitCode, sync::Arc};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -50,5 +55,9 @@ fn main() -> ExitCode {
     .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     drop(world);
+    if let Err(error) = results::keep() {
+        // The trials count, not the record of them.
+        let _ = writeln!(io::stderr(), "the results are not kept: {error}");
+    }
     conclusion.exit_code()
 }

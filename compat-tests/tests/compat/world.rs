@@ -15,6 +15,8 @@ use aerobee_compat_tests::{Cluster, Driver, Encoding, Kind, Plan, Process, Sdk};
 use libtest_mimic::{Failed, Trial};
 use tempfile::TempDir;
 
+use crate::results;
+
 /// How long one scenario may take on a machine that is busy with others.
 pub(crate) const SCENARIO_LIMIT: Duration = Duration::from_secs(240);
 
@@ -158,7 +160,13 @@ impl World {
         name: impl Into<String>,
         run: impl FnOnce(&Self) -> Result<(), Failed> + Send + 'static,
     ) -> Trial {
-        let world = Arc::clone(self);
-        Trial::test(name, move || run(&world))
+        let (world, name) = (Arc::clone(self), name.into());
+        Trial::test(name.clone(), move || {
+            // If it panics it has failed.
+            results::note(&name, false);
+            let outcome = run(&world);
+            results::note(&name, outcome.is_ok());
+            outcome
+        })
     }
 }

@@ -50,6 +50,7 @@ macro_rules! config {
                     name: $key,
                     important: $crate::config!(@important $($mark)?),
                     doc: concat!($($doc, "\n"),*),
+                    bounds: concat!($(stringify!($bounds))?),
                     default: $crate::config::Value::text(&defaults.$field),
                 },)+]
             }

@@ -69,6 +69,8 @@ pub struct Key {
     pub important: bool,
     /// Meaning and unit, as at its field.
     pub doc: &'static str,
+    /// The values that it takes, as a range; empty where its type is the only bound.
+    pub bounds: &'static str,
     /// The value when nothing is configured; none where Apache has `null`.
     pub default: Option<String>,
 }

@@ -57,6 +57,13 @@ fn reason(code: RequestCode) -> Option<(ResponseCode, &'static str)> {
     })
 }
 
+/// Why the broker does not serve a code of Apache's, if it is one of those that it refuses with a
+/// reason.
+#[must_use]
+pub fn absent_reason(code: RequestCode) -> Option<&'static str> {
+    reason(code).map(|(_, reason)| reason)
+}
+
 /// Refuses a request that nobody serves.
 #[cold]
 pub(crate) fn refuse(code: RequestCode, reply: Reply<'_>) {

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use super::Refusal;
 use crate::{
     clients::Clients,
-    config::{Config, Switches},
+    config::{Config, Switches, needs_restart},
     groups::Groups,
     registration::Registration,
     runtime::Runtime,
@@ -95,7 +95,12 @@ impl ConfigAdmin {
         let servers = addresses(&update.config)?;
         for (key, value) in update.changed.iter() {
             let before = now.get(key).unwrap_or_default();
-            tracing::info!(target: "aerobee::admin", %peer, key, before, now = value, "configuration changed");
+            let counts = if needs_restart(key) {
+                "from the next start on"
+            } else {
+                "at once"
+            };
+            tracing::info!(target: "aerobee::admin", %peer, key, before, now = value, counts, "configuration changed");
         }
         if !update.changed.is_empty() {
             let (file, changed) = (self.file.clone(), update.changed);

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! What came of the trials, kept for the table in the documents (`cargo xtask docs`). A run of some trials changes the
+//! outcomes of those only.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    sync::{Mutex, PoisonError},
+};
+
+use serde_json::{Value, json};
+
+/// Outcomes of this run, by trial.
+static OUTCOMES: Mutex<BTreeMap<String, &str>> = Mutex::new(BTreeMap::new());
+
+pub(crate) fn note(trial: &str, passed: bool) {
+    let outcome = if passed { "passed" } else { "failed" };
+    let mut outcomes = OUTCOMES.lock().unwrap_or_else(PoisonError::into_inner);
+    outcomes.insert(trial.to_owned(), outcome);
+}
+
+/// Writes them beside those of runs before.
+pub(crate) fn keep() -> io::Result<()> {
+    let outcomes = OUTCOMES.lock().unwrap_or_else(PoisonError::into_inner);
+    if outcomes.is_empty() {
+        return Ok(());
+    }
+    let path = aerobee_compat_tests::results_file().map_err(io::Error::other)?;
+    let before = fs::read(&path).ok();
+    let before = before.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+    let mut trials = before
+        .and_then(|before| before.get("trials")?.as_object().cloned())
+        .unwrap_or_default();
+    let outcomes = outcomes.iter();
+    trials.extend(outcomes.map(|(trial, outcome)| (trial.clone(), Value::from(*outcome))));
+    let text = json!({ "version": env!("CARGO_PKG_VERSION"), "trials": trials });
+    fs::write(path, serde_json::to_vec_pretty(&text)?)
+}
