@@ -96,7 +96,12 @@ pub(crate) async fn accept(listener: TcpListener, door: Arc<Door>) {
         match accepted {
             Ok((stream, peer)) => {
                 let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                    tracing::debug!(%peer, "connection refused: limit of connections reached");
+                    aerobee_daemon::warn_every!(
+                        Duration::from_secs(1),
+                        %peer,
+                        limit = CONNECTIONS_MAX,
+                        "connection refused: limit of connections reached"
+                    );
                     continue;
                 };
                 let door = Arc::clone(&door);
