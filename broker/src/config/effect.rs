@@ -48,6 +48,7 @@ pub const RESTART_KEYS: &[&str] = &[
     "metricsPromExporterHost",
     "metricsPromExporterPort",
     "msgTraceTopicName",
+    "readOnlyCommitLogStorePaths",
     "regionId",
     "registerBrokerTimeoutMills",
     "registerNameServerPeriod",
