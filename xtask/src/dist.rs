@@ -117,6 +117,9 @@ fn assemble(stage: &Path, program: &Path) -> Result<()> {
     }
     let root = metadata::root();
     copy_all(&root.join("dist"), stage)?;
+    // The README of the whole comes beside it.
+    let (own, install) = (stage.join("README.md"), stage.join("INSTALL.md"));
+    fs::rename(&own, &install).map_err(|source| write_error(&own, source))?;
     copy_all(&root.join("docs"), &stage.join("docs"))?;
     for document in DOCUMENTS {
         copy(&root.join(document), &stage.join(document))?;
