@@ -2,15 +2,17 @@
 
 use std::{env, fs, path::Path, process::Command, sync::Arc};
 
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{
-    binary,
+    apache, binary,
     error::{Result, Trying},
     node::{Kind, Node, await_serving},
     ports::PortBlock,
     probe,
     process::Process,
+    tls::{self, Certificate},
 };
 
 /// Commit log files of 64 MiB and queue files of 10,000 entries: small, because ours are really allocated and every
@@ -117,25 +119,56 @@ impl Cluster {
         })
     }
 
-    /// Starts our proxy in front of the two.
-    pub fn proxy(&self) -> Result<Process> {
-        let config = self.dir.path().join("rmq-proxy.json");
-        let text = format!(
-            r#"{{"bindAddress":"127.0.0.1","grpcServerPort":{},"remotingListenPort":0}}"#,
-            self.ports.proxy()
-        );
-        fs::write(&config, text).trying(|| format!("write {}", config.display()))?;
-        let mut command = Command::new(binary::aerobee()?);
-        command.args(["proxy", "-n", &self.namesrv_addr(), "-pc"]);
-        command.arg(&config);
+    /// Starts a proxy in front of the two: ours or Apache's.
+    pub fn proxy(&self, kind: Kind) -> Result<Process> {
+        let home = self.dir.path().join("proxy");
+        fs::create_dir_all(&home).trying(|| format!("make {}", home.display()))?;
+        let config = home.join("rmq-proxy.json");
+        let Certificate { chain, key } = tls::certificate()?;
+        let mut settings = json!({
+            "rocketMQClusterName": "DefaultCluster", "namesrvAddr": self.namesrv_addr(),
+            "grpcServerPort": self.ports.proxy(), "localServeAddr": "127.0.0.1",
+            "tlsTestModeEnable": false, "tlsCertPath": chain, "tlsKeyPath": key,
+        });
+        let mut command = match kind {
+            Kind::Aerobee => {
+                settings["bindAddress"] = json!("127.0.0.1");
+                settings["remotingListenPort"] = json!(0);
+                let mut command = Command::new(binary::aerobee()?);
+                command.arg("proxy");
+                command
+            }
+            Kind::Apache => {
+                settings["remotingListenPort"] = json!(self.ports.proxy_remoting());
+                apache::proxy_command(&home)?
+            }
+        };
+        fs::write(&config, settings.to_string())
+            .trying(|| format!("write {}", config.display()))?;
         command
-            .current_dir(self.dir.path())
-            .env("HOME", self.dir.path())
-            .env("ROCKETMQ_HOME", self.dir.path())
+            .args(["-n", &self.namesrv_addr(), "-pc"])
+            .arg(&config);
+        command
+            .current_dir(&home)
+            .env("HOME", &home)
+            .env("ROCKETMQ_HOME", &home)
             .env_remove("NAMESRV_ADDR");
         let process = Process::spawn("proxy", command, &self.dir.path().join("proxy.log"))?;
         let port = self.ports.proxy();
         await_serving(process, || probe::listens(port))
+    }
+
+    /// Makes a topic whose messages are of one type, such as `FIFO`, and waits until the name server tells its route.
+    pub fn create_topic(&self, name: &str, kind: &str, queues: u32) -> Result<()> {
+        probe::create_topic(self.ports.broker(), name, kind, queues)
+            .trying(|| format!("make the topic {name}"))?;
+        probe::await_route(self.ports.namesrv(), name).trying(|| format!("see the topic {name}"))
+    }
+
+    /// Makes a group of consumers; an orderly one gets messages of a message group one after another.
+    pub fn create_group(&self, name: &str, orderly: bool, retries: u32) -> Result<()> {
+        probe::create_group(self.ports.broker(), name, orderly, retries)
+            .trying(|| format!("make the group {name}"))
     }
 
     /// What gRPC clients take as the endpoints.

@@ -18,6 +18,7 @@ mod ports;
 mod probe;
 mod process;
 mod sdk;
+mod tls;
 
 pub use self::{
     cluster::{Cluster, Plan},

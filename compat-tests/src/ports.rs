@@ -70,6 +70,11 @@ impl PortBlock {
         self.base + 7
     }
 
+    /// The proxy's port for remoting clients, where it wants one.
+    pub fn proxy_remoting(&self) -> u16 {
+        self.base + 2
+    }
+
     /// The port on which a master awaits its replicas.
     pub fn replication(&self) -> u16 {
         self.base + 6

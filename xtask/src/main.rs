@@ -26,7 +26,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test    all of the following, stopping at the first failure
-  setup   install what the SDK tests need (JDK, Maven, Go), or say how to
+  setup   install what the SDK tests need (JDK, Maven, Go, Python, Node.js), or say how to
   fmt     check the format
   clippy  run the lints, warnings are errors
   tidy    check licence lines, the map of folders and the arrows between crates

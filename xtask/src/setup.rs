@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the SDK tests need beyond Rust: a JDK, Maven and Go.
+//! What the SDK tests need beyond Rust: a JDK, Maven, Go, Python with its venv, Node.js and npm.
 //!
 //! What is missing is installed if that is possible without a question (Debian and its kin, as root);
 //! otherwise the command to run is printed. Debian 12's Go is older than the official SDK wants: then
@@ -23,8 +23,15 @@ use crate::{
 
 /// Oldest Java that the test programs are compiled for.
 const JAVA_MIN: Version = (17, 0);
+/// Oldest Python that has wheels of what `requirements.txt` pins.
+const PYTHON_MIN: Version = (3, 10);
+/// Says which Python it is, if it can make virtual environments: Debian keeps that in a package of its own.
+const PYTHON_WITH_VENV: &str =
+    "import ensurepip, platform, venv; print('Python', platform.python_version())";
+/// Oldest Node.js that its SDK recommends.
+const NODE_MIN: Version = (18, 0);
 /// The Go to get where the system's is too old.
-const GO_TOOLCHAIN: &str = "1.22.12";
+const GO_TOOLCHAIN: &str = "1.24.13";
 /// Says which Go the test program needs.
 const GO_MOD: &str = "compat-tests/sdk/go/go.mod";
 
@@ -80,6 +87,15 @@ fn missing_packages() -> Vec<&'static str> {
     }
     if go_version("go").is_none() {
         packages.push("golang-go");
+    }
+    if version_of("python3", &["-c", PYTHON_WITH_VENV], "Python ") < Some(PYTHON_MIN) {
+        packages.push("python3-venv");
+    }
+    if version_of("node", &["--version"], "v") < Some(NODE_MIN) {
+        packages.push("nodejs");
+    }
+    if version_of("npm", &["--version"], "").is_none() {
+        packages.push("npm");
     }
     packages
 }

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The 5.x SDKs, over gRPC, at our proxy in front of our broker and of Apache's.
+//! The 5.x SDKs, over gRPC, at a proxy in front of the broker: plain and with TLS.
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use aerobee_compat_tests::{Kind, Sdk};
+use aerobee_compat_tests::{Cluster, Kind, Sdk};
 use libtest_mimic::{Failed, Trial};
 
-use crate::world::{JAVA, SCENARIO_LIMIT, World};
+use crate::world::{GO, GO_PLAIN, JAVA, NODE, PYTHON, SCENARIO_LIMIT, World};
 
 /// Scenarios of the Java program.
-pub(crate) const OF_JAVA: [&str; 12] = [
+const OF_JAVA: [&str; 12] = [
     "grpc_and_remoting_meet",
     "grpc_delayed_message_comes_in_time",
     "grpc_failed_messages_become_dead_letters",
@@ -25,34 +25,147 @@ pub(crate) const OF_JAVA: [&str; 12] = [
     "grpc_wrong_type_is_refused",
 ];
 
+/// Scenarios of the Go program: its SDK 5.1.3 recalls nothing.
+const OF_GO: [&str; 8] = [
+    "grpc_delayed_message_comes_in_time",
+    "grpc_fifo_keeps_order",
+    "grpc_invisible_duration_changes",
+    "grpc_push_consumes_and_retries",
+    "grpc_send_and_receive",
+    "grpc_tags_and_sql_filter",
+    "grpc_transactions_commit_rollback_and_check",
+    "grpc_wrong_type_is_refused",
+];
+
+/// Scenarios of the Python and Node.js programs.
+const OF_PYTHON_AND_NODE: [&str; 9] = [
+    "grpc_delayed_message_comes_in_time",
+    "grpc_fifo_keeps_order",
+    "grpc_invisible_duration_changes",
+    "grpc_push_consumes_and_retries",
+    "grpc_recalled_message_never_comes",
+    "grpc_send_and_receive",
+    "grpc_tags_and_sql_filter",
+    "grpc_transactions_commit_rollback_and_check",
+    "grpc_wrong_type_is_refused",
+];
+
+/// An SDK with the scenarios of its program.
+struct Language {
+    name: &'static str,
+    plain: Sdk,
+    tls: Sdk,
+    scenarios: &'static [&'static str],
+}
+
+const LANGUAGES: [Language; 4] = [
+    Language::of("java", JAVA, JAVA, &OF_JAVA),
+    Language::of("go", GO_PLAIN, GO, &OF_GO),
+    Language::of("python", PYTHON, PYTHON, &OF_PYTHON_AND_NODE),
+    Language::of("node", NODE, NODE, &OF_PYTHON_AND_NODE),
+];
+
+impl Language {
+    const fn of(
+        name: &'static str,
+        plain: Sdk,
+        tls: Sdk,
+        scenarios: &'static [&'static str],
+    ) -> Self {
+        Self {
+            name,
+            plain,
+            tls,
+            scenarios,
+        }
+    }
+}
+
+/// Topics that the programs expect, by what comes after the prefix: type and queues.
+const TOPICS: [(&str, &str, u32); 4] = [
+    ("normal", "NORMAL", 2),
+    ("fifo", "FIFO", 4),
+    ("delay", "DELAY", 2),
+    ("transaction", "TRANSACTION", 2),
+];
+
+/// Groups that they expect, and whether these are orderly.
+const GROUPS: [(&str, bool); 3] = [("group", false), ("group2", false), ("fifo_group", true)];
+
+const RETRIES: u32 = 16;
+
 pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
     let mut trials = Vec::new();
-    for scenario in OF_JAVA {
-        for tls in [false, true] {
-            trials.push(trial(world, world.judged, JAVA, scenario, tls));
+    for language in &LANGUAGES {
+        for scenario in language.scenarios {
+            for tls in [false, true] {
+                trials.push(trial(world, language, scenario, tls));
+            }
         }
+    }
+    for language in &LANGUAGES[2..] {
+        let name = format!("every_scenario_of_{}_is_tried", language.name);
+        trials.push(world.trial(name, |_| every_one_is_tried(language)));
     }
     trials
 }
 
-fn trial(world: &Arc<World>, kind: Kind, sdk: Sdk, scenario: &'static str, tls: bool) -> Trial {
+fn trial(
+    world: &Arc<World>,
+    language: &'static Language,
+    scenario: &'static str,
+    tls: bool,
+) -> Trial {
     let how = if tls { "tls" } else { "plain" };
-    let name = format!("{kind}_{sdk}_{scenario}_{how}");
-    world.trial(name, move |world| perform(world, kind, sdk, scenario, tls))
+    let name = format!("{}_{}_{scenario}_{how}", world.judged, language.name);
+    world.trial(name, move |world| perform(world, language, scenario, tls))
 }
 
-fn perform(world: &World, kind: Kind, sdk: Sdk, scenario: &str, tls: bool) -> Result<(), Failed> {
-    let (cluster, driver) = (world.proxied(kind)?, world.driver(sdk)?);
+fn perform(world: &World, language: &Language, scenario: &str, tls: bool) -> Result<(), Failed> {
+    let sdk = if tls { language.tls } else { language.plain };
+    let (cluster, driver) = (world.proxied(world.judged)?, world.driver(sdk)?);
     let prefix = world.prefix();
+    if language.name != "java" {
+        prepare(&cluster, &prefix)?;
+    }
     let ssl = tls.to_string();
     // Apache's broker filters by SQL92 only when told to.
-    let sql = (kind == Kind::Aerobee).to_string();
+    let sql = (world.judged == Kind::Aerobee).to_string();
     let with = [("prefix", &*prefix), ("ssl", &*ssl), ("sql", &*sql)];
     driver.perform(scenario, &cluster, &with, SCENARIO_LIMIT)?;
     Ok(())
 }
 
-/// The names above, for the trial that none is left out.
-pub(crate) fn known() -> BTreeSet<&'static str> {
-    OF_JAVA.into_iter().collect()
+/// Makes the topics and groups: most of the SDKs cannot.
+pub(crate) fn prepare(cluster: &Cluster, prefix: &str) -> Result<(), Failed> {
+    for (suffix, kind, queues) in TOPICS {
+        cluster.create_topic(&format!("{prefix}_{suffix}"), kind, queues)?;
+    }
+    for (suffix, orderly) in GROUPS {
+        cluster.create_group(&format!("{prefix}_{suffix}"), orderly, RETRIES)?;
+    }
+    Ok(())
+}
+
+/// The names above that the program of this SDK should know.
+pub(crate) fn known(sdk: Sdk) -> BTreeSet<&'static str> {
+    LANGUAGES
+        .iter()
+        .filter(|language| language.tls == sdk)
+        .flat_map(|language| language.scenarios.iter().copied())
+        .collect()
+}
+
+fn every_one_is_tried(language: &Language) -> Result<(), Failed> {
+    let known = language.tls.scenarios()?;
+    let known: BTreeSet<&str> = known
+        .iter()
+        .map(String::as_str)
+        .filter(|name| !crate::scenarios::PARTS.contains(name))
+        .collect();
+    let tried: BTreeSet<&str> = language.scenarios.iter().copied().collect();
+    if known == tried {
+        return Ok(());
+    }
+    Err(format!("the program knows {known:?}, tried are {tried:?}").into())
 }

@@ -97,11 +97,13 @@ const OF_OLD_JAVA: [&str; 10] = [
 ];
 
 /// Parts that other trials put together.
-const PARTS: [&str; 10] = [
+pub(crate) const PARTS: [&str; 12] = [
     "consume",
     "create",
     "fill",
     "fill_queues",
+    "grpc_consume",
+    "grpc_produce",
     "look",
     "pop",
     "produce",
@@ -169,9 +171,7 @@ fn every_one_is_tried(sdk: Sdk, scenarios: &[&str]) -> Result<(), Failed> {
         .filter(|name| !PARTS.contains(name))
         .collect();
     let mut tried: BTreeSet<&str> = scenarios.iter().copied().collect();
-    if sdk == JAVA {
-        tried.extend(crate::grpc::known());
-    }
+    tried.extend(crate::grpc::known(sdk));
     if known == tried {
         return Ok(());
     }

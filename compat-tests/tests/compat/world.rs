@@ -25,6 +25,9 @@ pub(crate) const JAVA: Sdk = Sdk::Java(Encoding::Json);
 pub(crate) const JAVA_ROCKETMQ: Sdk = Sdk::Java(Encoding::Rocketmq);
 pub(crate) const OLD_JAVA: Sdk = Sdk::OldJava(Encoding::Json);
 pub(crate) const GO: Sdk = Sdk::Go;
+pub(crate) const GO_PLAIN: Sdk = Sdk::GoPlain;
+pub(crate) const PYTHON: Sdk = Sdk::Python;
+pub(crate) const NODE: Sdk = Sdk::Node;
 
 /// Things that start when first wanted. A start that failed is not tried again: every trial tells of it.
 struct Started<K, V>(Mutex<Vec<(K, Start<V>)>>);
@@ -117,10 +120,11 @@ impl World {
             .get(kind, || Ok(Arc::new(Cluster::start(Plan::of(kind))?)))
     }
 
-    /// The same cluster, with our proxy in front of it.
+    /// The same cluster, with a proxy of the same kind in front of it.
     pub(crate) fn proxied(&self, kind: Kind) -> Result<Arc<Cluster>, Failed> {
         let cluster = self.cluster(kind)?;
-        self.proxies.get(kind, || Ok(Arc::new(cluster.proxy()?)))?;
+        self.proxies
+            .get(kind, || Ok(Arc::new(cluster.proxy(kind)?)))?;
         Ok(cluster)
     }
 

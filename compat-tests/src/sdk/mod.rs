@@ -2,21 +2,25 @@
 
 //! Builds the programs on the SDKs by the package managers of their languages.
 
+mod build;
+
 use std::{
     fmt,
-    fs::{self, File},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
-    time::SystemTime,
 };
 
 use crate::{
     error::{Error, Result, Trying},
-    folders::{build_dir, crate_dir},
+    folders::build_dir,
+    tls,
 };
 
 /// What Maven builds need.
 pub(crate) const MAVEN: &str = "a JDK 17 or newer and Maven (java, javac, mvn)";
+
+/// Where gRPC of Python and of Node.js looks for authorities to trust: these SDKs check certificates.
+const ROOTS_OF_GRPC: &str = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH";
 
 /// How the Java SDK writes the headers of its frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +38,14 @@ pub enum Sdk {
     Java(Encoding),
     /// `org.apache.rocketmq:rocketmq-client` 4.9.8, the last one of before version 5.
     OldJava(Encoding),
-    /// `github.com/apache/rocketmq-client-go/v2`.
+    /// `github.com/apache/rocketmq-client-go/v2`, and `rocketmq-clients/golang/v5` with TLS, its default.
     Go,
+    /// The same program, whose 5.x SDK speaks plain gRPC: the SDK reads that once from the environment.
+    GoPlain,
+    /// `rocketmq-python-client`, gRPC only.
+    Python,
+    /// `rocketmq-client-nodejs`, gRPC only.
+    Node,
 }
 
 impl fmt::Display for Sdk {
@@ -46,6 +56,9 @@ impl fmt::Display for Sdk {
             Self::OldJava(Encoding::Json) => "java4_json",
             Self::OldJava(Encoding::Rocketmq) => "java4_rocketmq",
             Self::Go => "go",
+            Self::GoPlain => "go_plain",
+            Self::Python => "python",
+            Self::Node => "node",
         })
     }
 }
@@ -72,7 +85,7 @@ impl Sdk {
                     Self::OldJava(_) => ("java4", "aerobee.old.Main"),
                     _ => ("java", "aerobee.compat.Main"),
                 };
-                let build = build_java(name)?;
+                let build = build::java(name)?;
                 let mut java = Command::new("java");
                 java.args([
                     "-Xmx256m",
@@ -90,69 +103,33 @@ impl Sdk {
                 java.arg(main);
                 Ok(java)
             }
-            Self::Go => Ok(Command::new(build_go()?)),
+            Self::Go => Ok(go(home)?),
+            Self::GoPlain => {
+                let mut go = go(home)?;
+                go.env("rocketmq.client.enableSsl", "false");
+                Ok(go)
+            }
+            Self::Python => {
+                let mut python = Command::new(build::python()?);
+                // Nothing is written beside the sources, and lines leave when they are printed.
+                python.args(["-B", "-u"]).arg(build::python_program()?);
+                python.env(ROOTS_OF_GRPC, tls::authority()?);
+                Ok(python)
+            }
+            Self::Node => {
+                let mut node = Command::new("node");
+                node.arg(build::node()?);
+                node.env(ROOTS_OF_GRPC, tls::authority()?);
+                Ok(node)
+            }
         }
     }
 }
 
-fn build_java(name: &str) -> Result<PathBuf> {
-    let (build, _lock) = locked_build_dir(name)?;
-    let source = crate_dir()?.join("sdk").join(name);
-    let jar = build.join(format!("sdk-{name}.jar"));
-    let built = fs::metadata(&jar).and_then(|data| data.modified()).ok();
-    if built.is_some_and(|built| newest(&source).is_ok_and(|changed| changed < built)) {
-        return Ok(build);
-    }
-    let mut maven = Command::new("mvn");
-    maven.args(["-q", "-B", "-f"]).arg(source.join("pom.xml"));
-    maven
-        .arg(format!("-Dbuild.dir={}", build.display()))
-        .arg("package");
-    run("building the program on the Java SDK", MAVEN, maven)?;
-    Ok(build)
-}
-
-fn build_go() -> Result<PathBuf> {
-    let (build, _lock) = locked_build_dir("go")?;
-    let program = build.join("sdk-go");
-    let mut go = Command::new("go");
-    go.current_dir(crate_dir()?.join("sdk/go"));
-    go.args(["build", "-buildvcs=false", "-mod=readonly", "-o"])
-        .arg(&program)
-        .arg(".");
-    run(
-        "building the program on the Go SDK",
-        "Go 1.22 or newer (go)",
-        go,
-    )?;
-    Ok(program)
-}
-
-/// The folder of a build, and the lock under which two test runs do not build into it at once.
-fn locked_build_dir(name: &str) -> Result<(PathBuf, File)> {
-    let build = build_dir(name)?;
-    let lock = File::create(build.join("lock")).trying(|| format!("lock {}", build.display()))?;
-    lock.lock().trying(|| format!("lock {}", build.display()))?;
-    Ok((build, lock))
-}
-
-/// The time of the newest file in the folder.
-fn newest(folder: &Path) -> Result<SystemTime> {
-    let mut time = SystemTime::UNIX_EPOCH;
-    for entry in fs::read_dir(folder).trying(|| format!("list {}", folder.display()))? {
-        let path = entry
-            .trying(|| format!("list {}", folder.display()))?
-            .path();
-        let data = fs::metadata(&path).trying(|| format!("look at {}", path.display()))?;
-        let changed = if data.is_dir() {
-            newest(&path)
-        } else {
-            data.modified()
-                .trying(|| format!("look at {}", path.display()))
-        };
-        time = time.max(changed?);
-    }
-    Ok(time)
+fn go(home: &Path) -> Result<Command> {
+    let mut go = Command::new(build::go()?);
+    go.env("rocketmq.client.logRoot", home.join("logs"));
+    Ok(go)
 }
 
 /// Runs a build tool to its end.

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The scenarios. The topics PREFIX_normal, _fifo, _delay and _transaction and the groups PREFIX_group, _group2 and
+_fifo_group are there before one begins."""
+
+import threading
+import time
+
+from context import bodies, message
+from rocketmq import ConsumeResult, FilterExpression, TransactionChecker, TransactionResolution
+from rocketmq.grpc_protocol import FilterType
+
+
+def send_and_receive(c):
+    topic = c.name("normal")
+    producer = c.producer(topic)
+    ids = {}
+    for i in range(30):
+        one = message(topic, f"größe-消息-{i:02}")
+        one.tag = "tag"
+        one.keys = f"k{i}"
+        one.keys = "all"
+        one.add_property("number", str(i))
+        one.add_property("städte", "Zürich 東京")
+        ids[one.body.decode()] = producer.send(one).message_id
+    consumer = c.simple(c.name("group"), topic)
+    got = c.take(consumer, 30, 60)
+    c.equal("bodies", sorted(ids), bodies(got))
+    for one in got:
+        body, number = one.body.decode(), one.properties["number"]
+        c.equal("tag", "tag", one.tag)
+        c.equal("keys", {f"k{number}", "all"}, set(one.keys))
+        c.equal("body and property", f"größe-消息-{number:0>2}", body)
+        c.equal("properties", {"number": number, "städte": "Zürich 東京"}, dict(one.properties))
+        c.equal("attempt", 1, one.delivery_attempt)
+        c.equal("id", ids[body], one.message_id)
+        c.equal("topic", topic, one.topic)
+        c.check("whole", not one.corrupted and one.born_host)
+    c.equal("nothing more", [], consumer.receive(16, 30) or [])
+
+
+def fifo(c):
+    topic = c.name("fifo")
+    producer = c.producer(topic)
+    expected, got, lock = {}, {}, threading.Lock()
+    for i in range(30):
+        one = message(topic, str(i))
+        one.message_group = f"g{i % 3}"
+        producer.send(one)
+        expected.setdefault(one.message_group, []).append(i)
+
+    def consume(one):
+        with lock:
+            got.setdefault(one.message_group, []).append(int(one.body))
+        return ConsumeResult.SUCCESS
+
+    c.push(c.name("fifo_group"), topic, consume)
+    c.check("all came", c.within(90, lambda: sum(map(len, list(got.values()))) >= 30))
+    c.equal("order", expected, got)
+
+
+def delay(c):
+    topic = c.name("delay")
+    producer = c.producer(topic)
+    consumer = c.simple(c.name("group"), topic)
+    one = message(topic, "later")
+    due = int(time.time()) + 5
+    one.delivery_timestamp = due
+    producer.send(one)
+    got = c.take(consumer, 1, 60)
+    late = time.time() - due
+    c.equal("came", ["later"], bodies(got))
+    c.check("not before its time", late > -1.5, late=late)
+
+
+def recall(c):
+    topic = c.name("delay")
+    producer = c.producer(topic)
+    receipts = {}
+    for body in ["recalled", "stays"]:
+        one = message(topic, body)
+        one.delivery_timestamp = int(time.time()) + 8
+        receipts[body] = producer.send(one)
+    answer = producer.recall_message(topic, receipts["recalled"].recall_handle)
+    c.equal("id", receipts["recalled"].message_id, answer)
+    consumer = c.simple(c.name("group"), topic)
+    c.equal("only the other", ["stays"], bodies(c.take(consumer, 1, 60)))
+    c.equal("nothing more", [], consumer.receive(16, 30) or [])
+
+
+class Checker(TransactionChecker):
+    def __init__(self):
+        self.asked = set()
+
+    def check(self, one):
+        self.asked.add(one.body.decode())
+        return TransactionResolution.COMMIT
+
+
+def transactions(c):
+    topic = c.name("transaction")
+    checker = Checker()
+    producer = c.producer(topic, checker)
+    transaction = {}
+    for body in ["committed", "rolled back", "checked"]:
+        transaction[body] = producer.begin_transaction()
+        producer.send(message(topic, body), transaction[body])
+    consumer = c.simple(c.name("group"), topic)
+    transaction["committed"].commit()
+    transaction["rolled back"].rollback()
+    c.equal("committed", ["committed"], bodies(c.take(consumer, 1, 60)))
+    c.equal("checked", ["checked"], bodies(c.take(consumer, 1, 150)))
+    c.equal("asked about", {"checked"}, checker.asked)
+
+
+def invisible(c):
+    topic = c.name("normal")
+    c.producer(topic).send(message(topic, "again"))
+    consumer = c.simple(c.name("group"), topic)
+    got = []
+
+    def came():
+        got.extend(consumer.receive(1, 30) or [])
+        return got
+
+    c.check("came", c.within(60, came))
+    first = got[0]
+    before, changed = first.receipt_handle, time.monotonic()
+    consumer.change_invisible_duration(first, 4)
+    c.check("another receipt", first.receipt_handle != before)
+    again = c.take(consumer, 1, 60)
+    waited = time.monotonic() - changed
+    c.equal("came again", ["again"], bodies(again))
+    c.check("after its time", waited > 3, waited=waited)
+    c.equal("counted", 2, again[0].delivery_attempt)
+    c.equal("the same", first.message_id, again[0].message_id)
+    c.equal("gone", [], consumer.receive(16, 30) or [])
+
+
+def push(c):
+    topic = c.name("normal")
+    producer = c.producer(topic)
+    attempts, done, lock = {}, set(), threading.Lock()
+
+    def consume(one):
+        body = one.body.decode()
+        with lock:
+            tries = attempts.setdefault(body, [])
+            tries.append(one.delivery_attempt)
+            if body == "m7" and len(tries) == 1:
+                return ConsumeResult.FAILURE
+            done.add(body)
+        return ConsumeResult.SUCCESS
+
+    c.push(c.name("group"), topic, consume)
+    for i in range(30):
+        producer.send(message(topic, f"m{i}"))
+    c.check("all came", c.within(120, lambda: len(done) >= 30))
+    c.equal("the failed one twice", [1, 2], attempts["m7"])
+    c.equal("each other once", 29, sum(len(tries) == 1 for tries in attempts.values()))
+
+
+def filters(c):
+    topic = c.name("normal")
+    producer = c.producer(topic)
+    for i in range(12):
+        one = message(topic, f"m{i}")
+        one.tag = f"t{i % 3}"
+        one.add_property("n", str(i))
+        producer.send(one)
+    tags = c.simple(c.name("group"), topic, FilterExpression("t0 || t2"))
+    c.equal("by tag", ["m0", "m11", "m2", "m3", "m5", "m6", "m8", "m9"], bodies(c.take(tags, 8, 60)))
+    if c.get("sql", "true") == "true":
+        sql = c.simple(c.name("group2"), topic, FilterExpression("n IS NOT NULL AND n > 8", FilterType.SQL))
+        c.equal("by SQL", ["m10", "m11", "m9"], bodies(c.take(sql, 3, 60)))
+
+
+def wrong_type(c):
+    topic = c.name("normal")
+    producer = c.producer(topic)
+    grouped = message(topic, "x")
+    grouped.message_group = "g"
+    for step, one in [("refused", grouped), ("unknown topic", message(c.name("nowhere"), "x"))]:
+        why = ""
+        try:
+            producer.send(one)
+        except Exception as failed:
+            why = repr(failed)
+        c.check(step, why, why=why)
+    producer.send(message(topic, "fine"))
+
+
+def produce(c):
+    """Parameters topic, word, count, and type: normal, fifo or delay."""
+    topic, word = c.get("topic"), c.get("word")
+    producer = c.producer(topic)
+    for i in range(int(c.get("count", "1"))):
+        one = message(topic, f"{word}:{i}")
+        one.tag = ["even", "odd"][i % 2]
+        one.keys = f"{word}{i}"
+        one.keys = "all"
+        one.add_property("from", word)
+        if c.get("type", "normal") == "fifo":
+            one.message_group = "one"
+        elif c.get("type", "normal") == "delay":
+            one.delivery_timestamp = int(time.time()) + 3
+        c.step("sent", body=one.body.decode(), msg=producer.send(one).message_id)
+
+
+def consume(c):
+    """Parameters topic, group; until told to stop."""
+    consumer = c.simple(c.get("group"), c.get("topic"))
+    c.step("ready")
+    while not c.stopped():
+        for one in consumer.receive(16, 30) or []:
+            c.step("message", body=one.body.decode(), tag=one.tag or "", keys=" ".join(one.keys),
+                   msg=one.message_id, **{"from": one.properties.get("from", "")})
+            consumer.ack(one)
+
+
+SCENARIOS = {
+    "grpc_consume": consume,
+    "grpc_delayed_message_comes_in_time": delay,
+    "grpc_fifo_keeps_order": fifo,
+    "grpc_invisible_duration_changes": invisible,
+    "grpc_produce": produce,
+    "grpc_push_consumes_and_retries": push,
+    "grpc_recalled_message_never_comes": recall,
+    "grpc_send_and_receive": send_and_receive,
+    "grpc_tags_and_sql_filter": filters,
+    "grpc_transactions_commit_rollback_and_check": transactions,
+    "grpc_wrong_type_is_refused": wrong_type,
+}
