@@ -19,6 +19,8 @@ enum Same {
     Lines,
     /// The lines in any order; words that hold a digit are times, rates, ids, sizes.
     Masked,
+    /// The first word of each line: values come and go, and so do their units.
+    Names,
     /// The first line, which names the columns, and the number of lines.
     Columns,
     /// Neither succeeds, and both tell the same code of the answer, if both tell one.
@@ -51,11 +53,11 @@ const LINES: &[(Same, &str)] = &[
     (Same::Text, "topicRoute -n N -t Adm"),
     (Same::Text, "topicRoute -n N -t Adm -l"),
     (Same::Text, "topicClusterList -n N -t Adm"),
-    (Same::Text, "topicStatus -n N -t Adm"),
+    (Same::Masked, "topicStatus -n N -t Adm"),
     (Same::Lines, "topicList -n N"),
     (Same::Lines, "topicList -n N -c"),
     (Same::Masked, "clusterList -n N"),
-    (Same::Text, "clusterList -n N -m"),
+    (Same::Masked, "clusterList -n N -m"),
     (Same::Lines, "getConsumerConfig -n N -g AdmG"),
     (Same::Lines, "getBrokerConfig -n N -b B"),
     (Same::Lines, "getBrokerConfig -n N -c C"),
@@ -77,7 +79,7 @@ const LINES: &[(Same, &str)] = &[
     (Same::Text, "updateOrderConf -n N -t Adm -m put -v M:4"),
     (Same::Text, "updateOrderConf -n N -t Adm -m get"),
     (Same::Text, "updateOrderConf -n N -t Adm -m delete"),
-    (Same::Masked, "brokerStatus -n N -b B"),
+    (Same::Names, "brokerStatus -n N -b B"),
     (Same::Columns, "brokerConsumeStats -n N -b B"),
     (Same::Text, "queryMsgByKey -n N -t Adm -k key1"),
     (
@@ -99,9 +101,9 @@ const LINES: &[(Same, &str)] = &[
     (Same::Text, "deleteExpiredCommitLog -n N -c C"),
     (Same::Text, "wipeWritePerm -n N -b M"),
     (Same::Text, "addWritePerm -n N -b M"),
-    (Same::Text, "haStatus -n N -b B"),
+    (Same::Masked, "haStatus -n N -b B"),
     (Same::Columns, "checkMsgSendRT -n N -t Adm -a 3"),
-    (Same::Text, "getBrokerLiteInfo -n N -b B"),
+    (Same::Masked, "getBrokerLiteInfo -n N -b B"),
     (Same::Text, "exportConfigs -n N -c C -f out"),
     (Same::Text, "exportMetadata -n N -c C -f out"),
     (Same::Text, "exportMetrics -n N -c C -f out"),
@@ -235,6 +237,12 @@ fn reduced(same: Same, text: &str) -> Vec<String> {
                     .map(masked)
                     .collect::<Vec<_>>()
                     .join(" ");
+            }
+            lines.sort();
+        }
+        Same::Names => {
+            for line in &mut lines {
+                line.truncate(line.find(' ').unwrap_or(line.len()));
             }
             lines.sort();
         }
