@@ -149,6 +149,8 @@ config! {
         "broadcastOffsetExpireSecond" => broadcast_offset_expire_second: i64 [1..=86_400] = 120,
         /// How long that is kept of a client that is connected but does not pull, s.
         "broadcastOffsetExpireMaxSecond" => broadcast_offset_expire_max_second: i64 [1..=86_400] = 300,
+        /// Whether a topic may be for messages of every kind (`message.type=MIXED`).
+        "enableMixedMessageType" => enable_mixed_message_type: bool = false,
         /// Whether transactional messages are refused.
         "rejectTransactionMessage" => reject_transaction_message: bool = false,
         /// How old a transaction is before its producer is asked about it, ms.

@@ -320,6 +320,7 @@ impl Parts {
                 offsets: Arc::clone(offsets),
                 store: Arc::clone(store),
                 registration: Arc::clone(registration),
+                switches: Arc::clone(switches),
                 events: Arc::clone(requeue.events()),
                 reserved: vec![
                     identity.cluster.clone(),

@@ -206,3 +206,16 @@ async fn a_burst_of_creations_is_all_durable() {
         assert!(file.contains(&format!("\"burst-{number}\":{{")), "{number}");
     }
 }
+
+#[tokio::test]
+async fn topics_for_messages_of_every_kind_need_a_switch() {
+    let mixed = json!({"attributes": "+message.type=MIXED"});
+    let running = Running::start().await;
+    let mut client = running.connect().await;
+    let refused = create(&mut client, mixed.clone()).await;
+    assert_eq!(refused.code(), 29);
+    assert!(refused.remark().contains("enableMixedMessageType"));
+    let running = Running::start_with(&[("enableMixedMessageType", "true")]).await;
+    let mut client = running.connect().await;
+    assert_eq!(create(&mut client, mixed).await.code(), 0);
+}

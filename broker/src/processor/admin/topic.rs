@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use super::Refusal;
 use crate::{
     attributes,
+    config::Switches,
     events::Events,
     offsets::Offsets,
     registration::Registration,
@@ -36,6 +37,7 @@ pub(crate) struct TopicAdmin {
     pub(crate) offsets: Arc<Offsets>,
     pub(crate) store: Arc<Store>,
     pub(crate) registration: Arc<Registration>,
+    pub(crate) switches: Arc<Switches>,
     /// Topics of this broker that are the system's, beside those that are so everywhere: the ones
     /// named after the cluster and the broker.
     pub(crate) reserved: Vec<String>,
@@ -141,8 +143,9 @@ impl TopicAdmin {
             .attributes
             .get("+message.type")
             .is_some_and(|kind| kind == "MIXED")
+            && !self.switches.config().broker.enable_mixed_message_type
         {
-            return Err(invalid("MIXED message type is not supported.".to_owned()));
+            return Err(invalid("MIXED message type is not supported. Set enableMixedMessageType=true to allow topics for messages of every kind.".to_owned()));
         }
         let known = self.topics.find(topic).map(|topic| topic.config());
         let current = known.as_ref().map(|config| &config.attributes);
