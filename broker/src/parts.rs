@@ -268,6 +268,7 @@ impl Parts {
                 held: Arc::clone(held),
                 stats: Arc::clone(stats),
                 broadcast: Arc::clone(&clients.broadcast),
+                identity: Arc::clone(identity),
             },
             pop: Pop {
                 pops: Arc::clone(&popping.pops),

@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use crate::{
     clients::broadcast::{Broadcast, Puller as BroadcastPuller, committed_group},
     clients::consumers::Consumers,
-    config::Switches,
+    config::{Identity, Switches},
     filter::{Filter, NO_PROPERTY_FILTER, is_tag_type},
     groups::{Group, Groups},
     longpoll::pull::{HeldPull, HeldPulls},
@@ -45,6 +45,7 @@ pub(crate) struct Pull {
     pub(crate) held: Arc<HeldPulls>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) broadcast: Arc<Broadcast>,
+    pub(crate) identity: Arc<Identity>,
 }
 
 /// Why a pull is refused before anything is read.
@@ -110,8 +111,11 @@ impl Pull {
 
     fn check(&self, turn: &mut Turn, request: &PullMessage<'_>) -> Result<Allowed, Refusal> {
         if !self.switches.readable() {
-            let remark = "the broker is not readable: its brokerPermission lacks 4 (read)";
-            return Err(Refusal::forbidden(1, remark.to_owned()));
+            let remark = format!(
+                "the broker[{}] pulling message is forbidden: its brokerPermission lacks 4 (read)",
+                self.identity.address.ip()
+            );
+            return Err(Refusal::forbidden(1, remark));
         }
         let group = self
             .groups

@@ -171,8 +171,8 @@ impl Send {
             return refusal(
                 ResponseCode::NO_PERMISSION,
                 format!(
-                    "the broker[{}] sending message is forbidden",
-                    self.identity.address
+                    "the broker[{}] sending message is forbidden: its brokerPermission lacks 2 (write)",
+                    self.identity.address.ip()
                 ),
             );
         }

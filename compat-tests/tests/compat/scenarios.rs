@@ -9,7 +9,7 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::world::{GO, JAVA, JAVA_ROCKETMQ, OLD_JAVA, SCENARIO_LIMIT, World};
 
-const OF_JAVA: [&str; 45] = [
+const OF_JAVA: [&str; 47] = [
     "delay_by_level",
     "delay_by_time",
     "delay_recalled",
@@ -22,9 +22,8 @@ const OF_JAVA: [&str; 45] = [
     "offsets_min_max_search",
     "operate_clients_are_asked",
     "operate_reset_by_time",
-    "pop_failed_messages_come_again",
-    "pop_members_get_each_message_once",
-    "pop_waiting_consumer_gets_message_at_once",
+    "ordered_across_rebalancing",
+    "ordered_queue_is_suspended",
     "pop_failed_messages_come_again",
     "pop_members_get_each_message_once",
     "pop_waiting_consumer_gets_message_at_once",
@@ -43,6 +42,7 @@ const OF_JAVA: [&str; 45] = [
     "retry_until_dead_letter",
     "send_async",
     "send_batch",
+    "send_batched_by_the_client",
     "send_bodies_of_all_sizes",
     "send_oneway",
     "send_sync",
@@ -53,6 +53,8 @@ const OF_JAVA: [&str; 45] = [
     "topic_unknown_has_no_route",
     "topic_with_illegal_name_is_refused",
     "topics_by_the_hundred",
+    "trace_to_a_topic_of_ones_own",
+    "trace_to_the_system_topic",
     "transaction_commit_rollback_and_check_back",
     "view_of_a_foreign_id_is_refused",
 ];

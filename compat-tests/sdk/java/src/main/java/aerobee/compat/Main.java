@@ -36,6 +36,8 @@ public final class Main {
         Topics.list(SCENARIOS);
         Popping.list(SCENARIOS);
         PopByHand.list(SCENARIOS);
+        Ordering.list(SCENARIOS);
+        Tracing.list(SCENARIOS);
         Load.list(SCENARIOS);
         Grpc.list(SCENARIOS);
         Transactions.list(SCENARIOS);

@@ -33,6 +33,7 @@ final class Sending {
         scenarios.put("send_async", Sending::async);
         scenarios.put("send_oneway", Sending::oneway);
         scenarios.put("send_batch", Sending::batch);
+        scenarios.put("send_batched_by_the_client", Sending::autoBatch);
         scenarios.put("send_bodies_of_all_sizes", Sending::bodies);
         scenarios.put("send_too_large_is_refused", Sending::tooLarge);
         scenarios.put("send_to_one_queue_keeps_order", Sending::oneQueue);
@@ -157,6 +158,47 @@ final class Sending {
         context.equal("offset after the batch", 50L, next.getQueueOffset());
         MessageExt viewed = Reading.view(context, topic, result.getOffsetMsgId().split(",")[49]);
         context.equal("view the last of the batch", "batch-49", Inbox.body(viewed));
+    }
+
+    /** The client puts messages together by itself. */
+    private static void autoBatch(Context context) throws Exception {
+        String topic = context.topic("auto_batch", 2);
+        DefaultMQProducer producer = context.freshProducer("auto_batch_producer");
+        producer.setAutoBatch(true);
+        producer.batchMaxDelayMs(50);
+        producer.start();
+        context.closing(producer, producer::shutdown);
+        int count = 300;
+        CountDownLatch answered = new CountDownLatch(count);
+        ConcurrentLinkedQueue<Throwable> failures = new ConcurrentLinkedQueue<>();
+        Set<String> sent = new TreeSet<>();
+        for (int i = 0; i < count; i++) {
+            sent.add("auto-" + i);
+            Message message = message(topic, "auto-" + i);
+            message.setTags("tag");
+            producer.send(message, new SendCallback() {
+                @Override
+                public void onSuccess(SendResult result) {
+                    if (result.getSendStatus() != SendStatus.SEND_OK) {
+                        failures.add(new IllegalStateException(result.toString()));
+                    }
+                    answered.countDown();
+                }
+
+                @Override
+                public void onException(Throwable failure) {
+                    failures.add(failure);
+                    answered.countDown();
+                }
+            });
+        }
+        context.check("all answered", answered.await(60, TimeUnit.SECONDS), "missing", answered.getCount());
+        context.equal("no failure", List.of(), List.copyOf(failures));
+        List<String> read = Reading.bodies(context, topic);
+        context.equal("each once", count, read.size());
+        context.equal("all", sent, new TreeSet<>(read));
+        Push push = Push.of(context, context.name("auto_batch_group")).subscribe(topic, "tag").start();
+        context.check("consumed by tag", push.inbox.awaitBodies(60, sent), "got", push.inbox.size());
     }
 
     /** Above 4 KiB the SDK compresses; random bytes stay large all the same. */

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What operators forbid and limit: each with Apache's code, and the key to change after it. The
+//! limits of messages themselves are tried in `sends.rs`, those of requests to pull in `pulls.rs`.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{Client, Message, Running};
+
+const NO_PERMISSION: i64 = 16;
+
+fn topic(changes: &Value) -> Value {
+    let mut fields = json!({
+        "topic": "t", "defaultTopic": "TBW102", "readQueueNums": "1", "writeQueueNums": "1",
+        "perm": "6", "topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false",
+    });
+    for (name, value) in changes.as_object().unwrap() {
+        fields[name] = value.clone();
+    }
+    fields
+}
+
+async fn pull(client: &mut Client) -> Message {
+    let fields = json!({
+        "consumerGroup": "g", "topic": "t", "queueId": "0", "queueOffset": "0",
+        "maxMsgNums": "32", "sysFlag": "4", "commitOffset": "0", "suspendTimeoutMillis": "0",
+        "subscription": "*", "subVersion": "0", "expressionType": "TAG",
+    });
+    client.ask(11, fields, &[]).await
+}
+
+async fn pop(client: &mut Client) -> Message {
+    let fields = json!({
+        "consumerGroup": "g", "topic": "t", "queueId": "-1", "maxMsgNums": "32",
+        "invisibleTime": "60000", "pollTime": "0", "bornTime": "0", "initMode": "0",
+    });
+    client.ask(200_050, fields, &[]).await
+}
+
+/// A broker with a topic, a group and a message.
+async fn start(keys: &[(&str, &str)]) -> (Running, Client) {
+    let running = Running::start_with(keys).await;
+    let mut client = running.connect().await;
+    client.create_topic("t", 1).await;
+    client.consume("c1", "g", "t").await;
+    assert_eq!(client.send("t", 0, "m").await.code(), 0);
+    (running, client)
+}
+
+#[track_caller]
+fn refused(answer: &Message, words: &str, key: &str) {
+    assert_eq!(answer.code(), NO_PERMISSION, "{answer:?}");
+    assert!(answer.remark().starts_with(words), "{answer:?}");
+    assert!(answer.remark().contains(key), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_broker_without_permission_to_read_gives_out_nothing() {
+    let (_running, mut client) = start(&[("brokerPermission", "2")]).await;
+    let pulled = pull(&mut client).await;
+    refused(
+        &pulled,
+        "the broker[127.0.0.1] pulling message is forbidden",
+        "brokerPermission",
+    );
+    assert_eq!(pulled.field("forbiddenType"), "1");
+    let popped = pop(&mut client).await;
+    refused(
+        &popped,
+        "the broker[127.0.0.1] pop message is forbidden",
+        "brokerPermission",
+    );
+}
+
+/// Name servers tell producers of other topics not to send here; Apache's broker checks no more.
+#[tokio::test]
+async fn a_broker_without_permission_to_write_takes_no_messages_of_order_topics() {
+    let (_running, mut client) = start(&[("brokerPermission", "4")]).await;
+    let ordered = topic(&json!({"order": "true"}));
+    assert_eq!(client.ask(17, ordered, &[]).await.code(), 0);
+    let sent = client.send("t", 0, "m").await;
+    refused(
+        &sent,
+        "the broker[127.0.0.1] sending message is forbidden",
+        "brokerPermission",
+    );
+}
+
+#[tokio::test]
+async fn a_disabled_group_gets_nothing_and_others_do() {
+    let (_running, mut client) = start(&[]).await;
+    let disabled = json!({"groupName": "g", "consumeEnable": false});
+    assert_eq!(client.ask_json(200, &disabled).await.code(), 0);
+    let words = "subscription group no permission, g";
+    let pulled = pull(&mut client).await;
+    refused(&pulled, words, "consumeEnable");
+    assert_eq!(pulled.field("forbiddenType"), "2");
+    refused(&pop(&mut client).await, words, "consumeEnable");
+    client.consume("c2", "pullers", "t").await;
+    assert_eq!(client.pull("t", 0, 0).await.code(), 0);
+    let enabled = json!({"groupName": "g", "consumeEnable": true});
+    assert_eq!(client.ask_json(200, &enabled).await.code(), 0);
+    assert_eq!(pull(&mut client).await.code(), 0);
+    assert_eq!(pop(&mut client).await.code(), 0);
+}
+
+#[tokio::test]
+async fn the_bits_of_a_topic_allow_reading_or_writing() {
+    let (_running, mut client) = start(&[]).await;
+    let changed = topic(&json!({"perm": "2"}));
+    assert_eq!(client.ask(17, changed, &[]).await.code(), 0);
+    let words = "the topic[t] pulling message is forbidden";
+    refused(&pull(&mut client).await, words, "");
+    assert_eq!(pop(&mut client).await.code(), NO_PERMISSION);
+    assert_eq!(client.send("t", 0, "m").await.code(), 0);
+    // What cannot be read can still be given up: the bits are about messages.
+    let changed = topic(&json!({"perm": "6"}));
+    assert_eq!(client.ask(17, changed, &[]).await.code(), 0);
+    assert_eq!(pull(&mut client).await.code(), 0);
+}
+
+#[tokio::test]
+async fn sends_before_the_time_to_accept_them_are_refused() {
+    let later = "99999999999999";
+    let running = Running::start_with(&[("startAcceptSendRequestTimeStamp", later)]).await;
+    let mut client = running.connect().await;
+    client.create_topic("t", 1).await;
+    let sent = client.send("t", 0, "m").await;
+    assert_eq!(sent.code(), 1, "{sent:?}");
+    assert!(
+        sent.remark().starts_with("broker unable to service, until"),
+        "{sent:?}"
+    );
+}
