@@ -166,8 +166,13 @@ impl<'a> Scanner<'a> {
         Ok(crate::light::starts_record(head, len, queue_id, position))
     }
 
-    /// The range behind `position` in its file that holds anything but zeros, its end rounded to what was read.
-    pub(crate) fn data_behind(&mut self, position: i64) -> Result<Option<Range<i64>>, OpenError> {
+    /// The range behind `position` in its file that holds anything but zeros, its end rounded to what was read. After
+    /// `zeros` bytes of nothing else the rest is taken for zero, too.
+    pub(crate) fn data_behind(
+        &mut self,
+        position: i64,
+        zeros: u64,
+    ) -> Result<Option<Range<i64>>, OpenError> {
         let base = self.files.base_for(position);
         let path = self.files.path(base);
         let file = match self.env.open(&path) {
@@ -180,7 +185,8 @@ impl<'a> Scanner<'a> {
         let mut found: Option<Range<i64>> = None;
         let mut at = (position - base).cast_unsigned();
         let mut buffer = vec![0; WINDOW_BYTES];
-        while at < self.files.file_bytes() {
+        let mut zeros_read = 0;
+        while at < self.files.file_bytes() && zeros_read < zeros {
             let Some(data) = self
                 .env
                 .next_data(&file, &path, at)
@@ -197,7 +203,9 @@ impl<'a> Scanner<'a> {
             if read == 0 {
                 break;
             }
+            zeros_read += read as u64;
             if let Some(range) = non_zero(&buffer[..read]) {
+                zeros_read = 0;
                 let start = base + data.cast_signed();
                 let range = start + range.start as i64..start + range.end as i64;
                 found = Some(found.map_or(range.clone(), |found| found.start..range.end));
@@ -271,6 +279,38 @@ fn memchr_magic(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_search_behind_the_end_stops_after_many_zeros() {
+        let dir = tempfile::tempdir().unwrap();
+        let len = 8 * WINDOW_BYTES;
+        let mut bytes = vec![0; len];
+        bytes[WINDOW_BYTES + 5] = 1;
+        bytes[6 * WINDOW_BYTES] = 1;
+        // Written zeros, so that the file system takes none of them for a hole.
+        std::fs::write(dir.path().join("00000000000000000000"), bytes).unwrap();
+        let slot = crate::files::Slot::unmapped(0, 0);
+        let files = Files::new(
+            dir.path().to_owned(),
+            len as u64,
+            crate::files::Descriptors::Drop,
+            vec![slot],
+        );
+        let env = Env::real();
+        let mut scanner = Scanner::new(&env, &files);
+        let first = WINDOW_BYTES as i64 + 5;
+        let found = |zeros| scanner.data_behind(3, zeros).unwrap().unwrap();
+        let both = [u64::MAX, 5 * WINDOW_BYTES as u64].map(found);
+        assert!(
+            both.iter()
+                .all(|range| *range == (first..6 * WINDOW_BYTES as i64 + 1))
+        );
+        let mut scanner = Scanner::new(&env, &files);
+        let near = scanner.data_behind(3, 4 * WINDOW_BYTES as u64);
+        assert_eq!(near.unwrap().unwrap(), first..first + 1);
+        let none = scanner.data_behind(3, WINDOW_BYTES as u64 / 2);
+        assert_eq!(none.unwrap(), None);
+    }
 
     #[test]
     fn bytes_that_are_not_zero_are_found() {

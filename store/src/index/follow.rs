@@ -212,7 +212,11 @@ impl Inner {
         let dir = self.config.dir.join(layout::INDEX);
         self.env.create_dir_all(&dir)?;
         let clock = self.env.clock();
+        // Behind the file that our note names, too, which a crash may have taken: with a clock that was set back a new
+        // file would stand before it and count as durable.
+        let noted = follower.state.as_ref().and_then(|state| state.state);
         let last = newest.as_ref().map_or(0, |newest| newest.number);
+        let last = last.max(noted.map_or(0, |noted| noted.file));
         let number = local_time::number_of(clock, clock.millis()).max(last + 1);
         let path = dir.join(format::name_of(number));
         let before = newest.map(|newest| newest.header());

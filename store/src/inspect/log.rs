@@ -108,7 +108,7 @@ impl<'a> Walk<'a> {
     }
 
     fn data_in(&mut self, at: i64) -> Option<Range<i64>> {
-        self.scanner.data_behind(at).ok().flatten()
+        self.scanner.data_behind(at, u64::MAX).ok().flatten()
     }
 
     /// The first later file that holds anything; the missing ones before it are met next.

@@ -2,7 +2,12 @@
 //! What lies behind the last good record of the log.
 
 use super::{Durable, Recovery, Scanned};
-use crate::{error::OpenError, files::Slot, layout, scan::Scanner};
+use crate::{abort_file::Left, error::OpenError, files::Slot, layout, scan::Scanner};
+
+/// While the machine runs on, everything that was written is there, in order; so behind the last record there is at most
+/// one that was being written, and then nothing. So many zeros, or twice the longest record, prove that the rest is as
+/// empty. After a power cut only what is nowhere on the disk is known to be empty.
+const ZEROS_AFTER_KILL: u64 = 64 << 20;
 
 impl Recovery<'_> {
     /// Decides what the bytes behind the last good record are, and makes them zero if they may go.
@@ -18,6 +23,11 @@ impl Recovery<'_> {
             .into_iter()
             .filter(|base| *base >= end)
             .collect();
+        // Pages ahead of the writer may be in memory, so the file system calls them data, up to a whole file of them.
+        let zeros = match self.left {
+            Left::Killed => ZEROS_AFTER_KILL.max(2 * self.config.max_record_bytes as u64),
+            Left::Clean | Left::Unknown => u64::MAX,
+        };
         let mut data = Vec::new();
         let mut scanner = Scanner::new(self.env, &self.log);
         let own_file = self.log.base_for(end);
@@ -25,7 +35,7 @@ impl Recovery<'_> {
             .filter(|_| later.first() != Some(&end))
             .chain(later.iter().copied());
         for position in holders {
-            data.extend(scanner.data_behind(position)?);
+            data.extend(scanner.data_behind(position, zeros)?);
         }
         let mut next_record = None;
         for range in &data {
