@@ -3,11 +3,16 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
-use aerobee_daemon::{StartError as ProcessError, flags::parse_addresses, logging::set_levels};
+use aerobee_daemon::{
+    StartError as ProcessError,
+    flags::{Address, parse_addresses},
+    logging::set_levels,
+};
 use aerobee_remoting::{Bound, Server};
 use aerobee_store::{Env, Store};
 use tokio::task::{JoinSet, spawn_blocking};
@@ -20,7 +25,7 @@ use crate::{
     longpoll::pull::HeldPulls,
     metrics::Metrics,
     offsets::Offsets,
-    parts::Parts,
+    parts::{Opened, Parts},
     pop::running::Popping,
     processor::{Listener, Port, flushed::Flushing, pull::Puller},
     registration::Registration,
@@ -83,7 +88,37 @@ impl Broker {
         let name_servers = parse_addresses(config.broker.namesrv_addr.as_deref().unwrap_or(""))
             .map_err(ProcessError::from)?;
         let ports = bind(&config)?;
-        let parts = Parts::open(config, ports.port(), env).await?;
+        let levels = Arc::new(config.store.delay_levels()?);
+        let store_config = config.to_store(&levels);
+        let root = PathBuf::from(&config.store.store_path_root_dir);
+        let crashed = root.join("abort").exists();
+        let store = spawn_blocking(move || Store::open(store_config, env))
+            .await
+            .map_err(|_| StartError::Interrupted)??;
+        let opened = Opened {
+            store: Arc::clone(&store),
+            levels,
+            crashed,
+        };
+        let started = Self::start_on(config, opened, ports, &name_servers).await;
+        if started.is_err() {
+            // Whatever still runs of this try keeps a handle of the store, which must not keep the directory. What was
+            // there after a crash is there for the next start, too.
+            spawn_blocking(move || store.abandon())
+                .await
+                .map_err(|_| StartError::Interrupted)?;
+        }
+        started
+    }
+
+    /// Starts all parts on a store.
+    async fn start_on(
+        config: Config,
+        opened: Opened,
+        ports: Ports,
+        name_servers: &[Address],
+    ) -> Result<Self, StartError> {
+        let parts = Parts::open(config, ports.port(), opened)?;
         let puller = Puller::new(
             Arc::clone(&parts.store),
             Arc::clone(parts.runtime.traffic()),

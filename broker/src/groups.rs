@@ -163,9 +163,40 @@ impl Groups {
     /// Reads the file and adds the system's groups.
     ///
     /// # Errors
-    /// The file exists but neither it nor its backup can be read.
+    /// The file cannot be read.
     pub fn open(path: &Path) -> Result<Arc<Self>, StartError> {
-        let file = persist::load(path, fastjson::from_slice)?;
+        Self::open_or_rebuild(path, Vec::new)
+    }
+
+    /// As [`Groups::open`]. Where neither the file nor its backup makes sense the groups are those of `names`, with the
+    /// usual settings.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_or_rebuild(
+        path: &Path,
+        names: impl FnOnce() -> Vec<String>,
+    ) -> Result<Arc<Self>, StartError> {
+        let rebuild = || {
+            let names = names();
+            tracing::error!(
+                groups = names.join(", "),
+                "groups are made again from their positions and retry topics, with the usual settings"
+            );
+            let config = |name: String| SubscriptionGroupConfig {
+                group_name: name,
+                ..SubscriptionGroupConfig::default()
+            };
+            SubscriptionGroupTable {
+                subscription_group_table: names
+                    .into_iter()
+                    .map(|name| (name.clone(), config(name)))
+                    .collect(),
+                ..SubscriptionGroupTable::default()
+            }
+        };
+        let file =
+            persist::load_or_rebuild(path, fastjson::from_slice, rebuild, fastjson::to_pretty)?;
         let table = Arc::new(Table::from_file(file.unwrap_or_default()));
         let snapshot = {
             let table = Arc::clone(&table);

@@ -214,6 +214,12 @@ impl Offsets {
             .collect()
     }
 
+    /// Groups that have committed offsets.
+    pub fn groups(&self) -> Vec<Box<str>> {
+        let groups = self.table.groups.iter();
+        groups.map(|group| group.key().clone()).collect()
+    }
+
     /// Groups that have committed offsets of `topic`.
     pub fn groups_of(&self, topic: &str) -> Vec<Box<str>> {
         let consumes =

@@ -3,6 +3,7 @@
 //! place that knows all of them.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -11,7 +12,7 @@ use std::{
 use aerobee_daemon::StartError as ProcessError;
 use aerobee_message::topic as names;
 use aerobee_remoting::Limits;
-use aerobee_store::{Env, Store};
+use aerobee_store::Store;
 use parking_lot::Mutex;
 use tokio::task::{JoinSet, spawn_blocking};
 
@@ -82,17 +83,22 @@ pub(crate) struct Parts {
     pub(crate) directory: PathBuf,
 }
 
+/// A store just opened, and what it was opened with.
+pub(crate) struct Opened {
+    pub(crate) store: Arc<Store>,
+    pub(crate) levels: Arc<DelayLevels>,
+    /// Whether the broker before ended without closing the store.
+    pub(crate) crashed: bool,
+}
+
 impl Parts {
-    pub(crate) async fn open(config: Config, port: u16, env: Env) -> Result<Self, StartError> {
+    pub(crate) fn open(config: Config, port: u16, opened: Opened) -> Result<Self, StartError> {
         let identity = Identity::new(&config, port)?;
-        let levels = Arc::new(config.store.delay_levels()?);
-        let store_config = config.to_store(&levels);
-        let crashed = Path::new(&config.store.store_path_root_dir)
-            .join("abort")
-            .exists();
-        let store = spawn_blocking(move || Store::open(store_config, env))
-            .await
-            .map_err(|_| StartError::Interrupted)??;
+        let Opened {
+            store,
+            levels,
+            crashed,
+        } = opened;
         let directory = Path::new(&config.store.store_path_root_dir).join("config");
         std::fs::create_dir_all(&directory).map_err(|error| {
             ProcessError::directory(
@@ -106,12 +112,14 @@ impl Parts {
         let topics = Topics::open(&directory.join("topics.json"), &store, system)?;
         topics.light().enable(config.store.has_light_queues());
         topics.widen(names::SCHEDULE, levels.highest());
-        let groups = Groups::open(&directory.join("subscriptionGroup.json"))?;
+        let offsets = Offsets::open_behind(&directory, Some(Arc::clone(&store)))?;
+        let groups = Groups::open_or_rebuild(&directory.join("subscriptionGroup.json"), || {
+            known_groups(&topics, &offsets)
+        })?;
         groups.configure(
             config.broker.auto_create_subscription_group,
             config.broker.enable_create_sys_group,
         );
-        let offsets = Offsets::open_behind(&directory, Some(Arc::clone(&store)))?;
         let clients = Arc::new(Clients::default());
         clients.notices.configure(
             config.broker.notify_consumer_ids_changed_enable,
@@ -514,4 +522,15 @@ async fn commit_broadcast(clients: Arc<Clients>, offsets: Arc<Offsets>, switches
 
 fn millis(value: i64) -> Duration {
     Duration::from_millis(value.unsigned_abs())
+}
+
+/// Groups that positions and retry topics speak of.
+fn known_groups(topics: &Topics, offsets: &Offsets) -> Vec<String> {
+    let mut known: BTreeSet<String> = offsets.groups().into_iter().map(String::from).collect();
+    let all = topics.all();
+    let retries = all
+        .iter()
+        .filter(|topic| topic.name().starts_with(names::RETRY_PREFIX));
+    known.extend(retries.map(|topic| names::group_of_retry_topic(topic.name()).to_owned()));
+    known.into_iter().collect()
 }

@@ -344,17 +344,57 @@ struct File {
     topic_config_table: BTreeMap<String, TopicConfig>,
 }
 
+impl File {
+    /// A topic of the usual kind for each that has queues in the store, but for those of `known`. Permissions, kinds and
+    /// other settings are not in the store.
+    fn of_queues(store: &Store, known: &[TopicConfig]) -> Self {
+        let mut table: BTreeMap<String, TopicConfig> = BTreeMap::new();
+        for queue in store.queues() {
+            let name = &**queue.topic();
+            if name.starts_with(names::LMQ_PREFIX) || known.iter().any(|one| one.topic_name == name)
+            {
+                continue;
+            }
+            let config = table.entry(name.to_owned()).or_insert_with(|| TopicConfig {
+                topic_name: name.to_owned(),
+                read_queue_nums: 0,
+                write_queue_nums: 0,
+                ..TopicConfig::default()
+            });
+            let count = queue.id().saturating_add(1);
+            config.read_queue_nums = config.read_queue_nums.max(count);
+            config.write_queue_nums = config.write_queue_nums.max(count);
+        }
+        let names: Vec<&str> = table.keys().map(String::as_str).collect();
+        tracing::error!(
+            topics = names.join(", "),
+            "topics are made again from the queues of the store, with permission to read and write and no attributes"
+        );
+        Self {
+            topic_config_table: table,
+            ..Self::default()
+        }
+    }
+}
+
 impl Topics {
-    /// Reads the file and adds `system` topics that are missing from it.
+    /// Reads the file and adds `system` topics that are missing from it. Where neither it nor its backup makes sense
+    /// the topics are those of which the store has queues.
     ///
     /// # Errors
-    /// The file exists but neither it nor its backup can be read.
+    /// The file cannot be read.
     pub(crate) fn open(
         path: &Path,
         store: &Arc<Store>,
         system: Vec<TopicConfig>,
     ) -> Result<Arc<Self>, StartError> {
-        let file: File = persist::load(path, fastjson::from_slice)?.unwrap_or_default();
+        let file: File = persist::load_or_rebuild(
+            path,
+            fastjson::from_slice,
+            || File::of_queues(store, &system),
+            fastjson::to_pretty,
+        )?
+        .unwrap_or_default();
         let topics = DashMap::new();
         for (name, mut config) in file.topic_config_table {
             config.topic_name.clone_from(&name);

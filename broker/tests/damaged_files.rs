@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Small files that were cut or scribbled on: the backup takes their place; where there is none that makes sense the
-//! broker says so and does not start empty.
+//! Small files that were cut or scribbled on: the backup takes their place; where there is none that makes sense they are
+//! made again from what else is there, or the broker says so and does not start empty.
 
 mod support;
 
@@ -50,12 +50,63 @@ async fn topics_cut_in_half_come_back_from_their_backup() {
 }
 
 #[tokio::test]
-async fn without_a_sound_backup_the_broker_does_not_start_empty() {
-    for name in [
-        "topics.json",
-        "subscriptionGroup.json",
-        "consumerOffset.json",
-    ] {
+async fn topics_and_groups_without_a_sound_backup_are_made_again() {
+    let running = Running::start().await;
+    let mut client = running.connect().await;
+    client.create_topic("orders", 4).await;
+    client.create_topic("empty", 4).await;
+    for queue in 0..4 {
+        assert_eq!(client.send("orders", queue, "kept").await.code(), 0);
+    }
+    client.consume("c1", "readers", "orders").await;
+    let commit = json!({
+        "consumerGroup": "readers", "topic": "orders", "queueId": "1", "commitOffset": "1",
+    });
+    assert_eq!(client.ask(15, commit, &[]).await.code(), 0);
+    drop(client);
+    running.broker.stop().await.unwrap();
+    let folder = running.directory.path().join("config");
+    for name in ["topics.json", "subscriptionGroup.json"] {
+        fs::write(folder.join(name), r#"{"dataVersion":{"coun"#).unwrap();
+        fs::write(folder.join(format!("{name}.bak")), "{").unwrap();
+    }
+    let running = Running::start_in(
+        running.directory,
+        &[("autoCreateSubscriptionGroup", "false")],
+    )
+    .await;
+    let mut client = running.connect().await;
+    let topic = client
+        .ask(351, json!({"topic": "orders"}), &[])
+        .await
+        .json();
+    assert_eq!(
+        (&topic["readQueueNums"], &topic["writeQueueNums"]),
+        (&json!(4), &json!(4))
+    );
+    assert_eq!(topic["perm"], 6);
+    // Nothing in the store speaks of this one.
+    assert!(!exists(&mut client, "empty").await);
+    let end = client
+        .ask(30, json!({"topic": "orders", "queueId": "3"}), &[])
+        .await;
+    assert_eq!(end.field("offset"), "1");
+    let group = client
+        .ask(352, json!({"group": "readers"}), &[])
+        .await
+        .json();
+    assert_eq!(group["groupName"], "readers");
+    let position = json!({"consumerGroup": "readers", "topic": "orders", "queueId": "1"});
+    assert_eq!(client.ask(14, position, &[]).await.field("offset"), "1");
+    for name in ["topics.json.broken", "subscriptionGroup.json.broken"] {
+        let kept = fs::read(running.directory.path().join("config").join(name)).unwrap();
+        assert_eq!(kept, br#"{"dataVersion":{"coun"#);
+    }
+}
+
+#[tokio::test]
+async fn without_positions_that_make_sense_the_broker_does_not_start() {
+    for name in ["consumerOffset.json"] {
         let directory = tempfile::tempdir().unwrap();
         let folder = directory.path().join("config");
         fs::create_dir_all(&folder).unwrap();
@@ -74,10 +125,9 @@ async fn without_a_sound_backup_the_broker_does_not_start_empty() {
         );
         assert_eq!(fs::read(&path).unwrap(), br#"{"dataVersion":{"coun"#);
         assert_eq!(fs::read(&backup).unwrap(), b"");
-        // Moved away, as the message says: it starts.
-        let other = tempfile::tempdir().unwrap();
-        fs::create_dir(other.path().join("config")).unwrap();
-        fs::rename(&path, other.path().join("config/aside")).unwrap();
-        Running::start_in(other, &[]).await;
+        // Moved away, as the message says: it starts, in the same process and directory.
+        fs::rename(&path, folder.join("aside")).unwrap();
+        fs::remove_file(&backup).unwrap();
+        Running::start_in(directory, &[]).await;
     }
 }

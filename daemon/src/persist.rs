@@ -133,6 +133,52 @@ where
     }
 }
 
+/// As [`load`], for content that can be made again from elsewhere: where neither the file nor its backup can be
+/// understood they are kept as `<name>.broken` and `<name>.bak.broken`, `rebuild` makes the content, and what `encode`
+/// makes of that is the file when this returns.
+///
+/// # Errors
+/// A file cannot be read, kept or written.
+pub fn load_or_rebuild<T, E>(
+    path: &Path,
+    parse: impl Fn(&[u8]) -> Result<T, E>,
+    rebuild: impl FnOnce() -> T,
+    encode: impl FnOnce(&T) -> Vec<u8>,
+) -> Result<Option<T>, Error>
+where
+    E: Into<Box<dyn error::Error + Send + Sync>>,
+{
+    let reason = match load(path, parse) {
+        Err(Error::Unreadable { reason, .. } | Error::BackupUnreadable { reason, .. }) => reason,
+        loaded => return loaded,
+    };
+    // The file itself stays until there is a new one: a crash in between must not leave nothing, which is what a
+    // directory without any content looks like.
+    for file in [path, &backup_of(path)] {
+        if let Some(bytes) = read(file)? {
+            save(&with_suffix(file, ".broken"), &bytes)?;
+        }
+    }
+    let content = rebuild();
+    save(path, &encode(&content))?;
+    let backup = backup_of(path);
+    match fs::remove_file(&backup) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::Write {
+                action: "remove",
+                path: backup,
+                source,
+            });
+        }
+        _ => {}
+    }
+    tracing::error!(
+        file = %path.display(), %reason, kept_as = %with_suffix(path, ".broken").display(),
+        "neither the file nor its backup can be understood: its content is made again as far as the store tells; look what is missing"
+    );
+    Ok(Some(content))
+}
+
 /// Where the content before the last [`save`] is kept.
 #[must_use]
 pub fn backup_of(path: &Path) -> PathBuf {
@@ -452,6 +498,28 @@ mod tests {
         assert_eq!(fs::read(with_suffix(&path, ".broken")).unwrap(), b"[");
         save_in_steps(&path, &content(3), &mut fail_at(Step::Replace)).unwrap_err();
         assert_eq!(load(&path, parse).unwrap(), Some(1));
+    }
+
+    #[test]
+    fn content_that_can_be_made_again_is_and_what_was_there_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("table.json");
+        let load = |rebuilt| {
+            let encode = |number: &u32| content(*number);
+            load_or_rebuild(&path, parse, || rebuilt, encode).unwrap()
+        };
+        assert_eq!(load(7), None);
+        fs::write(&path, "[").unwrap();
+        fs::write(backup_of(&path), "{").unwrap();
+        assert_eq!(load(7), Some(7));
+        assert_eq!(fs::read(with_suffix(&path, ".broken")).unwrap(), b"[");
+        let kept = with_suffix(&backup_of(&path), ".broken");
+        assert_eq!(fs::read(kept).unwrap(), b"{");
+        // From now on it is a file like any other.
+        assert_eq!(load(8), Some(7));
+        fs::remove_file(&path).unwrap();
+        fs::write(backup_of(&path), "{").unwrap();
+        assert_eq!(load(9), Some(9));
     }
 
     #[test]

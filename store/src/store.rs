@@ -159,6 +159,15 @@ impl Store {
         result
     }
 
+    /// Lets go of the directory as the end of the process would, so that it can be opened again: threads stop, nothing is
+    /// flushed, and the next start counts as one after a crash. For whoever cannot go on with a store just opened.
+    pub fn abandon(&self) {
+        let mut lock = self.lock.lock();
+        self.inner.marks.close();
+        self.background.stop(&self.inner);
+        *lock = None;
+    }
+
     /// The queue, if it exists. Never makes one.
     #[must_use]
     pub fn queue(&self, topic: &str, id: i32) -> Option<Arc<Queue>> {

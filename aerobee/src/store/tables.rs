@@ -66,6 +66,9 @@ pub(super) fn names(config_dir: &Path) -> Vec<PathBuf> {
     names
 }
 
+/// Tables that a start makes again as far as the rest of the store tells.
+const REBUILT_NAMES: [&str; 2] = ["topics.json", "subscriptionGroup.json"];
+
 /// The topics of the broker, if its table can be read.
 pub(super) fn topics(config_dir: &Path) -> Option<HashSet<String>> {
     let table = content(&config_dir.join("topics.json"))?;
@@ -111,6 +114,15 @@ fn check_file(path: &Path, report: &mut Report) {
                 "it cannot be understood ({reason}); its backup is sound, and a start uses that"
             );
             report.add(Kind::ConfigFile, path, at, what);
+        }
+        (Content::Broken(reason, at), _) if REBUILT_NAMES.contains(&&*name) => {
+            let what = format!(
+                "it cannot be understood ({reason}) and there is no sound backup: a start makes it again from queues and positions, without permissions and attributes"
+            );
+            report.add(Kind::ConfigFile, path, at, what);
+            report
+                .start
+                .push(format!("would make {} again", path.display()));
         }
         (Content::Broken(reason, at), _) => {
             let what = format!(
