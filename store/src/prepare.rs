@@ -25,6 +25,9 @@ pub(crate) fn make_log_file(
     homes: &Homes,
     base: i64,
 ) -> io::Result<Arc<MappedFile>> {
+    if homes.writable().len() > 1 {
+        remove_left_over(env, homes, base)?;
+    }
     let mut result = Err(io::ErrorKind::NotFound.into());
     for dir in homes.choices(base, config.commit_log_file_bytes) {
         result = make_log_file_in(env, config, homes, dir, base);
@@ -34,6 +37,18 @@ pub(crate) fn make_log_file(
         }
     }
     result
+}
+
+/// A try that failed at its last step may have left the file in a directory whose turn it no longer is.
+fn remove_left_over(env: &Env, homes: &Homes, base: i64) -> io::Result<()> {
+    for dir in homes.writable() {
+        let path = dir.join(layout::file_name(base));
+        if env.exists(&path) {
+            env.remove_file(&path)?;
+            env.sync_dir(dir)?;
+        }
+    }
+    Ok(())
 }
 
 /// The file gets its full length in a directory of its own, so that no broker ever finds a file of the log with another

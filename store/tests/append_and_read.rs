@@ -180,7 +180,7 @@ fn the_configured_limits_hold_besides() {
             transfer,
             ..config(dir.path())
         },
-        Env::real(),
+        roomy(),
     )
     .unwrap();
     let queue = store.create_queue("T", 0).unwrap();
@@ -196,7 +196,7 @@ fn cold_messages_are_read_without_the_mapping() {
             hot_bytes: 0,
             ..config(dir.path())
         },
-        Env::real(),
+        roomy(),
     )
     .unwrap();
     let queue = store.create_queue("T", 0).unwrap();

@@ -68,7 +68,7 @@ fn directories_of_other_programs_are_refused() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, b"theirs").unwrap();
         let before = snapshot(dir.path());
-        let text = refusal(dir.path(), Env::real());
+        let text = refusal(dir.path(), roomy());
         let sign = name.split('/').next().unwrap();
         assert!(
             text.contains(owner) && text.contains(sign) && text.contains("storePathRootDir"),
@@ -93,7 +93,7 @@ fn files_of_a_wrong_size_are_named_and_stay() {
         let content = fs::read(&path).unwrap();
         fs::write(&path, &content[..content.len() - 7]).unwrap();
         let before = snapshot(dir.path());
-        let text = refusal(dir.path(), Env::real());
+        let text = refusal(dir.path(), roomy());
         assert!(
             text.contains(path.to_str().unwrap())
                 && text.contains(&format!("{} bytes, not {expected}", expected - 7))
@@ -114,7 +114,7 @@ fn a_file_in_the_place_of_a_directory_is_named() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(name), b"in the way").unwrap();
         let before = snapshot(dir.path());
-        let text = refusal(dir.path(), Env::real());
+        let text = refusal(dir.path(), roomy());
         assert!(text.contains(name), "{text}");
         assert_untouched(dir.path(), &before);
     }
@@ -131,7 +131,7 @@ fn missing_rights_and_read_only_file_systems_are_told() {
     mode(0o500);
     let probe = fs::write(dir.path().join("probe"), b"");
     if probe.is_err() {
-        let text = refusal(dir.path(), Env::real());
+        let text = refusal(dir.path(), roomy());
         assert!(text.contains("right to read and write"), "{text}");
     }
     mode(0o700);
@@ -221,12 +221,12 @@ fn a_damaged_checkpoint_costs_time_and_no_message() {
 fn the_lock_of_another_broker_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let text = refusal(dir.path(), Env::real());
+    let text = refusal(dir.path(), roomy());
     assert!(
         text.contains(dir.path().join("lock").to_str().unwrap()) && text.contains("stop that one"),
         "{text}"
     );
-    let error = Store::open(config(dir.path()), Env::real()).unwrap_err();
+    let error = Store::open(config(dir.path()), roomy()).unwrap_err();
     assert!(matches!(error, OpenError::Locked { .. }));
     store.close().unwrap();
 }

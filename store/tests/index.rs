@@ -332,7 +332,7 @@ fn records_longer_than_a_read_and_blank_ends_are_followed() {
         hot_bytes: 0,
         ..config(dir.path())
     };
-    let store = Store::open(large, Env::real()).unwrap();
+    let store = Store::open(large, support::roomy()).unwrap();
     let queue = store.create_queue(TOPIC, 0).unwrap();
     let body = "x".repeat(1_500_000);
     for number in 0..5 {
@@ -352,14 +352,14 @@ fn switched_off_nothing_is_written_and_what_is_there_is_still_found() {
     drop((store, queue));
     let mut off = config(dir.path());
     off.index.write = false;
-    let store = Store::open(off.clone(), Env::real()).unwrap();
+    let store = Store::open(off.clone(), support::roomy()).unwrap();
     let queue = store.create_queue(TOPIC, 0).unwrap();
     append(&store, &queue, "two", &[("KEYS", "k")]);
     assert_eq!(found(&store, "k"), ["one"]);
     store.close().unwrap();
     drop((store, queue));
     off.index.read = false;
-    let store = Store::open(off, Env::real()).unwrap();
+    let store = Store::open(off, support::roomy()).unwrap();
     assert_eq!(found(&store, "k"), [""; 0]);
     store.close().unwrap();
     drop(store);

@@ -207,7 +207,7 @@ fn a_directory_of_a_killed_broker_has_work_left_and_no_defect() {
     assert!(live_report.notes()[0].contains(&std::process::id().to_string()));
     assert!(live_report.start[0].starts_with("would refuse"));
     // The lock is still held.
-    assert!(Store::open(config(live.path()), aerobee_store::Env::real()).is_err());
+    assert!(Store::open(config(live.path()), roomy()).is_err());
     store.close().unwrap();
 }
 

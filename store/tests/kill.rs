@@ -12,7 +12,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use aerobee_store::{Config, Env, FlushMode, Store};
+use aerobee_store::{Config, FlushMode, Store};
 use support::*;
 
 const DIR: &str = "AEROBEE_KILL_TEST_DIR";
@@ -40,7 +40,7 @@ fn victim() {
     let (Ok(dir), Ok(mode)) = (env::var(DIR), env::var(MODE)) else {
         return;
     };
-    let store = Store::open(mode_config(&PathBuf::from(dir), &mode), Env::real()).unwrap();
+    let store = Store::open(mode_config(&PathBuf::from(dir), &mode), roomy()).unwrap();
     let queues = [
         store.create_queue("T", 0).unwrap(),
         store.create_queue("T", 1).unwrap(),
@@ -119,7 +119,7 @@ fn kill_repeatedly(mode: &str, lines_at_most: u32) {
         // Each round is checked on a copy, so that the next victim recovers what the kill left and not what we repaired.
         let checked = tempfile::tempdir().unwrap();
         copy(dir.path(), checked.path());
-        let store = Store::open(mode_config(checked.path(), mode), Env::real()).unwrap();
+        let store = Store::open(mode_config(checked.path(), mode), roomy()).unwrap();
         for id in [0, 1] {
             let queue = store.create_queue("T", id).unwrap();
             let all = bodies(&store, &queue);
@@ -165,7 +165,7 @@ fn kills_under_synchronous_flush_lose_nothing_acknowledged() {
 #[test]
 fn another_process_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(mode_config(dir.path(), "async"), Env::real()).unwrap();
+    let store = Store::open(mode_config(dir.path(), "async"), roomy()).unwrap();
     let output = Command::new(env::current_exe().unwrap())
         .args(["--exact", "victim", "--nocapture"])
         .env(DIR, dir.path())

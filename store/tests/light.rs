@@ -166,5 +166,5 @@ fn open_roomy(dir: &std::path::Path) -> Arc<Store> {
         queue_file_entries: 2000,
         ..config(dir)
     };
-    Store::open(config, aerobee_store::Env::real()).unwrap()
+    Store::open(config, roomy()).unwrap()
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use aerobee_store::{
-    Config, Env, LogDirs, OpenError, Operation, Store,
+    Config, LogDirs, OpenError, Operation, Store,
     inspect::{Directory, Known, Sizes},
 };
 use support::*;
@@ -45,14 +45,14 @@ fn numbers_in(dir: &Path) -> Vec<i64> {
 }
 
 fn filled(config: Config, numbers: std::ops::Range<u32>) -> Arc<Store> {
-    let store = Store::open(config, Env::real()).unwrap();
+    let store = Store::open(config, roomy()).unwrap();
     let queue = store.create_queue("T", 0).unwrap();
     fill(&store, &queue, numbers);
     store
 }
 
 fn bodies_with(config: Config) -> Vec<Vec<u8>> {
-    let store = Store::open(config, Env::real()).unwrap();
+    let store = Store::open(config, roomy()).unwrap();
     let bodies = bodies(&store, &store.queue("T", 0).unwrap());
     store.close().unwrap();
     bodies
@@ -153,7 +153,7 @@ fn read_only_directories_are_read_and_get_nothing() {
         },
         ..config(&root.path().join("store"))
     };
-    let store = Store::open(config(), Env::real()).unwrap();
+    let store = Store::open(config(), roomy()).unwrap();
     let queue = store.queue("T", 0).unwrap();
     fill(&store, &queue, 200..500);
     store.close().unwrap();
@@ -170,18 +170,18 @@ fn a_missing_directory_and_doubled_files_keep_the_store_closed() {
     let [one, two, _] = dirs(root.path());
     let away = root.path().join("away");
     fs::rename(&two, &away).unwrap();
-    let error = Store::open(spread(root.path()), Env::real()).unwrap_err();
+    let error = Store::open(spread(root.path()), roomy()).unwrap_err();
     assert!(matches!(error, OpenError::MissingFile { .. }), "{error}");
     fs::rename(&away, &two).unwrap();
     let doubled = one.join("00000000000000004096");
     fs::copy(two.join("00000000000000004096"), &doubled).unwrap();
-    let error = Store::open(spread(root.path()), Env::real()).unwrap_err();
+    let error = Store::open(spread(root.path()), roomy()).unwrap_err();
     assert!(matches!(error, OpenError::TwoFiles { .. }), "{error}");
     assert!(error.to_string().contains("storePathCommitLog"));
     fs::remove_file(doubled).unwrap();
     // Somebody has forgotten where the log is.
     let elsewhere = config(&root.path().join("store"));
-    let error = Store::open(elsewhere, Env::real()).unwrap_err();
+    let error = Store::open(elsewhere, roomy()).unwrap_err();
     assert!(matches!(error, OpenError::NoLog { .. }), "{error}");
     assert!(error.to_string().contains("storePathCommitLog"));
     assert_eq!(bodies_with(spread(root.path())), numbered(0..300));

@@ -191,7 +191,7 @@ fn few_queues_have_their_files_mapped() {
         commit_log_file_bytes: 1 << 20,
         ..config(dir.path())
     };
-    let store = Store::open(bounded, Env::real()).unwrap();
+    let store = Store::open(bounded, roomy()).unwrap();
     fill_queues(&store, 0..70);
     check_queues(&store, 0..70);
     fill_queues(&store, 70..150);
@@ -215,7 +215,7 @@ fn big_config(dir: &Path) -> Config {
 }
 
 fn open_big(dir: &Path) -> Arc<Store> {
-    Store::open(big_config(dir), Env::real()).unwrap()
+    Store::open(big_config(dir), roomy()).unwrap()
 }
 
 /// Lets a minute pass and the keeper do what it has to do then.

@@ -7,7 +7,7 @@ mod support;
 
 use std::{fs, path::Path};
 
-use aerobee_store::{Config, Env, OpenError, Store};
+use aerobee_store::{Config, OpenError, Store};
 use proptest::prelude::*;
 use support::*;
 
@@ -44,7 +44,7 @@ fn remove_queues(dir: &Path) {
 }
 
 fn open_error(dir: &Path) -> OpenError {
-    Store::open(config(dir), Env::real()).unwrap_err()
+    Store::open(config(dir), roomy()).unwrap_err()
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn wrong_files_are_named() {
         ..config(dir.path())
     };
     assert!(matches!(
-        Store::open(other_size, Env::real()),
+        Store::open(other_size, roomy()),
         Err(OpenError::StrayFile { .. } | OpenError::FileLength { .. })
     ));
 }

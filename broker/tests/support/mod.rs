@@ -20,7 +20,7 @@ use std::{
 };
 
 use aerobee_broker::{Broker, Config};
-use aerobee_store::{Clock, Env, Faults, Operation, Time};
+use aerobee_store::{Clock, DiskSpace, Env, Faults, Operation, Time};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
@@ -48,8 +48,8 @@ impl Running {
     }
 
     pub(crate) async fn start_in(directory: TempDir, keys: &[(&str, &str)]) -> Self {
-        let broker = Broker::start(config(directory.path(), keys)).await.unwrap();
-        Self { broker, directory }
+        let env = Env::with(Arc::new(NoFaults), Clock::system());
+        Self::start_on(directory, keys, env).await
     }
 
     /// As [`Running::start_in`], with a clock that stands still until it is told otherwise.
@@ -140,6 +140,15 @@ struct NoFaults;
 impl Faults for NoFaults {
     fn before(&self, _: Operation, _: &Path) -> std::io::Result<()> {
         Ok(())
+    }
+
+    /// What else fills the disk of the machine that runs the tests must not change what they see.
+    fn space(&self, _: &Path) -> Option<DiskSpace> {
+        Some(DiskSpace {
+            total: 100 << 30,
+            used: 10 << 30,
+            usable: 90 << 30,
+        })
     }
 }
 

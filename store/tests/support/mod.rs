@@ -20,8 +20,8 @@ use std::{
 
 use aerobee_message::{Record, RecordView, TagsCode, tags};
 use aerobee_store::{
-    Access, AppendError, Appended, Clock, Config, Env, Faults, FlushMode, Flushed, IndexConfig,
-    Operation, Queue, Read, ReadLimits, Store, Time, index::Geometry,
+    Access, AppendError, Appended, Clock, Config, DiskSpace, Env, Faults, FlushMode, Flushed,
+    IndexConfig, Operation, Queue, Read, ReadLimits, Store, Time, index::Geometry,
 };
 use parking_lot::Mutex;
 
@@ -51,7 +51,7 @@ pub fn sync_config(dir: &Path) -> Config {
 }
 
 pub fn open(dir: &Path) -> Arc<Store> {
-    Store::open(config(dir), Env::real()).unwrap()
+    Store::open(config(dir), roomy()).unwrap()
 }
 
 pub fn record<'a>(topic: &'a str, queue_id: i32, body: &'a [u8], tag: &str) -> Record<'a> {
@@ -197,6 +197,23 @@ impl Faults for Plan {
             .as_ref()
             .map_or(Ok(()), |rule| rule(operation, path))
     }
+
+    /// What else fills the disk of the machine that runs the tests must not change what they see.
+    fn space(&self, _: &Path) -> Option<DiskSpace> {
+        Some(ROOMY)
+    }
+}
+
+/// A disk with space.
+const ROOMY: DiskSpace = DiskSpace {
+    total: 100 << 30,
+    used: 10 << 30,
+    usable: 90 << 30,
+};
+
+/// Nothing fails, and the disk has space.
+pub fn roomy() -> Env {
+    Env::with(Arc::new(Plan::default()), Clock::system())
 }
 
 /// A clock that stands still unless told.
