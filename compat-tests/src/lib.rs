@@ -25,7 +25,7 @@ pub use self::{
     driver::{Driver, Running, Step},
     error::{Error, Result},
     folders::results_file,
-    mqadmin::{ApacheAdmin, Outcome, our_admin},
+    mqadmin::{ApacheAdmin, Outcome, doctor, our_admin},
     node::{Kind, Node, Role},
     ports::PortBlock,
     process::Process,

@@ -124,8 +124,17 @@ fn ended(why: &str) -> Error {
 
 /// Runs one command line of ours.
 pub fn our_admin(home: &Path, args: &[&str]) -> Result<Outcome> {
+    ours(home, "mqadmin", args)
+}
+
+/// Runs our doctor.
+pub fn doctor(home: &Path, args: &[&str]) -> Result<Outcome> {
+    ours(home, "doctor", args)
+}
+
+fn ours(home: &Path, command: &str, args: &[&str]) -> Result<Outcome> {
     let output = Command::new(binary::aerobee()?)
-        .arg("mqadmin")
+        .arg(command)
         .args(args)
         .env("TZ", "UTC")
         .env_remove("NAMESRV_ADDR")

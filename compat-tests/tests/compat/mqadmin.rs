@@ -2,13 +2,21 @@
 
 //! Apache's mqadmin and ours, for the same command lines against the same servers.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{
+    fmt::Write as _,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
-use aerobee_compat_tests::{ApacheAdmin, Cluster, Kind, Outcome, Plan, our_admin};
+use aerobee_compat_tests::{ApacheAdmin, Cluster, Kind, Outcome, Plan, doctor, our_admin};
 use libtest_mimic::{Failed, Trial};
 use tempfile::TempDir;
 
 use crate::world::World;
+
+/// How long a change may take to be known.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What of the output has to be the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +138,11 @@ const LINES: &[(Same, &str)] = &[
 ];
 
 pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
+    let judged = world.judged;
     vec![
+        world.trial("mqadmin_doctor_finds_what_was_broken", move |world| {
+            examined(world, judged)
+        }),
         world.trial(
             "mqadmin_apache_and_ours_print_the_same_on_our_servers",
             |world| compare(world, Kind::Aerobee),
@@ -140,6 +152,43 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
             |world| compare(world, Kind::Apache),
         ),
     ]
+}
+
+/// Nothing that fails, then a topic that nobody can write, then a broker that is gone.
+fn examined(world: &World, kind: Kind) -> Result<(), Failed> {
+    let _slot = world.slot();
+    let mut cluster = Cluster::start(Plan::of(kind))?;
+    let home = TempDir::with_prefix("aerobee-doctor-")?;
+    let namesrv = cluster.namesrv_addr();
+    let told = |cluster: &Cluster, line: &str| {
+        let args = spelled(cluster, line);
+        our_admin(home.path(), &spelled_refs(&args))
+    };
+    let look = || doctor(home.path(), &["-n", &namesrv]);
+    told(&cluster, "updateTopic -n N -b B -t DocTopic -r 1 -w 1 -p 6")?;
+    let sound = look()?;
+    if sound.out.contains("DocTopic") || sound.out.contains("does not answer") {
+        return Err(format!("a sound cluster: {sound:?}").into());
+    }
+    told(&cluster, "updateTopic -n N -b B -t DocTopic -r 1 -w 1 -p 4")?;
+    // The name server hears of the change in its time.
+    let started = Instant::now();
+    loop {
+        let closed = look()?;
+        if closed.code != 0 && closed.out.contains("topic DocTopic: it cannot be written") {
+            break;
+        }
+        if started.elapsed() > PATIENCE {
+            return Err(format!("a topic that cannot be written: {closed:?}").into());
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+    cluster.kill_broker()?;
+    let broken = look()?;
+    if broken.code != 2 || !broken.out.contains("ERROR") {
+        return Err(format!("a broker that is gone: {broken:?}").into());
+    }
+    Ok(())
 }
 
 fn compare(world: &World, kind: Kind) -> Result<(), Failed> {
