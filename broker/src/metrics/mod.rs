@@ -170,7 +170,7 @@ fn write_spread<const N: usize>(mut samples: Samples<'_>, spread: &Spread<N>, la
 }
 
 /// How long the timer's thread may take to count what waits.
-const CENSUS: Duration = Duration::from_millis(60);
+const CENSUS: Duration = Duration::from_millis(100);
 
 fn flag(value: bool) -> &'static str {
     if value { "true" } else { "false" }

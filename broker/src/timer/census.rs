@@ -8,7 +8,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -35,6 +35,8 @@ pub(crate) struct Census {
 #[derive(Debug, Default)]
 pub(super) struct Booth {
     wanted: AtomicBool,
+    /// Messages sorted in and delivered when it was last counted.
+    moved: AtomicI64,
     last: Mutex<(u64, Arc<Census>)>,
     counted: Condvar,
 }
@@ -66,11 +68,24 @@ impl Worker {
     pub(super) fn count_if_wanted(&self) {
         let booth = &self.gate.booth;
         if booth.wanted.load(Ordering::Acquire) && booth.wanted.swap(false, Ordering::AcqRel) {
-            let census = Arc::new(self.count());
-            let mut last = booth.last.lock();
-            *last = (last.0 + 1, census);
-            booth.counted.notify_all();
+            self.publish();
         }
+    }
+
+    /// Counts if messages have come or gone: whoever asks while the thread is busy gets that.
+    pub(super) fn count_if_moved(&self) {
+        let gate = &self.gate;
+        let moved = gate.enqueued.load(Ordering::Relaxed) + gate.dequeued.load(Ordering::Relaxed);
+        if gate.booth.moved.swap(moved, Ordering::Relaxed) != moved {
+            self.publish();
+        }
+    }
+
+    fn publish(&self) {
+        let census = Arc::new(self.count());
+        let mut last = self.gate.booth.last.lock();
+        *last = (last.0 + 1, census);
+        self.gate.booth.counted.notify_all();
     }
 
     fn count(&self) -> Census {

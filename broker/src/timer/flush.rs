@@ -25,6 +25,7 @@ impl Worker {
             return;
         }
         self.flushed_at = Instant::now();
+        self.count_if_moved();
         if let Err(error) = self.flush() {
             tracing::error!(%error, "timer messages cannot be made durable in their wheel; trying again");
         }
