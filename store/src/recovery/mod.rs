@@ -168,10 +168,13 @@ pub(crate) fn recover(config: &Config, env: &Env, left: Left) -> Result<Recovere
             (0, 0),
         ),
     };
+    let mut read_from = start;
+    let began = env.clock().monotonic();
     let mut scanned = match recovery.scan(start, last, start == first)? {
         Some(scanned) => scanned,
         None => {
             tracing::warn!("queue entries are missing: all of the log is dispatched again");
+            read_from = first;
             recovery
                 .scan(first, (0, 0), true)?
                 .ok_or_else(|| OpenError::Io {
@@ -190,9 +193,11 @@ pub(crate) fn recover(config: &Config, env: &Env, left: Left) -> Result<Recovere
     tracing::info!(
         clean = clean_before,
         own_checkpoint = own.is_some(),
-        from = start,
+        from = read_from,
         end,
+        bytes = end - read_from,
         records = scanned.records,
+        seconds = (env.clock().monotonic().saturating_sub(began)).as_secs_f64(),
         summary = summary.is_some(),
         queues = recovery.queues.values().map(Ids::len).sum::<usize>(),
         "the store is recovered"
