@@ -7,6 +7,7 @@
 mod clients;
 mod crash;
 mod grpc;
+mod grpc_cross;
 mod ledger;
 mod metrics;
 mod mixed;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         mqadmin::trials,
         clients::trials,
         grpc::trials,
+        grpc_cross::trials,
         scenarios::trials,
         mixed::trials,
         store::trials,
