@@ -9,7 +9,7 @@ use std::{
 };
 
 use aerobee_broker::Broker;
-use aerobee_daemon::{Shutdown, logging::LogFlags};
+use aerobee_daemon::{Shutdown, TlsKeys, logging::LogFlags};
 use aerobee_namesrv::Namesrv;
 use aerobee_proxy::Proxy;
 use clap::Args as ClapArgs;
@@ -69,15 +69,19 @@ pub(crate) struct Args {
 /// Runs name server, broker and proxy until `shutdown` is requested.
 pub(crate) async fn run(args: Args, shutdown: Shutdown) -> Result<(), Error> {
     let http = open_http(&args)?;
-    let namesrv = start_namesrv(&args).await?;
-    let broker = match start_broker(&args, namesrv.address()).await {
+    let mut config = aerobee_broker::run::load(args.config_file.as_deref())?;
+    // What is inside speaks to the ports as they ask for it.
+    config.tls.enable |= config.tls.server_mode.eq_ignore_ascii_case("enforcing");
+    let tls = config.tls.clone();
+    let namesrv = start_namesrv(&args, tls.clone()).await?;
+    let broker = match start_broker(&args, config, namesrv.address()).await {
         Ok(broker) => broker,
         Err(error) => {
             namesrv.stop().await;
             return Err(error);
         }
     };
-    let proxy = match start_proxy(&args, namesrv.address()) {
+    let proxy = match start_proxy(&args, tls, namesrv.address()) {
         Ok(proxy) => proxy,
         Err(error) => {
             aerobee_broker::run::stop(broker).await;
@@ -120,18 +124,22 @@ fn open_http(args: &Args) -> Result<Option<Http>, Error> {
     }
 }
 
-async fn start_namesrv(args: &Args) -> Result<Namesrv, Error> {
+async fn start_namesrv(args: &Args, tls: TlsKeys) -> Result<Namesrv, Error> {
     let mut config = aerobee_namesrv::Config::default();
     config.server.listen_port = args.namesrv_port;
     config.server.bind_address = args.host.to_string();
+    config.tls = tls;
     let directory = args.data.join("namesrv");
     config.namesrv.kv_config_path = directory.join("kvConfig.json").display().to_string();
     config.namesrv.config_store_path = directory.join("namesrv.properties").display().to_string();
     Ok(Namesrv::start(config).await?)
 }
 
-async fn start_broker(args: &Args, namesrv: SocketAddr) -> Result<Broker, Error> {
-    let mut config = aerobee_broker::run::load(args.config_file.as_deref())?;
+async fn start_broker(
+    args: &Args,
+    mut config: aerobee_broker::Config,
+    namesrv: SocketAddr,
+) -> Result<Broker, Error> {
     config.broker.namesrv_addr = Some(namesrv.to_string());
     config.broker.broker_ip1 = args.host.to_string();
     config.broker.broker_ip2 = args.host.to_string();
@@ -144,12 +152,13 @@ async fn start_broker(args: &Args, namesrv: SocketAddr) -> Result<Broker, Error>
     Ok(Broker::start(config).await?)
 }
 
-fn start_proxy(args: &Args, namesrv: SocketAddr) -> Result<Proxy, Error> {
+fn start_proxy(args: &Args, tls: TlsKeys, namesrv: SocketAddr) -> Result<Proxy, Error> {
     let mut config = match &args.proxy_config {
         Some(path) => aerobee_proxy::Config::load(path)?,
         None => aerobee_proxy::Config::default(),
     };
     config.namesrv_addr = namesrv.to_string();
+    config.upstream = tls;
     config.bind_address = args.host.to_string();
     config.grpc_server_port = args.proxy_port;
     // One port speaks everything; a second one is for those who ask for it.

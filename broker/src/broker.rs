@@ -13,7 +13,7 @@ use aerobee_daemon::{
     flags::{Address, parse_addresses},
     logging::set_levels,
 };
-use aerobee_remoting::{Bound, Server};
+use aerobee_remoting::{Bound, Server, tls::Secure};
 use aerobee_store::{Env, Store};
 use tokio::task::{JoinSet, spawn_blocking};
 
@@ -88,6 +88,8 @@ impl Broker {
         let name_servers = parse_addresses(config.broker.namesrv_addr.as_deref().unwrap_or(""))
             .map_err(ProcessError::from)?;
         let ports = bind(&config)?;
+        let values = config.tls.values().map_err(ProcessError::from)?;
+        let secure = Secure::read(values)?;
         let levels = Arc::new(config.store.delay_levels()?);
         let store_config = config.to_store(&levels);
         let root = PathBuf::from(&config.store.store_path_root_dir);
@@ -100,7 +102,7 @@ impl Broker {
             levels,
             crashed,
         };
-        let started = Self::start_on(config, opened, ports, &name_servers).await;
+        let started = Self::start_on(config, opened, ports, secure, &name_servers).await;
         if started.is_err() {
             // Whatever still runs of this try keeps a handle of the store, which must not keep the directory. What was
             // there after a crash is there for the next start, too.
@@ -116,9 +118,10 @@ impl Broker {
         config: Config,
         opened: Opened,
         ports: Ports,
+        secure: Secure,
         name_servers: &[Address],
     ) -> Result<Self, StartError> {
-        let parts = Parts::open(config, ports.port(), opened)?;
+        let parts = Parts::open(config, ports.port(), opened, secure.client)?;
         let puller = Puller::new(
             Arc::clone(&parts.store),
             Arc::clone(parts.runtime.traffic()),
@@ -145,7 +148,7 @@ impl Broker {
             });
             let address = bound.address().unwrap_or(NOWHERE);
             bound
-                .serve(listener, limits.clone())
+                .serve(listener, limits.clone(), secure.server.clone())
                 .map_err(|error| ProcessError::listen("broker", address, CHOOSE_PORT, error))
         };
         let main = serve(Port::Main, ports.main)?;

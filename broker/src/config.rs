@@ -14,7 +14,9 @@ use std::{
     time::Duration,
 };
 
-use aerobee_daemon::{Config as Loaded, config, config_enum, config_parts, flags::user_home};
+use aerobee_daemon::{
+    Config as Loaded, TlsKeys, config, config_enum, config_parts, flags::user_home,
+};
 use aerobee_message::properties::{Properties, keys};
 use aerobee_store::{FlushMode, LogDirs, TransferLimits};
 use arc_swap::{ArcSwap, Guard};
@@ -275,6 +277,8 @@ config_parts! {
         pub retention: RetentionKeys,
         /// Listening.
         pub server: ServerKeys,
+        /// TLS.
+        pub tls: TlsKeys,
         /// Popping.
         pub pop: PopKeys,
         /// What is told of itself over HTTP.

@@ -11,6 +11,9 @@ pub enum StartError {
     /// Ports, directories, configuration.
     #[error(transparent)]
     Process(#[from] aerobee_daemon::StartError),
+    /// Keys, certificates or settings of TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] aerobee_remoting::tls::TlsError),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] aerobee_store::OpenError),

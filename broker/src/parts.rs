@@ -11,7 +11,7 @@ use std::{
 
 use aerobee_daemon::StartError as ProcessError;
 use aerobee_message::topic as names;
-use aerobee_remoting::Limits;
+use aerobee_remoting::{Limits, tls::ClientTls};
 use aerobee_store::Store;
 use parking_lot::Mutex;
 use tokio::task::{JoinSet, spawn_blocking};
@@ -92,7 +92,12 @@ pub(crate) struct Opened {
 }
 
 impl Parts {
-    pub(crate) fn open(config: Config, port: u16, opened: Opened) -> Result<Self, StartError> {
+    pub(crate) fn open(
+        config: Config,
+        port: u16,
+        opened: Opened,
+        tls: Option<Arc<ClientTls>>,
+    ) -> Result<Self, StartError> {
         let identity = Identity::new(&config, port)?;
         let Opened {
             store,
@@ -138,6 +143,7 @@ impl Parts {
             period: millis(config.broker.register_name_server_period),
             timeout: millis(config.broker.register_broker_timeout_mills),
             permission: config.broker.broker_permission,
+            tls,
         };
         let clock = store.clock().clone();
         let switches = Switches::new(config);

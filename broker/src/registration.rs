@@ -30,6 +30,7 @@ use aerobee_remoting::{
         register::{RegisterBroker, RegisterBrokerReply, UnregisterBroker},
         route::GetRoute,
     },
+    tls::ClientTls,
 };
 use parking_lot::Mutex;
 use tokio::{
@@ -66,6 +67,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// Permission of the broker: what it lacks, its topics lack. Java key: `brokerPermission`.
     pub permission: i32,
+    /// How connections to name servers are made secure.
+    pub tls: Option<Arc<ClientTls>>,
 }
 
 /// Tells name servers of the broker.
@@ -150,7 +153,8 @@ impl Registration {
         Arc::new_cyclic(|registration| Self {
             identity,
             topics,
-            client: Client::with_service(Arc::new(Link(Weak::clone(registration)))),
+            client: Client::with_service(Arc::new(Link(Weak::clone(registration))))
+                .secured(settings.tls.clone()),
             period: settings.period.clamp(PERIODS.0, PERIODS.1),
             timeout: settings.timeout,
             permission: AtomicI32::new(settings.permission),

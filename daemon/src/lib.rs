@@ -9,6 +9,7 @@
 //! - [`logging`]: the log of the process, and gates for warnings that repeat.
 //! - [`signals`]: the request to end, from signals or from inside.
 //! - [`exposition`]: metrics as text for Prometheus.
+//! - [`tls`]: the keys of TLS on remoting ports.
 //! - [`error`]: why a server did not start, and what to do about it.
 
 pub mod config;
@@ -19,11 +20,13 @@ pub mod logging;
 pub mod persist;
 pub mod properties;
 pub mod signals;
+pub mod tls;
 
 pub use config::Config;
 pub use error::StartError;
 pub use properties::Properties;
 pub use signals::Shutdown;
+pub use tls::TlsKeys;
 
 /// Used by [`warn_every!`] in crates that do not name `tracing` themselves.
 #[doc(hidden)]

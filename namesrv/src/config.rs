@@ -5,7 +5,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use aerobee_daemon::{
-    Config as Loaded, config, config_parts,
+    Config as Loaded, TlsKeys, config, config_parts,
     flags::{rocketmq_home, user_home},
     logging::Levels,
 };
@@ -117,6 +117,8 @@ config_parts! {
         pub namesrv: NamesrvKeys,
         /// Listening.
         pub server: ServerKeys,
+        /// TLS.
+        pub tls: TlsKeys,
     }
 }
 

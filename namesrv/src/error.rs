@@ -22,6 +22,9 @@ pub enum StartError {
         /// What to do instead.
         instead: &'static str,
     },
+    /// Keys, certificates or settings of TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] aerobee_remoting::tls::TlsError),
     /// Opening was interrupted by the end of the process.
     #[error("starting was interrupted")]
     Interrupted,

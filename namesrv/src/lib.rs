@@ -17,7 +17,10 @@ pub mod run;
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use aerobee_daemon::{StartError as ProcessError, logging::set_levels};
-use aerobee_remoting::{Limits, Server};
+use aerobee_remoting::{
+    Bound, Limits, Server,
+    tls::{ClientTls, Secure},
+};
 use tokio::task::JoinHandle;
 
 use crate::{
@@ -60,12 +63,15 @@ impl Namesrv {
         }
         let address = config.server.bind()?;
         let limits = limits(&config);
+        let values = config.tls.values().map_err(ProcessError::from)?;
+        let secure = Secure::read(values)?;
         let path = PathBuf::from(&config.namesrv.kv_config_path);
         let kv = tokio::task::spawn_blocking(move || Kv::open(path))
             .await
             .map_err(|_| StartError::Interrupted)??;
-        let (processors, liveness, metrics) = assemble(Settings::new(config), Arc::new(kv));
-        let server = Server::bind(address, Arc::new(processors), limits)
+        let (processors, liveness, metrics) = assemble(Settings::new(config), Arc::new(kv), secure.client);
+        let server = Bound::new(address)
+            .and_then(|bound| bound.serve(Arc::new(processors), limits, secure.server))
             .map_err(|error| ProcessError::listen("name server", address, CHOOSE_PORT, error))?;
         Ok(Self {
             server,
@@ -112,13 +118,22 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-fn assemble(settings: Settings, kv: Arc<Kv>) -> (Processors, Arc<Liveness>, Metrics) {
+fn assemble(
+    settings: Settings,
+    kv: Arc<Kv>,
+    tls: Option<Arc<ClientTls>>,
+) -> (Processors, Arc<Liveness>, Metrics) {
     let clock = Clock::start();
     let routes = Arc::new(Routes::default());
     let metrics = Metrics {
         routes: Arc::clone(&routes),
     };
-    let liveness = Arc::new(Liveness::new(Arc::clone(&routes), settings.clone(), clock));
+    let liveness = Arc::new(Liveness::new(
+        Arc::clone(&routes),
+        settings.clone(),
+        clock,
+        tls,
+    ));
     let processors = Processors {
         route: RouteQueries {
             routes: Arc::clone(&routes),

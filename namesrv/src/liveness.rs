@@ -11,7 +11,7 @@ use std::{
 };
 
 use aerobee_remoting::{
-    Client, Connection, RequestCode, header::register::NotifyMinBrokerIdChange,
+    Client, Connection, RequestCode, header::register::NotifyMinBrokerIdChange, tls::ClientTls,
 };
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
@@ -50,12 +50,17 @@ pub(crate) struct Liveness {
 }
 
 impl Liveness {
-    pub(crate) fn new(routes: Arc<Routes>, settings: Settings, clock: Clock) -> Self {
+    pub(crate) fn new(
+        routes: Arc<Routes>,
+        settings: Settings,
+        clock: Clock,
+        tls: Option<Arc<ClientTls>>,
+    ) -> Self {
         Self {
             routes,
             settings,
             clock,
-            client: Arc::new(Client::new()),
+            client: Arc::new(Client::new().secured(tls)),
             connections: Mutex::default(),
         }
     }

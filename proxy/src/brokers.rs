@@ -12,7 +12,9 @@ use std::{
     time::Duration,
 };
 
-use aerobee_remoting::{Client, Request, RequestCode, Response, ResponseCode, header::WriteFields};
+use aerobee_remoting::{
+    Client, Request, RequestCode, Response, ResponseCode, header::WriteFields, tls::ClientTls,
+};
 
 use crate::{relay::Relay, status::Failure};
 
@@ -30,6 +32,8 @@ pub(crate) struct Brokers {
     /// The one to begin with; moves on when it fails.
     name_server: AtomicUsize,
     calls: Client<Relay>,
+    /// How connections are made secure.
+    pub(crate) tls: Option<Arc<ClientTls>>,
     polls: Vec<Client<Relay>>,
 }
 
@@ -38,14 +42,17 @@ impl Brokers {
         name_servers: Vec<String>,
         poll_connections: usize,
         relay: &Arc<Relay>,
+        tls: Option<Arc<ClientTls>>,
     ) -> Self {
+        let client = || Client::with_service(Arc::clone(relay)).secured(tls.clone());
         Self {
             name_servers,
             name_server: AtomicUsize::new(0),
-            calls: Client::with_service(Arc::clone(relay)),
+            calls: client(),
             polls: (0..poll_connections.clamp(1, 64))
-                .map(|_| Client::with_service(Arc::clone(relay)))
+                .map(|_| client())
                 .collect(),
+            tls,
         }
     }
 

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use aerobee_daemon::TlsKeys;
 use serde::Deserialize;
 
 use crate::error::StartError;
@@ -146,6 +147,9 @@ pub struct Config {
     /// `disabled`, `permissive` or `enforcing`.
     #[serde(rename = "tls.server.mode")]
     pub tls_server_mode: String,
+    /// TLS of connections to brokers and name servers; not of this file.
+    #[serde(skip)]
+    pub upstream: TlsKeys,
     /// Whether the PROXY protocol is understood in front of a connection.
     pub enable_proxy_protocol: bool,
     /// Where `/livez`, `/readyz` and `/metrics` are served, `ADDRESS:PORT`. Ours.
@@ -220,6 +224,7 @@ impl Default for Config {
             tls_cert_watch_interval_ms: 3_600_000,
             tls_directory: PathBuf::new(),
             tls_server_mode: "permissive".to_owned(),
+            upstream: TlsKeys::default(),
             enable_proxy_protocol: true,
             unknown: BTreeMap::new(),
         }

@@ -50,6 +50,9 @@ pub enum StartError {
     /// Key or certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The same for connections to brokers.
+    #[error(transparent)]
+    Upstream(aerobee_remoting::tls::TlsError),
 }
 
 /// Why a key or a certificate cannot be used.
@@ -63,22 +66,12 @@ pub enum TlsError {
         /// Why.
         source: io::Error,
     },
-    /// A file is not PEM, or holds nothing of use.
-    #[error("{} holds no {what} in PEM: {source}", path.display())]
-    Pem {
-        /// The file.
-        path: PathBuf,
-        /// What was looked for.
-        what: &'static str,
-        /// Why.
-        source: rustls::pki_types::pem::Error,
-    },
+    /// A file is not PEM, or no certificate could be made.
+    #[error(transparent)]
+    Certificate(#[from] aerobee_remoting::tls::TlsError),
     /// Key and certificate do not fit.
     #[error("key and certificate do not work together: {0}")]
     Pair(#[from] rustls::Error),
-    /// No certificate could be made.
-    #[error("cannot make a certificate: {0}")]
-    Make(#[from] rcgen::Error),
     /// Only one of two paths was given.
     #[error("tlsKeyPath and tlsCertPath go together; give both or none")]
     Half,

@@ -213,7 +213,8 @@ impl Forward {
     fn session(&self, connection: &Arc<Connection>) -> Arc<Session> {
         let entry = self.sessions.entry(connection.id()).or_insert_with(|| {
             Arc::new(Session {
-                upstream: Client::with_service(Arc::new(Back(Arc::downgrade(connection)))),
+                upstream: Client::with_service(Arc::new(Back(Arc::downgrade(connection))))
+                    .secured(self.brokers.tls.clone()),
                 told: Mutex::default(),
             })
         });

@@ -11,7 +11,10 @@ use std::{
 };
 
 use aerobee_daemon::{StartError as ProcessError, flags::parse_addresses};
-use aerobee_remoting::{Adopter, Limits};
+use aerobee_remoting::{
+    Adopter, Limits,
+    tls::{ClientTls, Secure},
+};
 use tokio::{
     net::{TcpListener, TcpSocket},
     sync::watch,
@@ -87,7 +90,9 @@ impl Proxy {
         let remoting_address = second.as_ref().map(local).transpose()?;
         let config = Arc::new(config);
         let (drain, drained) = watch::channel(false);
-        let (parts, relay_client) = assemble(&config, name_servers, drained.clone());
+        let upstream = config.upstream.values().map_err(ProcessError::from)?;
+        let upstream = Secure::read(upstream).map_err(StartError::Upstream)?.client;
+        let (parts, relay_client) = assemble(&config, name_servers, upstream, drained.clone());
         let forward = Forward::new(
             Arc::clone(&parts.brokers),
             Arc::clone(&parts.routes),
@@ -190,6 +195,7 @@ fn local(listener: &TcpListener) -> Result<SocketAddr, StartError> {
 fn assemble(
     config: &Arc<Config>,
     name_servers: Vec<String>,
+    upstream: Option<Arc<ClientTls>>,
     drain: watch::Receiver<bool>,
 ) -> (Arc<Parts>, Announcer) {
     let clients = Arc::new(Clients::new(Duration::from_millis(
@@ -200,6 +206,7 @@ fn assemble(
         name_servers,
         config.rocketmq_mq_client_num,
         &relay,
+        upstream,
     ));
     let routes = Arc::new(Routes::new(Arc::clone(&brokers), config));
     let receipts = Arc::new(Receipts::new(

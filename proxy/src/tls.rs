@@ -3,17 +3,15 @@
 //! loaded again when their files change, or one that we make at the first start and keep.
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use aerobee_remoting::tls::Pair;
 use arc_swap::ArcSwap;
-use rustls::{
-    ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-};
+use rustls::ServerConfig;
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
@@ -88,15 +86,7 @@ impl Tls {
 }
 
 fn load(key: &Path, cert: &Path) -> Result<ServerConfig, TlsError> {
-    let pem = |path: &Path, what| {
-        let path = path.to_owned();
-        move |source| TlsError::Pem { path, what, source }
-    };
-    let chain = CertificateDer::pem_file_iter(cert)
-        .map_err(pem(cert, "certificate"))?
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(pem(cert, "certificate"))?;
-    let key = PrivateKeyDer::from_pem_file(key).map_err(pem(key, "key"))?;
+    let Pair { chain, key } = Pair::load(key, cert)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -112,41 +102,16 @@ fn own(directory: &Path) -> Result<(PathBuf, PathBuf), TlsError> {
     if key.exists() && cert.exists() {
         return Ok((key, cert));
     }
-    let names = vec![
-        "localhost".to_owned(),
-        "127.0.0.1".to_owned(),
-        "::1".to_owned(),
-    ];
-    let made = rcgen::generate_simple_self_signed(names)?;
-    let write = |path: &Path, text: &str, secret: bool| {
-        write_file(path, text, secret).map_err(|source| TlsError::File {
-            path: path.to_owned(),
-            source,
-        })
-    };
     fs::create_dir_all(directory).map_err(|source| TlsError::File {
         path: directory.to_owned(),
         source,
     })?;
-    write(&key, &made.signing_key.serialize_pem(), true)?;
-    write(&cert, &made.cert.pem(), false)?;
+    Pair::make_in(&key, &cert)?;
     tracing::info!(
         certificate = %cert.display(),
         "made a self-signed certificate; configure tlsKeyPath and tlsCertPath for one that clients can verify"
     );
     Ok((key, cert))
-}
-
-fn write_file(path: &Path, text: &str, secret: bool) -> io::Result<()> {
-    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(if secret { 0o600 } else { 0o644 })
-        .open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
 }
 
 #[cfg(test)]
@@ -183,7 +148,9 @@ mod tests {
         config.tls_key_path = directory.path().join("missing.key").display().to_string();
         assert!(matches!(
             Tls::open(&config, TlsMode::Permissive),
-            Err(TlsError::Pem { .. })
+            Err(TlsError::Certificate(
+                aerobee_remoting::tls::TlsError::Pem { .. }
+            ))
         ));
     }
 

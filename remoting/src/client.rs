@@ -19,6 +19,7 @@ use crate::{
     error::{ClientError, FieldError},
     header::{Header, WriteFields},
     server::{Limits, Service, Shared},
+    tls::{ClientTls, session::Session},
 };
 
 /// Longest time to connect; as the SDKs have it.
@@ -87,6 +88,8 @@ type Slot = Arc<tokio::sync::Mutex<Option<Arc<Connection>>>>;
 pub struct Client<S: Service = NoRequests> {
     shared: Arc<Shared>,
     service: Arc<S>,
+    /// How connections are made secure; plain without it.
+    tls: Option<Arc<ClientTls>>,
     /// Addresses come from configuration and registered brokers; a broken one is removed.
     slots: Mutex<HashMap<String, Slot>>,
     sweep: tokio::task::JoinHandle<()>,
@@ -113,9 +116,17 @@ impl<S: Service> Client<S> {
         Self {
             shared,
             service,
+            tls: None,
             slots: Mutex::default(),
             sweep,
         }
+    }
+
+    /// The same, with TLS on every connection if there is some.
+    #[must_use]
+    pub fn secured(mut self, tls: Option<Arc<ClientTls>>) -> Self {
+        self.tls = tls;
+        self
     }
 
     /// Sends a request to `address` (`host:port`) and waits for the answer.
@@ -195,8 +206,21 @@ impl<S: Service> Client<S> {
             .await
             .map_err(|_| failed(io::ErrorKind::TimedOut.into()))?
             .map_err(failed)?;
+        let session = match &self.tls {
+            None => None,
+            Some(tls) => {
+                stream.set_nodelay(true).map_err(failed)?;
+                let session = tls.session(address).map_err(io::Error::other);
+                let session = Session::new(session.map_err(failed)?.into());
+                timeout(within, session.handshake(&stream))
+                    .await
+                    .map_err(|_| failed(io::ErrorKind::TimedOut.into()))?
+                    .map_err(failed)?;
+                Some(session)
+            }
+        };
         self.shared
-            .adopt(stream, &self.service)
+            .adopt_as(stream, None, session, &self.service)
             .map_err(failed)?
             .ok_or_else(|| failed(io::Error::other("limit of connections reached")))
     }

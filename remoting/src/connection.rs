@@ -12,7 +12,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
@@ -20,13 +20,20 @@ use std::{
 };
 
 use atomic_waker::AtomicWaker;
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use parking_lot::Mutex;
 use tokio::{net::TcpStream, sync::oneshot, time::timeout};
 
 use crate::{
-    Encoding, RequestCode, client::Response, command::Command, error::ClientError,
-    frame::FRAME_MAX_BYTES, header::WriteFields, output::Output, server::Shared,
+    Encoding, RequestCode,
+    client::Response,
+    command::Command,
+    error::ClientError,
+    frame::FRAME_MAX_BYTES,
+    header::WriteFields,
+    output::Output,
+    server::Shared,
+    tls::{Mode, session::Session},
 };
 
 /// A connection, accepted or made.
@@ -35,7 +42,9 @@ pub struct Connection {
     id: u64,
     peer: SocketAddr,
     local: SocketAddr,
-    pub(crate) stream: TcpStream,
+    stream: TcpStream,
+    /// The session of a connection that began with TLS, or that we made with TLS.
+    tls: OnceLock<Box<Session>>,
     pub(crate) shared: Arc<Shared>,
     /// Written by any thread; the lock also keeps frames whole.
     outbox: Mutex<BytesMut>,
@@ -70,6 +79,7 @@ impl Connection {
     pub(crate) fn new(
         stream: TcpStream,
         peer: Option<SocketAddr>,
+        tls: Option<Session>,
         shared: &Arc<Shared>,
     ) -> io::Result<Self> {
         stream.set_nodelay(true)?;
@@ -78,6 +88,7 @@ impl Connection {
             peer: unmapped(peer.map_or_else(|| stream.peer_addr(), Ok)?),
             local: unmapped(stream.local_addr()?),
             stream,
+            tls: tls.map_or_else(OnceLock::new, |tls| OnceLock::from(Box::new(tls))),
             shared: Arc::clone(shared),
             outbox: Mutex::default(),
             unsent: AtomicUsize::new(0),
@@ -115,6 +126,9 @@ impl Connection {
     /// Ends the connection; what the outbox holds is lost.
     pub fn close(&self) {
         if !self.closing.swap(true, Ordering::AcqRel) {
+            if let Some(tls) = self.tls.get() {
+                tls.end(&self.stream);
+            }
             // The other end learns at once; an error here means that it is gone already.
             let _ = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Both);
             self.task.wake();
@@ -217,8 +231,13 @@ impl Connection {
         }
         let mut outbox = self.outbox.lock();
         if outbox.is_empty() {
-            match write_some(&self.stream, &mut frames) {
-                Ok(()) if frames.is_empty() => return,
+            match self.write_some(&mut frames) {
+                Ok(()) if frames.is_empty() => {
+                    if self.has_encrypted() {
+                        self.task.wake();
+                    }
+                    return;
+                }
                 Ok(()) => self
                     .stuck_since
                     .store(self.shared.seconds(), Ordering::Relaxed),
@@ -249,7 +268,7 @@ impl Connection {
         let mut outbox = self.outbox.lock();
         let before = outbox.len();
         let mut rest: &[u8] = &outbox;
-        let result = write_some(&self.stream, &mut rest);
+        let result = self.write_some(&mut rest);
         let written = before - rest.len();
         outbox.advance(written);
         self.shared.outbox_bytes.release(written);
@@ -274,7 +293,7 @@ impl Connection {
         if self.is_closed() {
             return Poll::Ready(Ready::Close);
         }
-        while self.unsent.load(Ordering::Acquire) > 0 {
+        while self.unsent.load(Ordering::Acquire) > 0 || self.has_encrypted() {
             let Poll::Ready(writable) = self.stream.poll_write_ready(context) else {
                 break;
             };
@@ -288,9 +307,66 @@ impl Connection {
         if paused {
             return Poll::Pending;
         }
+        if self.tls.get().is_some_and(|tls| tls.has_more()) {
+            return Poll::Ready(Ready::Read);
+        }
         match ready!(self.stream.poll_read_ready(context)) {
             Ok(()) => Poll::Ready(Ready::Read),
             Err(_) => Poll::Ready(Ready::Close),
+        }
+    }
+
+    /// Reads what the socket has, decrypted where need be.
+    #[inline]
+    pub(crate) fn try_read(&self, free: &mut [u8]) -> io::Result<usize> {
+        match self.tls.get() {
+            None => self.stream.try_read(free),
+            Some(tls) => tls.read(&self.stream, free),
+        }
+    }
+
+    /// The same into room that is not initialised.
+    pub(crate) fn try_read_buf(&self, free: &mut impl BufMut) -> io::Result<usize> {
+        let Some(tls) = self.tls.get() else {
+            return self.stream.try_read_buf(free);
+        };
+        let mut chunk = [0; 16 << 10];
+        let wanted = chunk.len().min(free.remaining_mut());
+        let read = tls.read(&self.stream, chunk.get_mut(..wanted).unwrap_or_default())?;
+        free.put_slice(chunk.get(..read).unwrap_or_default());
+        Ok(read)
+    }
+
+    /// Goes on with TLS; `received` was read already.
+    pub(crate) fn begin_tls(&self, session: Session, received: &[u8]) -> io::Result<()> {
+        self.tls
+            .get_or_init(|| Box::new(session))
+            .begin(received, &self.stream)
+    }
+
+    /// Whether frames may come as they are: they are inside TLS, or TLS is not asked for.
+    pub(crate) fn may_be_plain(&self) -> bool {
+        let tls = self.shared.tls.as_ref();
+        self.is_tls() || tls.is_none_or(|tls| tls.mode() != Mode::Enforcing)
+    }
+
+    /// Whether the connection speaks TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls.get().is_some()
+    }
+
+    /// Whether encrypted bytes wait for the socket.
+    #[inline]
+    fn has_encrypted(&self) -> bool {
+        self.tls.get().is_some_and(|tls| tls.has_unsent())
+    }
+
+    /// Writes until `rest` is empty or the socket takes no more.
+    #[inline]
+    fn write_some(&self, rest: &mut &[u8]) -> io::Result<()> {
+        match self.tls.get() {
+            None => write_some(&self.stream, rest),
+            Some(tls) => tls.write(&self.stream, rest),
         }
     }
 
@@ -309,7 +385,9 @@ impl Connection {
 
     /// Whether everything asked has been answered and written.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.owed.load(Ordering::Acquire) == 0 && self.unsent.load(Ordering::Acquire) == 0
+        self.owed.load(Ordering::Acquire) == 0
+            && self.unsent.load(Ordering::Acquire) == 0
+            && !self.has_encrypted()
     }
 
     /// The task is over: nobody waits any longer.

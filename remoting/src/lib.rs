@@ -3,7 +3,8 @@
 //!
 //! Bytes become a [`frame::Frame`], a frame a [`command::Command`], a command a typed header
 //! (`#[derive(Header)]`) beside a [`call::Reply`] that owes one answer. [`server`] runs a
-//! [`server::Service`] on the connections of its listeners; [`client`] speaks to other servers.
+//! [`server::Service`] on the connections of its listeners; [`client`] speaks to other servers; [`tls`]
+//! secures both.
 //! Only this crate knows that headers have two encodings.
 
 extern crate self as aerobee_remoting;
@@ -24,6 +25,7 @@ pub mod header;
 pub mod output;
 mod reader;
 pub mod server;
+pub mod tls;
 
 pub use aerobee_remoting_derive::Header;
 pub use call::{Corked, Deferred, Replies, Reply, Ticket};

@@ -26,6 +26,7 @@ use crate::{
     header::Empty,
     output::Output,
     server::{Service, Shared},
+    tls::session::Session,
 };
 
 /// Bytes read at once. Larger than what usually arrives, so that one read empties the socket.
@@ -115,7 +116,7 @@ fn report(connection: &Connection, end: &End) {
             .refusals
             .warn(|| tracing::warn!(%peer, %error, "connection closed: malformed frame")),
         End::NotFrames(opening) => connection.shared.refusals.warn(|| {
-            tracing::warn!(%peer, ?opening, "connection closed: this port speaks plain remoting frames");
+            tracing::warn!(%peer, ?opening, "connection closed: this port speaks remoting frames, with or without TLS as tls.server.mode says");
         }),
     }
 }
@@ -151,9 +152,13 @@ fn turn<S: Service>(
         .store(connection.shared.seconds(), Ordering::Relaxed);
     if !reader.opened && !received.is_empty() {
         match classify(received) {
-            Opening::Frames => reader.opened = true,
+            Opening::Frames if connection.may_be_plain() => reader.opened = true,
+            Opening::Tls if !connection.is_tls() => return begin_tls(connection, received),
             other => return Err(End::NotFrames(other)),
         }
+    }
+    if received.is_empty() && !reader.opened {
+        return Ok(());
     }
     let mut state = S::Turn::default();
     let mut used = 0;
@@ -191,6 +196,21 @@ fn turn<S: Service>(
     output.clear(OUTPUT_BYTES);
     service.end_turn(&mut state);
     result
+}
+
+/// The connection goes on with TLS, if this server does. The handshake has to be over within the time
+/// of a frame.
+#[cold]
+fn begin_tls(connection: &Connection, received: &[u8]) -> Result<(), End> {
+    let Some(tls) = &connection.shared.tls else {
+        return Err(End::NotFrames(Opening::Tls));
+    };
+    connection
+        .partial_since
+        .store(connection.shared.seconds(), Ordering::Relaxed);
+    let session = tls.session().map_err(|_| End::Closed)?;
+    connection.begin_tls(Session::new(session.into()), received)?;
+    Ok(())
 }
 
 #[inline]
@@ -232,7 +252,7 @@ fn serve<S: Service>(
 
 /// Reads what the kernel has; nothing when it has nothing after all.
 fn read(connection: &Connection, free: &mut [u8]) -> Result<usize, End> {
-    match connection.stream.try_read(free) {
+    match connection.try_read(free) {
         Ok(0) => Err(End::Closed),
         Ok(read) => Ok(read),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
@@ -246,7 +266,7 @@ impl Reader {
         let missing = self.need - self.partial.len();
         let free = self.partial.capacity() - self.partial.len();
         let mut free = (&mut self.partial).limit(missing.min(free));
-        match connection.stream.try_read_buf(&mut free) {
+        match connection.try_read_buf(&mut free) {
             Ok(0) => Err(End::Closed),
             Ok(_) => {
                 connection

@@ -24,6 +24,7 @@ use crate::{
     command::Command,
     connection::Connection,
     reader,
+    tls::{ServerTls, session::Session},
 };
 
 /// What a server does with the requests that arrive: the name server, the broker, a proxy.
@@ -146,6 +147,8 @@ impl Gate {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) limits: Limits,
+    /// How connections that begin with TLS go on; without it they are closed.
+    pub(crate) tls: Option<Arc<ServerTls>>,
     pub(crate) partial_bytes: Budget,
     pub(crate) outbox_bytes: Budget,
     pub(crate) refusals: Gate,
@@ -157,7 +160,12 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(limits: Limits) -> Arc<Self> {
+        Self::with_tls(limits, None)
+    }
+
+    fn with_tls(limits: Limits, tls: Option<Arc<ServerTls>>) -> Arc<Self> {
         Arc::new(Self {
+            tls,
             partial_bytes: Budget::new(limits.partial_total_bytes),
             outbox_bytes: Budget::new(limits.outbox_total_bytes),
             limits,
@@ -191,17 +199,19 @@ impl Shared {
         stream: TcpStream,
         service: &Arc<S>,
     ) -> io::Result<Option<Arc<Connection>>> {
-        self.adopt_as(stream, None, service)
+        self.adopt_as(stream, None, None, service)
     }
 
     /// The same for a client that came through another socket, and whose address is `peer`.
-    fn adopt_as<S: Service>(
+    /// `tls` is the session of a connection that we made.
+    pub(crate) fn adopt_as<S: Service>(
         self: &Arc<Self>,
         stream: TcpStream,
         peer: Option<SocketAddr>,
+        tls: Option<Session>,
         service: &Arc<S>,
     ) -> io::Result<Option<Arc<Connection>>> {
-        let connection = Arc::new(Connection::new(stream, peer, self)?);
+        let connection = Arc::new(Connection::new(stream, peer, tls, self)?);
         {
             let mut connections = self.connections.lock();
             if connections.len() >= self.limits.connections {
@@ -294,7 +304,7 @@ impl<S: Service> Adopter<S> {
     /// # Errors
     /// The socket failed, or the limit of connections is reached.
     pub fn adopt(&self, stream: TcpStream, peer: Option<SocketAddr>) -> io::Result<()> {
-        let adopted = self.shared.adopt_as(stream, peer, &self.service)?;
+        let adopted = self.shared.adopt_as(stream, peer, None, &self.service)?;
         adopted
             .map(drop)
             .ok_or_else(|| io::Error::other("limit of connections reached"))
@@ -339,12 +349,17 @@ impl Server {
         service: Arc<S>,
         limits: Limits,
     ) -> io::Result<Self> {
-        Bound::new(address)?.serve(service, limits)
+        Bound::new(address)?.serve(service, limits, None)
     }
 
-    fn on<S: Service>(listener: TcpListener, service: Arc<S>, limits: Limits) -> io::Result<Self> {
+    fn on<S: Service>(
+        listener: TcpListener,
+        service: Arc<S>,
+        limits: Limits,
+        tls: Option<Arc<ServerTls>>,
+    ) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let shared = Shared::new(limits);
+        let shared = Shared::with_tls(limits, tls.clone());
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(accept(
             listener,
@@ -353,10 +368,17 @@ impl Server {
             stopped.clone(),
         ));
         let sweep = Arc::clone(&shared).sweep();
+        let watch = async move {
+            match tls {
+                Some(tls) => tls.watch().await,
+                None => std::future::pending().await,
+            }
+        };
         let mut ended = stopped;
         tokio::spawn(async move {
             tokio::select! {
                 () = sweep => {}
+                () = watch => {}
                 _ = ended.wait_for(|stop| *stop) => {}
             }
         });
@@ -440,13 +462,19 @@ impl Bound {
             .ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 
-    /// Accepts connections and serves them until [`Server::close`].
+    /// Accepts connections and serves them until [`Server::close`]; those that begin with TLS by
+    /// `tls`, or not at all.
     ///
     /// # Errors
     /// Another process listens on the address.
-    pub fn serve<S: Service>(self, service: Arc<S>, limits: Limits) -> io::Result<Server> {
+    pub fn serve<S: Service>(
+        self,
+        service: Arc<S>,
+        limits: Limits,
+        tls: Option<Arc<ServerTls>>,
+    ) -> io::Result<Server> {
         self.0.listen(1024)?;
-        Server::on(TcpListener::from_std(self.0.into())?, service, limits)
+        Server::on(TcpListener::from_std(self.0.into())?, service, limits, tls)
     }
 }
 

@@ -168,6 +168,7 @@ impl Bench {
             period: Duration::from_secs(30),
             timeout: Duration::from_secs(1),
             permission: 6,
+            tls: None,
         };
         let registration = Registration::new(identity.clone(), Arc::clone(&topics), &settings);
         let held = HeldPulls::new(Puller::new(Arc::clone(&store), Arc::default()));
