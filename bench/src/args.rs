@@ -7,8 +7,9 @@ use aerobee_remoting::Encoding;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::{
-    CompareArgs, DelayArgs, DeliverArgs, DrainArgs, EchoArgs, Error, PopArgs, PullArgs, QueuesArgs,
-    RestartArgs, RetryArgs, ScrapeArgs, SendArgs, TimersArgs, TransactArgs,
+    CompareArgs, DelayArgs, DeliverArgs, DrainArgs, EchoArgs, Error, GrpcReceiveArgs, GrpcSendArgs,
+    LiteArgs, PopArgs, PullArgs, QueuesArgs, RestartArgs, RetryArgs, ScrapeArgs, SendArgs, TelemetryArgs,
+    TimersArgs, TransactArgs,
     control::{self, Control},
     run::Times,
 };
@@ -41,12 +42,21 @@ pub enum Command {
     Delay(DelayArgs),
     /// Give messages back to the broker, until the last one is in the retry topic.
     Retry(RetryArgs),
+    /// Send messages over gRPC, one a call.
+    GrpcSend(GrpcSendArgs),
+    /// Receive and acknowledge messages over gRPC.
+    GrpcReceive(GrpcReceiveArgs),
+    /// Open telemetry streams that do nothing, and read what they cost the proxy.
+    Telemetry(TelemetryArgs),
     /// Serve answers without doing anything: the bound for every server.
     Echo(EchoArgs),
     /// Run all loads against echo, aerobee and Apache RocketMQ in turns.
     Compare(CompareArgs),
     /// Start our server with many queues: time to create, memory when idle, time to start again.
     Queues(QueuesArgs),
+    /// Start our server with many lite topics: memory when idle, time to start again, time of a
+    /// message to a client that subscribes to many.
+    Lite(LiteArgs),
     /// Start our server after a kill with a large log, and with queues to be made again from it.
     Restart(RestartArgs),
     /// Start our server and read messages that no memory holds, compared with reading its files.

@@ -109,12 +109,28 @@ impl Control {
 
     /// Writes `frame` and waits for the answer to `opaque`.
     pub(crate) fn exchange(&mut self, frame: &[u8], opaque: i32) -> Result<Answered, Error> {
+        self.write(frame)?;
+        self.await_answer(opaque)
+    }
+
+    /// Writes `frame`.
+    pub(crate) fn write(&mut self, frame: &[u8]) -> Result<(), Error> {
+        let peer = self.peer;
+        self.stream
+            .write_all(frame)
+            .map_err(|source| Error::Broken {
+                address: peer.to_string(),
+                source,
+            })
+    }
+
+    /// Waits for the answer to `opaque`.
+    pub(crate) fn await_answer(&mut self, opaque: i32) -> Result<Answered, Error> {
         let peer = self.peer;
         let broken = move |source| Error::Broken {
             address: peer.to_string(),
             source,
         };
-        self.stream.write_all(frame).map_err(broken)?;
         let mut decoder = Decoder::default();
         let mut input = Vec::new();
         loop {

@@ -135,9 +135,21 @@ pub enum Error {
         /// Why.
         source: Box<Error>,
     },
+    /// A proxy cannot be reached by gRPC.
+    #[error("cannot reach the proxy by gRPC: {0}")]
+    Grpc(Box<tonic::transport::Error>),
+    /// A call over gRPC was not answered.
+    #[error("a call over gRPC failed: {0}")]
+    Call(Box<tonic::Status>),
     /// Standard output could not be written.
     #[error("cannot print: {0}")]
     Output(#[source] io::Error),
+}
+
+impl From<tonic::Status> for Error {
+    fn from(status: tonic::Status) -> Self {
+        Self::Call(Box::new(status))
+    }
 }
 
 impl Error {

@@ -4,10 +4,10 @@
 //! The generator has to be much cheaper than what it measures: one thread, non-blocking sockets
 //! behind one [`poller`], request frames made beforehand and patched ([`template`]), answers found
 //! by a scan ([`answer`]) and matched by their opaque ([`inflight`]). The loads are [`send`],
-//! [`pull`] and [`deliver`]; [`echo`] is the server that does nothing and so bounds what any server
-//! can reach; [`compare`] runs all of them against several servers in turns. [`pop`], [`transact`],
-//! [`delay`] and [`retry`] are loads whose requests follow from answers ([`steps`]). [`queues`],
-//! [`restart`], [`drain`], [`scrape`] and [`timers`] start our server themselves.
+//! [`pull`] and [`deliver`], and those of [`grpc`]; [`echo`] is the server that does nothing and so
+//! bounds what any server can reach; [`compare`] runs all of them against several servers in turns.
+//! [`pop`], [`transact`], [`delay`] and [`retry`] are loads whose requests follow from answers ([`steps`]). [`queues`],
+//! [`lite`], [`restart`], [`drain`], [`scrape`] and [`timers`] start our server themselves.
 
 mod answer;
 mod args;
@@ -19,8 +19,10 @@ mod deliver;
 mod drain;
 mod echo;
 mod error;
+mod grpc;
 mod inflight;
 mod latency;
+mod lite;
 mod own;
 mod poller;
 mod pop;
@@ -46,7 +48,9 @@ pub use deliver::DeliverArgs;
 pub use drain::{Drain, DrainArgs};
 pub use echo::{EchoArgs, EchoServer};
 pub use error::Error;
+pub use grpc::{GrpcReceiveArgs, GrpcSendArgs, Telemetry, TelemetryArgs};
 pub use latency::Latencies;
+pub use lite::{Lite, LiteArgs};
 pub use pop::PopArgs;
 pub use pull::PullArgs;
 pub use queues::{Queues, QueuesArgs};
@@ -74,6 +78,12 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
         Command::Transact(transact) => figures(&transact.run()?, args.json),
         Command::Delay(delay) => figures(&delay.run()?, args.json),
         Command::Retry(retry) => figures(&retry.run()?, args.json),
+        Command::GrpcSend(send) => figures(&send.run()?, args.json),
+        Command::GrpcReceive(receive) => figures(&receive.run()?, args.json),
+        Command::Telemetry(telemetry) => {
+            let found = telemetry.run()?;
+            (text(&found, &found.to_json(), args.json), true)
+        }
         Command::Echo(echo) => return echo.run().map(|()| ExitCode::SUCCESS),
         Command::Compare(compare) => compare.run(args.json)?,
         Command::Queues(queues) => {
@@ -90,6 +100,10 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
         }
         Command::Timers(timers) => {
             let found = timers.run()?;
+            (text(&found, &found.to_json(), args.json), true)
+        }
+        Command::Lite(lite) => {
+            let found = lite.run()?;
             (text(&found, &found.to_json(), args.json), true)
         }
         Command::Restart(restart) => {

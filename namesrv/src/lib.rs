@@ -69,7 +69,8 @@ impl Namesrv {
         let kv = tokio::task::spawn_blocking(move || Kv::open(path))
             .await
             .map_err(|_| StartError::Interrupted)??;
-        let (processors, liveness, metrics) = assemble(Settings::new(config), Arc::new(kv), secure.client);
+        let (processors, liveness, metrics) =
+            assemble(Settings::new(config), Arc::new(kv), secure.client);
         let server = Bound::new(address)
             .and_then(|bound| bound.serve(Arc::new(processors), limits, secure.server))
             .map_err(|error| ProcessError::listen("name server", address, CHOOSE_PORT, error))?;

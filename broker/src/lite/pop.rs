@@ -225,6 +225,10 @@ impl Lite {
                 break;
             }
         }
+        // What did not fit the line comes as soon as there is room again.
+        if self.registry.lock().hurry(&ask.client, Instant::now()) {
+            self.earlier.notify_one();
+        }
         if popped.messages == 0 {
             Outcome::Nothing
         } else {

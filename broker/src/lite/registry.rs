@@ -388,6 +388,17 @@ impl<C: Clone> Registry<C> {
         }
     }
 
+    /// A walk that waits for room in a client's line is due once there is some; whether that is so.
+    pub(crate) fn hurry(&mut self, id: &str, now: Instant) -> bool {
+        match self.clients.get_mut(id) {
+            Some(client) if client.walk_at.is_some() && !client.is_busy() => {
+                client.walk_later(now);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Clients whose walk is due and that have room in their lines; a walk that has to wait is put
     /// off by `later`.
     pub(crate) fn due(&mut self, now: Instant, later: Duration) -> Vec<Arc<str>> {
@@ -501,7 +512,13 @@ mod tests {
         assert!(registry.due(now + LATER, LATER).is_empty());
         registry.take("a", now + LATER);
         registry.take("a", now + LATER);
-        assert_eq!(ids(&registry.due(now + 2 * LATER, LATER)), ["a"]);
+        assert!(!registry.hurry("nobody", now));
+        assert!(registry.hurry("a", now + LATER));
+        assert_eq!(ids(&registry.due(now + LATER, LATER)), ["a"]);
+        assert!(
+            !registry.hurry("a", now + LATER),
+            "nothing is left to walk for"
+        );
         assert_eq!(registry.next_walk(), None);
     }
 

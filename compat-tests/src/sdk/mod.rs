@@ -38,6 +38,8 @@ pub enum Sdk {
     Java(Encoding),
     /// `org.apache.rocketmq:rocketmq-client` 4.9.8, the last one of before version 5.
     OldJava(Encoding),
+    /// The Java SDK of this version with TLS on all its connections.
+    JavaTls,
     /// `github.com/apache/rocketmq-client-go/v2`, and `rocketmq-clients/golang/v5` with TLS, its default.
     Go,
     /// The same program, whose 5.x SDK speaks plain gRPC: the SDK reads that once from the environment.
@@ -55,6 +57,7 @@ impl fmt::Display for Sdk {
             Self::Java(Encoding::Rocketmq) => "java_rocketmq",
             Self::OldJava(Encoding::Json) => "java4_json",
             Self::OldJava(Encoding::Rocketmq) => "java4_rocketmq",
+            Self::JavaTls => "java_tls",
             Self::Go => "go",
             Self::GoPlain => "go_plain",
             Self::Python => "python",
@@ -80,29 +83,8 @@ impl Sdk {
     /// The command of its program, without arguments; `home` is where the SDK keeps files.
     pub(crate) fn command(self, home: &Path) -> Result<Command> {
         match self {
-            Self::Java(encoding) | Self::OldJava(encoding) => {
-                let (name, main) = match self {
-                    Self::OldJava(_) => ("java4", "aerobee.old.Main"),
-                    _ => ("java", "aerobee.compat.Main"),
-                };
-                let build = build::java(name)?;
-                let mut java = Command::new("java");
-                java.args([
-                    "-Xmx256m",
-                    "-XX:TieredStopAtLevel=1",
-                    "-XX:+UseSerialGC",
-                    "-XX:-UsePerfData",
-                ]);
-                java.arg(format!("-Duser.home={}", home.display()));
-                java.arg(match encoding {
-                    Encoding::Json => "-Drocketmq.serialize.type=JSON",
-                    Encoding::Rocketmq => "-Drocketmq.serialize.type=ROCKETMQ",
-                });
-                java.arg("-cp");
-                java.arg(format!("{0}/sdk-{name}.jar:{0}/lib/*", build.display()));
-                java.arg(main);
-                Ok(java)
-            }
+            Self::Java(encoding) | Self::OldJava(encoding) => self.java(home, encoding, false),
+            Self::JavaTls => self.java(home, Encoding::Json, true),
             Self::Go => Ok(go(home)?),
             Self::GoPlain => {
                 let mut go = go(home)?;
@@ -123,6 +105,31 @@ impl Sdk {
                 Ok(node)
             }
         }
+    }
+
+    fn java(self, home: &Path, encoding: Encoding, tls: bool) -> Result<Command> {
+        let (name, main) = match self {
+            Self::OldJava(_) => ("java4", "aerobee.old.Main"),
+            _ => ("java", "aerobee.compat.Main"),
+        };
+        let build = build::java(name)?;
+        let mut java = Command::new("java");
+        java.args([
+            "-Xmx256m",
+            "-XX:TieredStopAtLevel=1",
+            "-XX:+UseSerialGC",
+            "-XX:-UsePerfData",
+        ]);
+        java.arg(format!("-Duser.home={}", home.display()));
+        java.arg(format!("-Dtls.enable={tls}"));
+        java.arg(match encoding {
+            Encoding::Json => "-Drocketmq.serialize.type=JSON",
+            Encoding::Rocketmq => "-Drocketmq.serialize.type=ROCKETMQ",
+        });
+        java.arg("-cp");
+        java.arg(format!("{0}/sdk-{name}.jar:{0}/lib/*", build.display()));
+        java.arg(main);
+        Ok(java)
     }
 }
 

@@ -9,6 +9,7 @@ mod crash;
 mod grpc;
 mod grpc_cross;
 mod ledger;
+mod lite;
 mod metrics;
 mod mixed;
 mod mqadmin;
@@ -17,6 +18,7 @@ mod pops;
 mod results;
 mod scenarios;
 mod store;
+mod tls;
 mod transactions;
 mod world;
 
@@ -44,6 +46,8 @@ fn main() -> ExitCode {
         clients::trials,
         grpc::trials,
         grpc_cross::trials,
+        lite::trials,
+        tls::trials,
         scenarios::trials,
         mixed::trials,
         store::trials,

@@ -174,6 +174,9 @@ fn every_one_is_tried(sdk: Sdk, scenarios: &[&str]) -> Result<(), Failed> {
         .collect();
     let mut tried: BTreeSet<&str> = scenarios.iter().copied().collect();
     tried.extend(crate::grpc::known(sdk));
+    if sdk == JAVA {
+        tried.extend(crate::lite::known());
+    }
     if known == tried {
         return Ok(());
     }

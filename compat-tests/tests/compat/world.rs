@@ -24,6 +24,8 @@ pub(crate) const SCENARIO_LIMIT: Duration = Duration::from_secs(240);
 pub(crate) const JAVA: Sdk = Sdk::Java(Encoding::Json);
 pub(crate) const JAVA_ROCKETMQ: Sdk = Sdk::Java(Encoding::Rocketmq);
 pub(crate) const OLD_JAVA: Sdk = Sdk::OldJava(Encoding::Json);
+/// Java with TLS.
+pub(crate) const JAVA_TLS: Sdk = Sdk::JavaTls;
 pub(crate) const GO: Sdk = Sdk::Go;
 pub(crate) const GO_PLAIN: Sdk = Sdk::GoPlain;
 pub(crate) const PYTHON: Sdk = Sdk::Python;

@@ -40,6 +40,7 @@ public final class Main {
         Tracing.list(SCENARIOS);
         Load.list(SCENARIOS);
         Grpc.list(SCENARIOS);
+        GrpcLite.list(SCENARIOS);
         Transactions.list(SCENARIOS);
         Operating.list(SCENARIOS);
         Keeping.list(SCENARIOS);
