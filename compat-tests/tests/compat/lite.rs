@@ -14,7 +14,7 @@ const OF_JAVA: [&str; 5] = [
     "grpc_lite_exclusive_goes_to_the_last",
     "grpc_lite_push_keeps_order_and_retries",
     "grpc_lite_quotas_and_names",
-    "grpc_lite_simple_receives_and_unsubscribes",
+    "grpc_lite_subscribers_come_and_go",
     "grpc_lite_topics_by_the_hundred",
 ];
 
