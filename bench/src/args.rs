@@ -8,8 +8,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::{
     CompareArgs, DelayArgs, DeliverArgs, DrainArgs, EchoArgs, Error, GrpcReceiveArgs, GrpcSendArgs,
-    LiteArgs, PopArgs, PullArgs, QueuesArgs, RestartArgs, RetryArgs, ScrapeArgs, SendArgs, TelemetryArgs,
-    TimersArgs, TransactArgs,
+    LiteArgs, PopArgs, PullArgs, QueuesArgs, RestartArgs, RetryArgs, ScrapeArgs, SendArgs,
+    TelemetryArgs, TimersArgs, TransactArgs,
     control::{self, Control},
     run::Times,
 };
