@@ -3,6 +3,7 @@
 //! One function for each language: it fetches and builds what changed, and returns where the program is.
 
 use std::{
+    env,
     fs::{self, File},
     path::{Path, PathBuf},
     process::Command,
@@ -110,6 +111,23 @@ pub(super) fn node() -> Result<PathBuf> {
         }
     }
     Ok(build.join("main.js"))
+}
+
+/// The program on the Rust SDK, whose old dependencies have a lock file and a target folder of their own.
+pub(super) fn rust() -> Result<PathBuf> {
+    let (build, _lock) = locked_build_dir("rust")?;
+    let manifest = crate_dir()?.join("sdk/rust/Cargo.toml");
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .args(["build", "--locked", "--manifest-path"])
+        .arg(&manifest);
+    cargo.arg("--target-dir").arg(&build);
+    super::run(
+        "building the program on the Rust SDK",
+        "a Rust toolchain",
+        cargo,
+    )?;
+    Ok(build.join("debug/sdk-rust"))
 }
 
 fn same(one: &Path, other: &Path) -> bool {

@@ -19,8 +19,10 @@ use crate::{
 /// What Maven builds need.
 pub(crate) const MAVEN: &str = "a JDK 17 or newer and Maven (java, javac, mvn)";
 
-/// Where gRPC of Python and of Node.js looks for authorities to trust: these SDKs check certificates.
+/// Where gRPC of Python and of Node.js and the TLS of the Rust SDK look for authorities to trust: these SDKs check
+/// certificates.
 const ROOTS_OF_GRPC: &str = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH";
+const ROOTS_OF_RUST: &str = "SSL_CERT_FILE";
 
 /// How the Java SDK writes the headers of its frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub enum Sdk {
     Python,
     /// `rocketmq-client-nodejs`, gRPC only.
     Node,
+    /// The crate `rocketmq`, gRPC only.
+    Rust,
 }
 
 impl fmt::Display for Sdk {
@@ -62,6 +66,7 @@ impl fmt::Display for Sdk {
             Self::GoPlain => "go_plain",
             Self::Python => "python",
             Self::Node => "node",
+            Self::Rust => "rust",
         })
     }
 }
@@ -103,6 +108,11 @@ impl Sdk {
                 node.arg(build::node()?);
                 node.env(ROOTS_OF_GRPC, tls::authority()?);
                 Ok(node)
+            }
+            Self::Rust => {
+                let mut rust = Command::new(build::rust()?);
+                rust.env(ROOTS_OF_RUST, tls::authority()?);
+                Ok(rust)
             }
         }
     }

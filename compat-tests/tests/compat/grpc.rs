@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use aerobee_compat_tests::{Cluster, Kind, Sdk};
 use libtest_mimic::{Failed, Trial};
 
-use crate::world::{GO, GO_PLAIN, JAVA, NODE, PYTHON, SCENARIO_LIMIT, World};
+use crate::world::{GO, GO_PLAIN, JAVA, NODE, PYTHON, RUST, SCENARIO_LIMIT, World};
 
 /// Scenarios of the Java program.
 const OF_JAVA: [&str; 12] = [
@@ -50,6 +50,17 @@ const OF_PYTHON_AND_NODE: [&str; 9] = [
     "grpc_wrong_type_is_refused",
 ];
 
+/// Scenarios of the Rust program: its SDK 5.0.0 has only the simple consumer, and changes no invisible duration.
+const OF_RUST: [&str; 7] = [
+    "grpc_delayed_message_comes_in_time",
+    "grpc_fifo_keeps_order",
+    "grpc_send_and_receive",
+    "grpc_tags_and_sql_filter",
+    "grpc_transactions_commit_rollback_and_check",
+    "grpc_unacknowledged_message_comes_again",
+    "grpc_wrong_type_is_refused",
+];
+
 /// An SDK with the scenarios of its program.
 struct Language {
     name: &'static str,
@@ -58,11 +69,12 @@ struct Language {
     scenarios: &'static [&'static str],
 }
 
-const LANGUAGES: [Language; 4] = [
+const LANGUAGES: [Language; 5] = [
     Language::of("java", JAVA, JAVA, &OF_JAVA),
     Language::of("go", GO_PLAIN, GO, &OF_GO),
     Language::of("python", PYTHON, PYTHON, &OF_PYTHON_AND_NODE),
     Language::of("node", NODE, NODE, &OF_PYTHON_AND_NODE),
+    Language::of("rust", RUST, RUST, &OF_RUST),
 ];
 
 impl Language {

@@ -30,6 +30,7 @@ pub(crate) const GO: Sdk = Sdk::Go;
 pub(crate) const GO_PLAIN: Sdk = Sdk::GoPlain;
 pub(crate) const PYTHON: Sdk = Sdk::Python;
 pub(crate) const NODE: Sdk = Sdk::Node;
+pub(crate) const RUST: Sdk = Sdk::Rust;
 
 /// Things that start when first wanted. A start that failed is not tried again: every trial tells of it.
 struct Started<K, V>(Mutex<Vec<(K, Start<V>)>>);
