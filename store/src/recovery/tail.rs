@@ -4,10 +4,22 @@
 use super::{Durable, Recovery, Scanned};
 use crate::{abort_file::Left, error::OpenError, files::Slot, layout, scan::Scanner};
 
-/// While the machine runs on, everything that was written is there, in order; so behind the last record there is at most
-/// one that was being written, and then nothing. So many zeros, or twice the longest record, prove that the rest is as
-/// empty. After a power cut only what is nowhere on the disk is known to be empty.
-const ZEROS_AFTER_KILL: u64 = 64 << 20;
+/// So many zeros, or twice the longest record, prove that the rest of the file is as empty, where that is enough.
+const ZEROS_ENOUGH: u64 = 64 << 20;
+
+/// How many zeros behind the last record are read before the rest is believed to be zero, too. The search has a bound
+/// because pages ahead of the writer may be in memory, and the file system calls them data, up to a whole file of them.
+fn zeros_enough(left: Left, durable: Durable, max_record_bytes: usize) -> u64 {
+    match (left, durable) {
+        // While the machine runs on, everything that was written is there, in order: behind the last record there is at
+        // most one that was being written, and then nothing. After an orderly end of ours there is not even that.
+        (Left::Killed, _) | (Left::Clean, Durable::Own(_)) => {
+            ZEROS_ENOUGH.max(2 * max_record_bytes as u64)
+        }
+        // After a power cut, or another program, only what is nowhere on the disk is known to be empty.
+        (Left::Clean, Durable::Foreign(_)) | (Left::Unknown, _) => u64::MAX,
+    }
+}
 
 impl Recovery<'_> {
     /// Decides what the bytes behind the last good record are, and makes them zero if they may go.
@@ -23,11 +35,7 @@ impl Recovery<'_> {
             .into_iter()
             .filter(|base| *base >= end)
             .collect();
-        // Pages ahead of the writer may be in memory, so the file system calls them data, up to a whole file of them.
-        let zeros = match self.left {
-            Left::Killed => ZEROS_AFTER_KILL.max(2 * self.config.max_record_bytes as u64),
-            Left::Clean | Left::Unknown => u64::MAX,
-        };
+        let zeros = zeros_enough(self.left, durable, self.config.max_record_bytes);
         let mut data = Vec::new();
         let mut scanner = Scanner::new(self.env, &self.log);
         let own_file = self.log.base_for(end);
@@ -178,5 +186,30 @@ impl Recovery<'_> {
                 .collect(),
         );
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_end_that_is_known_spares_the_search_of_the_whole_file() {
+        let (own, foreign) = (Durable::Own(7), Durable::Foreign(7));
+        for (left, durable) in [
+            (Left::Killed, own),
+            (Left::Killed, foreign),
+            (Left::Clean, own),
+        ] {
+            assert_eq!(zeros_enough(left, durable, 100), ZEROS_ENOUGH);
+            assert_eq!(zeros_enough(left, durable, 48 << 20), 96 << 20);
+        }
+        for (left, durable) in [
+            (Left::Clean, foreign),
+            (Left::Unknown, own),
+            (Left::Unknown, foreign),
+        ] {
+            assert_eq!(zeros_enough(left, durable, 100), u64::MAX);
+        }
     }
 }
