@@ -300,11 +300,34 @@ impl Env {
         from: u64,
         len: u64,
     ) -> io::Result<()> {
+        self.make_zero(file, path, from, len, FallocateFlags::ZERO_RANGE)
+    }
+
+    /// Makes a range zero and gives its blocks back where the file system can do that. What was a hole stays one.
+    pub(crate) fn clear_range(
+        &self,
+        file: &File,
+        path: &Path,
+        from: u64,
+        len: u64,
+    ) -> io::Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        self.make_zero(file, path, from, len, flags)
+    }
+
+    fn make_zero(
+        &self,
+        file: &File,
+        path: &Path,
+        from: u64,
+        len: u64,
+        flags: FallocateFlags,
+    ) -> io::Result<()> {
         if len == 0 {
             return Ok(());
         }
         self.before(Operation::ZeroRange, path)?;
-        match rustix::fs::fallocate(file, FallocateFlags::ZERO_RANGE, from, len) {
+        match rustix::fs::fallocate(file, flags, from, len) {
             Err(rustix::io::Errno::OPNOTSUPP) => {}
             Err(error) => return Err(error.into()),
             Ok(()) => {

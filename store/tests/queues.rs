@@ -7,6 +7,7 @@ mod support;
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt as _,
     path::Path,
     sync::{
         Arc,
@@ -153,6 +154,35 @@ fn stale_entries_behind_the_end_are_gone_after_a_crash() {
     let bytes = fs::read(queue.join("00000000000000000200")).unwrap();
     assert!(bytes[60..].iter().all(|byte| *byte == 0));
     assert!(bytes[..60].iter().any(|byte| *byte != 0));
+}
+
+#[test]
+fn a_queue_that_is_cut_gives_blocks_back_and_takes_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let long = || Config {
+        queue_file_entries: 300_000,
+        ..config(dir.path())
+    };
+    let store = Store::open(long(), Env::real()).unwrap();
+    fill_queues(&store, 0..3);
+    store.close().unwrap();
+    drop(store);
+    let file = dir.path().join("consumequeue/T/5/00000000000000000000");
+    let before = fs::metadata(&file).unwrap().blocks();
+    poke(&file, 60, &[1; 20]);
+    fs::write(dir.path().join("abort"), b"1").unwrap();
+    let store = Store::open(long(), Env::real()).unwrap();
+    check_queues(&store, 0..3);
+    store.close().unwrap();
+    let after = fs::metadata(&file).unwrap();
+    assert_eq!(after.len(), 6_000_000);
+    assert!(
+        after.blocks() <= before,
+        "{} blocks, {before} before",
+        after.blocks()
+    );
+    let bytes = fs::read(&file).unwrap();
+    assert!(bytes[60..].iter().all(|byte| *byte == 0));
 }
 
 #[test]
