@@ -52,7 +52,7 @@ pub(crate) fn check_bound(config: &SubscriptionGroupConfig, topic: &str) -> Resu
             format_args!("group {group} is bound to lite topic {bound}, not to {topic}"),
         )),
         None => Err(Failure::new(
-            Code::IllegalConsumerGroup,
+            Code::IllegalTopic,
             format_args!(
                 "group {group} is not for lite consumers; bind it: mqadmin updateSubGroup -n <name server> -c <cluster> -g {group} -a +{BIND_TOPIC}={topic}"
             ),
@@ -238,10 +238,7 @@ mod tests {
         let bound = group(&[(BIND_TOPIC, "parent")]);
         assert!(check_bound(&bound, "parent").is_ok());
         assert_eq!(code(check_bound(&bound, "other")), Code::IllegalTopic);
-        assert_eq!(
-            code(check_bound(&group(&[]), "parent")),
-            Code::IllegalConsumerGroup
-        );
+        assert_eq!(code(check_bound(&group(&[]), "parent")), Code::IllegalTopic);
     }
 
     #[test]

@@ -265,7 +265,10 @@ pub(crate) async fn change_invisible(
     handle: &Handle,
     (invisible_ms, suspend): (i64, Option<bool>),
 ) -> Result<Handle, Failure> {
-    let address = routes.address(topic, &handle.broker).await?;
+    let address = routes
+        .address(topic, &handle.broker)
+        .await
+        .map_err(Failure::of_receipt)?;
     let real_topic = handle.kind.topic(topic, group);
     let asked = ChangeInvisibleTime {
         consumer_group: group,

@@ -51,13 +51,18 @@ impl Failure {
         status(self.code(), self.to_string())
     }
 
-    /// The same for a request whose receipt the broker does not take: SDKs stop repeating it.
+    /// The same for a request whose receipt no broker takes: SDKs stop repeating it.
     pub(crate) fn of_receipt(self) -> Self {
         match self {
             Self::Broker {
                 code: ResponseCode::MESSAGE_ILLEGAL | ResponseCode::NO_MESSAGE,
                 remark,
             } => Self::new(Code::InvalidReceiptHandle, remark),
+            // It names a broker that no route has.
+            Self::Refused {
+                code: Code::BadRequest,
+                message,
+            } => Self::new(Code::InvalidReceiptHandle, message),
             other => other,
         }
     }

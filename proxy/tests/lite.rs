@@ -429,10 +429,10 @@ async fn bad_subscriptions_are_refused_with_their_reason() {
     }
     consumer.group = "plain";
     let code = consumer.sync(Action::PartialAdd, &["a"]).await;
-    assert_eq!(code, Code::IllegalConsumerGroup);
+    assert_eq!(code, Code::IllegalTopic);
     consumer.group = "nobody_made_it";
     let code = consumer.sync(Action::CompleteAdd, &["a"]).await;
-    assert_eq!(code, Code::IllegalConsumerGroup);
+    assert_eq!(code, Code::IllegalTopic);
     consumer.group = "few";
     let names: Vec<String> = (0..306).map(|n| format!("l{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();

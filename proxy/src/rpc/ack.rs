@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! AckMessage (Apache: `proxy/grpc/v2/consumer/AckMessageActivity.java`).
 //!
-//! Whether a handle still counts is for the broker to say: its clock made it, and it knows renewals
-//! of other proxies.
+//! A handle whose time is over is refused, as by Apache's proxy: its message goes to another client, and
+//! a broker would answer that all is well. Whether one counts otherwise is for the broker to say.
 
 use super::Parts;
 use crate::{
     caller::{group_of, topic_of},
     handle::Handle,
     status::{self, Failure, over},
+    time::now_ms,
     v2::{AckMessageEntry, AckMessageRequest, AckMessageResponse, AckMessageResultEntry, Code},
     wire::AckMessage,
 };
@@ -55,7 +56,10 @@ async fn ack(
     let handle = parse(&entry.receipt_handle)?.of_lite(entry.lite_topic.as_deref());
     let kept = parts.receipts.take(group, &entry.receipt_handle).await;
     let current = kept.as_ref().map_or(&handle, |kept| &kept.current);
-    let acked = ack_handle(parts, (group, topic), current).await;
+    let acked = match check_current(current) {
+        Ok(()) => ack_handle(parts, (group, topic), current).await,
+        Err(failure) => Err(failure),
+    };
     match (acked, kept) {
         (Err(failure), Some(kept)) if failure.code() != Code::InvalidReceiptHandle => {
             // The client tries again, by the same name.
@@ -76,13 +80,28 @@ pub(crate) fn parse(text: &str) -> Result<Handle, Failure> {
     })
 }
 
+/// Refuses the handle of a message that is visible again.
+pub(crate) fn check_current(handle: &Handle) -> Result<(), Failure> {
+    if handle.visible_at() > now_ms() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::InvalidReceiptHandle,
+        "receipt handle is expired: the message is visible again; ask for a longer invisible duration, or consume faster",
+    ))
+}
+
 /// Tells the broker that a message was consumed.
 pub(crate) async fn ack_handle(
     parts: &Parts,
     (group, topic): (&str, &str),
     handle: &Handle,
 ) -> Result<(), Failure> {
-    let address = parts.routes.address(topic, &handle.broker).await?;
+    let address = parts
+        .routes
+        .address(topic, &handle.broker)
+        .await
+        .map_err(Failure::of_receipt)?;
     let real_topic = handle.kind.topic(topic, group);
     let header = AckMessage {
         consumer_group: group,

@@ -2,7 +2,11 @@
 //! ChangeInvisibleDuration (Apache: `proxy/grpc/v2/consumer/ChangeInvisibleDurationActivity.java`). A
 //! message that was renewed here is renewed no more: its client has said when it comes back.
 
-use super::{Parts, ack::parse, receive::check_invisible};
+use super::{
+    Parts,
+    ack::{check_current, parse},
+    receive::check_invisible,
+};
 use crate::{
     caller::{group_of, topic_of},
     receipts::change_invisible,
@@ -28,14 +32,20 @@ pub(crate) async fn answer(
     let handle = parse(&request.receipt_handle)?.of_lite(request.lite_topic.as_deref());
     let kept = parts.receipts.take(group, &request.receipt_handle).await;
     let current = kept.as_ref().map_or(&handle, |kept| &kept.current);
-    let changed = change_invisible(
-        &parts.brokers,
-        &parts.routes,
-        (group, topic),
-        current,
-        (invisible, request.suspend),
-    )
-    .await;
+    let changed = match check_current(current) {
+        Ok(()) => {
+            let wanted = (invisible, request.suspend);
+            change_invisible(
+                &parts.brokers,
+                &parts.routes,
+                (group, topic),
+                current,
+                wanted,
+            )
+            .await
+        }
+        Err(failure) => Err(failure),
+    };
     match changed {
         Ok(handle) => Ok(ChangeInvisibleDurationResponse {
             status: Some(ok()),

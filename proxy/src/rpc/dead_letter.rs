@@ -47,7 +47,11 @@ pub(crate) async fn forward(
             "receipt handle is invalid: it lacks the position of the message in the log",
         ));
     }
-    let address = parts.routes.address(topic, &handle.broker).await?;
+    let address = parts
+        .routes
+        .address(topic, &handle.broker)
+        .await
+        .map_err(Failure::of_receipt)?;
     let real_topic = handle.kind.topic(topic, group);
     let header = SendBack {
         offset: handle.log_offset,

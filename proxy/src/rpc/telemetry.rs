@@ -161,8 +161,8 @@ impl Session<'_> {
         })
     }
 
-    /// How the group of a consumer is set up, by the first of its topics that exists; `None` when no
-    /// broker has the group yet.
+    /// How the group of a consumer is set up, by the first of its topics that exists; `None` when
+    /// nobody can be asked.
     async fn check_group(
         &self,
         settings: &Settings,
@@ -172,26 +172,35 @@ impl Session<'_> {
         for entry in &subscription.subscriptions {
             let topic = topic_of(entry.topic.as_ref())?;
             let route = match self.parts.routes.topic(topic).await {
-                Ok(route) => route,
+                Ok(route) if !route.masters.is_empty() => route,
+                Ok(_) => continue,
                 Err(failure) if failure.code() == Code::TopicNotFound => continue,
                 Err(failure) => return Err(failure),
             };
             let config = self.parts.routes.group(group, &route).await?;
-            let Some(known) = &config else {
-                return Ok(None);
-            };
-            if check_lite(settings, known, topic).is_ok() {
+            if let Some(known) = &config
+                && check_lite(settings, known, topic).is_ok()
+            {
                 return Ok(config);
             }
-            // It may have been bound, or freed, a moment ago.
+            // It may have been made, bound, or freed, a moment ago.
             let config = self.parts.routes.group_again(group, &route).await?;
-            if let Some(config) = &config {
-                check_lite(settings, config, topic)?;
-            }
-            return Ok(config);
+            let config = config.ok_or_else(|| no_group(group))?;
+            check_lite(settings, &config, topic)?;
+            return Ok(Some(config));
         }
         Ok(self.parts.routes.known_group(group))
     }
+}
+
+/// A group that was not made, of brokers that make none by use.
+fn no_group(group: &str) -> Failure {
+    Failure::new(
+        Code::IllegalConsumerGroup,
+        format_args!(
+            "group not found: {group}; create it: mqadmin updateSubGroup -n <name server> -c <cluster> -g {group}, or let brokers do it with autoCreateSubscriptionGroup=true"
+        ),
+    )
 }
 
 /// A lite group has lite clients on its own topic, and nobody else.

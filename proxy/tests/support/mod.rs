@@ -39,7 +39,7 @@ use tonic::{
 };
 
 /// Longest wait for anything that has to come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) type Grpc = MessagingServiceClient<Channel>;
 
@@ -58,13 +58,21 @@ impl Cluster {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_on(&[], change).await
+    }
+
+    /// The same with more keys of the broker.
+    pub(crate) async fn start_on(
+        broker_keys: &[(&str, &str)],
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut namesrv = aerobee_namesrv::Config::default();
         namesrv.server.listen_port = 0;
         namesrv.server.bind_address = "127.0.0.1".to_owned();
         namesrv.namesrv.kv_config_path = directory.path().join("kv.json").display().to_string();
         let namesrv = Namesrv::start(namesrv).await.unwrap();
-        let broker = broker(&namesrv, &directory, 0).await;
+        let broker = broker(&namesrv, &directory, 0, broker_keys).await;
         let mut config = Config {
             namesrv_addr: namesrv.address().to_string(),
             bind_address: "127.0.0.1".to_owned(),
@@ -89,56 +97,23 @@ impl Cluster {
     pub(crate) async fn restart_broker(self) -> Self {
         let port = self.broker.address().port();
         self.broker.stop().await.unwrap();
-        let broker = broker(&self.namesrv, &self.directory, port).await;
+        let broker = broker(&self.namesrv, &self.directory, port, &[]).await;
         Self { broker, ..self }
     }
 
     pub(crate) async fn grpc(&self) -> Grpc {
-        let address = format!("http://{}", self.proxy.address());
-        let channel = Endpoint::from_shared(address)
-            .unwrap()
-            .connect()
-            .await
-            .unwrap();
-        MessagingServiceClient::new(channel).max_decoding_message_size(64 << 20)
+        grpc_at(&self.proxy.address().to_string()).await
     }
 
     /// Makes a topic of a type, with two queues.
     pub(crate) async fn topic(&self, topic: &str, kind: &str) {
-        let attributes = format!("+message.type={kind}");
-        let header = UpdateTopic {
+        make_topic(
+            &self.remoting,
+            &self.broker.address().to_string(),
             topic,
-            default_topic: None,
-            read_queue_nums: 2,
-            write_queue_nums: 2,
-            perm: 6,
-            topic_filter_type: "SINGLE_TAG",
-            topic_sys_flag: None,
-            order: false,
-            attributes: Some(&attributes),
-            force: None,
-        };
-        let broker = self.broker.address().to_string();
-        let code = RequestCode::UPDATE_AND_CREATE_TOPIC;
-        let made = self
-            .remoting
-            .request(&broker, code, &header, &[], PATIENCE)
-            .await
-            .unwrap();
-        assert!(made.is_success(), "{made:?}");
-        let asked = GetTopicConfig { topic, lo: None };
-        let known = self
-            .remoting
-            .request(
-                &broker,
-                RequestCode::GET_TOPIC_CONFIG,
-                &asked,
-                &[],
-                PATIENCE,
-            )
-            .await
-            .unwrap();
-        assert!(known.is_success());
+            kind,
+        )
+        .await;
     }
 
     /// Makes or changes a group.
@@ -147,20 +122,13 @@ impl Cluster {
         group: &str,
         change: impl FnOnce(&mut SubscriptionGroupConfig),
     ) {
-        let mut config = SubscriptionGroupConfig {
-            group_name: group.to_owned(),
-            ..SubscriptionGroupConfig::default()
-        };
-        change(&mut config);
-        let broker = self.broker.address().to_string();
-        let code = RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP;
-        let body = fastjson::to_vec(&config);
-        let made = self
-            .remoting
-            .request(&broker, code, &Empty, &body, PATIENCE)
-            .await
-            .unwrap();
-        assert!(made.is_success(), "{made:?}");
+        make_group(
+            &self.remoting,
+            &self.broker.address().to_string(),
+            group,
+            change,
+        )
+        .await;
     }
 
     pub(crate) async fn stop(self) {
@@ -170,7 +138,73 @@ impl Cluster {
     }
 }
 
-async fn broker(namesrv: &Namesrv, directory: &TempDir, port: u16) -> Broker {
+/// A client of the proxy at an address.
+pub(crate) async fn grpc_at(address: &str) -> Grpc {
+    let channel = Endpoint::from_shared(format!("http://{address}"))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    MessagingServiceClient::new(channel).max_decoding_message_size(64 << 20)
+}
+
+/// Makes a topic of a type at a broker, with two queues.
+pub(crate) async fn make_topic(remoting: &Client, broker: &str, topic: &str, kind: &str) {
+    let attributes = format!("+message.type={kind}");
+    let header = UpdateTopic {
+        topic,
+        default_topic: Some("TBW102"),
+        read_queue_nums: 2,
+        write_queue_nums: 2,
+        perm: 6,
+        topic_filter_type: "SINGLE_TAG",
+        topic_sys_flag: Some(0),
+        order: false,
+        attributes: Some(&attributes),
+        force: None,
+    };
+    let code = RequestCode::UPDATE_AND_CREATE_TOPIC;
+    let made = remoting
+        .request(broker, code, &header, &[], PATIENCE)
+        .await
+        .unwrap();
+    assert!(made.is_success(), "{made:?}");
+    let asked = GetTopicConfig { topic, lo: None };
+    let code = RequestCode::GET_TOPIC_CONFIG;
+    let known = remoting
+        .request(broker, code, &asked, &[], PATIENCE)
+        .await
+        .unwrap();
+    assert!(known.is_success());
+}
+
+/// Makes or changes a group at a broker.
+pub(crate) async fn make_group(
+    remoting: &Client,
+    broker: &str,
+    group: &str,
+    change: impl FnOnce(&mut SubscriptionGroupConfig),
+) {
+    let mut config = SubscriptionGroupConfig {
+        group_name: group.to_owned(),
+        ..SubscriptionGroupConfig::default()
+    };
+    change(&mut config);
+    let code = RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP;
+    let body = fastjson::to_vec(&config);
+    let made = remoting
+        .request(broker, code, &Empty, &body, PATIENCE)
+        .await
+        .unwrap();
+    assert!(made.is_success(), "{made:?}");
+}
+
+async fn broker(
+    namesrv: &Namesrv,
+    directory: &TempDir,
+    port: u16,
+    keys: &[(&str, &str)],
+) -> Broker {
     let mut broker = aerobee_broker::Config::default();
     let (namesrv_addr, store) = (
         namesrv.address().to_string(),
@@ -189,6 +223,9 @@ async fn broker(namesrv: &Namesrv, directory: &TempDir, port: u16) -> Broker {
     ] {
         broker.set(key, value).unwrap();
     }
+    for (key, value) in keys {
+        broker.set(key, value).unwrap();
+    }
     Broker::start(broker).await.unwrap()
 }
 
@@ -199,7 +236,7 @@ pub(crate) fn of<T>(client: &str, message: T) -> Request<T> {
     metadata.insert("x-mq-client-id", client.parse().unwrap());
     metadata.insert("x-mq-language", "JAVA".parse().unwrap());
     metadata.insert("x-mq-protocol", "v2".parse().unwrap());
-    request.set_timeout(Duration::from_secs(10));
+    request.set_timeout(PATIENCE);
     request
 }
 
