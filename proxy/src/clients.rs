@@ -6,10 +6,10 @@
 //! A client stays known for a while after its stream broke: its calls must not depend on it.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -19,6 +19,7 @@ use aerobee_remoting::body::heartbeat::{
 };
 use dashmap::DashMap;
 use parking_lot::Mutex;
+use prost::Message as _;
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     time::timeout,
@@ -34,6 +35,12 @@ use crate::{
 
 /// Most clients.
 const CLIENTS_MAX: usize = 200_000;
+/// Streams of one client at once. Broken ones may be half open for a while.
+const STREAMS_MAX: usize = 128;
+/// Bytes of the settings of one client: some thousand topics.
+const SETTINGS_MAX: usize = 1 << 20;
+/// Bytes of all settings.
+const ALL_SETTINGS_MAX: usize = 1 << 29;
 /// Commands that wait for a client to read them.
 pub(crate) const COMMANDS_MAX: usize = 64;
 /// Commands that wait for a client's answer.
@@ -59,6 +66,8 @@ pub(crate) struct Client {
     settings: Mutex<Option<(Arc<Settings>, i64)>>,
     /// The newest telemetry stream and its number.
     stream: Mutex<Option<(u64, Commands)>>,
+    /// How many streams it has, older ones included.
+    streams: AtomicUsize,
     /// Milliseconds since the start of the process, of the last call or command.
     seen: AtomicU64,
     waiting: Mutex<HashMap<String, oneshot::Sender<TelemetryCommand>>>,
@@ -152,6 +161,8 @@ pub(crate) struct Clients {
     started: Instant,
     next: AtomicU64,
     expire: Duration,
+    /// Bytes of all settings.
+    settled: AtomicUsize,
     /// Something changed that brokers have to hear of.
     pub(crate) changed: Notify,
 }
@@ -164,6 +175,7 @@ impl Clients {
             started: Instant::now(),
             next: AtomicU64::new(1),
             expire,
+            settled: AtomicUsize::new(0),
             changed: Notify::new(),
         }
     }
@@ -203,6 +215,7 @@ impl Clients {
                     sdk: caller.sdk,
                     settings: Mutex::default(),
                     stream: Mutex::default(),
+                    streams: AtomicUsize::new(0),
                     seen: AtomicU64::new(self.now()),
                     waiting: Mutex::default(),
                     lite: Mutex::default(),
@@ -212,14 +225,28 @@ impl Clients {
     }
 
     /// A stream began; it takes the place of the one before.
-    pub(crate) fn stream_began(&self, client: &Client, commands: Commands) -> u64 {
+    pub(crate) fn stream_began(&self, client: &Client, commands: Commands) -> Result<u64, Failure> {
+        let one_more = |count: usize| (count < STREAMS_MAX).then_some(count + 1);
+        let counted = client
+            .streams
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        if counted.is_err() {
+            return Err(Failure::new(
+                Code::TooManyRequests,
+                format_args!(
+                    "client {} has {STREAMS_MAX} telemetry streams already: one is enough, or give each client an id of its own",
+                    client.id
+                ),
+            ));
+        }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         *client.stream.lock() = Some((number, commands));
-        number
+        Ok(number)
     }
 
     /// A stream ended; a newer one stays.
     pub(crate) fn stream_ended(&self, client: &Client, number: u64) {
+        client.streams.fetch_sub(1, Ordering::Relaxed);
         let mut stream = client.stream.lock();
         if stream.as_ref().is_some_and(|(newest, _)| *newest == number) {
             *stream = None;
@@ -228,23 +255,46 @@ impl Clients {
     }
 
     /// Takes settings over.
-    pub(crate) fn settle(&self, client: &Arc<Client>, settings: Settings) {
-        let before = {
-            let mut place = client.settings.lock();
-            if place.as_ref().is_some_and(|(old, _)| **old == settings) {
-                return;
+    pub(crate) fn settle(&self, client: &Arc<Client>, settings: Settings) -> Result<(), Failure> {
+        let bytes = settings.encoded_len();
+        if bytes > SETTINGS_MAX {
+            return Err(Failure::new(
+                Code::BadRequest,
+                format_args!(
+                    "settings have {bytes} bytes, at most {SETTINGS_MAX} are kept: use fewer topics, or several clients"
+                ),
+            ));
+        }
+        // Held to the end, so that a client that leaves takes its settings with it.
+        let known = self.table.get(&client.id);
+        if known.is_none_or(|known| !Arc::ptr_eq(&known, client)) {
+            return Err(Failure::new(
+                Code::UnrecognizedClientType,
+                "the client has ended: open a new telemetry stream",
+            ));
+        }
+        let mut place = client.settings.lock();
+        if place.as_ref().is_some_and(|(old, _)| **old == settings) {
+            return Ok(());
+        }
+        if self.settled.fetch_add(bytes, Ordering::Relaxed) + bytes > ALL_SETTINGS_MAX {
+            self.settled.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(Failure::new(
+                Code::TooManyRequests,
+                format_args!(
+                    "this proxy keeps {ALL_SETTINGS_MAX} bytes of settings already; use another one"
+                ),
+            ));
+        }
+        let now = Client::groups(&settings);
+        let before = place.replace((Arc::new(settings), now_ms()));
+        drop(place);
+        let before = before.map(|(before, _)| self.unsettle(&before));
+        let stays: HashSet<_> = now.iter().collect();
+        for gone in before.iter().flatten() {
+            if !stays.contains(gone) {
+                self.leave(gone, client);
             }
-            place.replace((Arc::new(settings), now_ms()))
-        };
-        let now = client
-            .settings()
-            .map(|settings| Client::groups(&settings))
-            .unwrap_or_default();
-        let before = before
-            .map(|(settings, _)| Client::groups(&settings))
-            .unwrap_or_default();
-        for gone in before.iter().filter(|group| !now.contains(group)) {
-            self.leave(gone, client);
         }
         for group in now {
             let mut members = self.groups.entry(group).or_default();
@@ -253,6 +303,14 @@ impl Clients {
             }
         }
         self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Settings are kept no more; returns the groups that they put their client into.
+    fn unsettle(&self, settings: &Settings) -> Vec<(Side, String)> {
+        self.settled
+            .fetch_sub(settings.encoded_len(), Ordering::Relaxed);
+        Client::groups(settings)
     }
 
     fn leave(&self, group: &(Side, String), client: &Arc<Client>) {
@@ -266,7 +324,7 @@ impl Clients {
     pub(crate) fn remove(&self, id: &str) -> Option<Arc<Client>> {
         let (_, client) = self.table.remove(id)?;
         if let Some(settings) = client.settings() {
-            for group in Client::groups(&settings) {
+            for group in self.unsettle(&settings) {
                 self.leave(&group, &client);
             }
         }
@@ -288,6 +346,7 @@ impl Clients {
 
     /// Whether a client is there: it has a stream, or made a call a short while ago.
     pub(crate) fn is_present(&self, id: &str, grace: Duration) -> bool {
+        let grace = grace.min(self.expire);
         self.get(id)
             .is_some_and(|client| client.has_stream() || client.silent(self.now()) < grace)
     }

@@ -18,7 +18,7 @@ use tokio::{
 use tonic::{Streaming, codegen::tokio_stream::StreamExt as _};
 
 use support::{
-    Cluster, Grpc, PATIENCE, all, message, of, queue, resource, send,
+    Cluster, Grpc, PATIENCE, all, message, of, queue, receipt, resource, send,
     telemetry::{settings, subscription, telemetry},
 };
 
@@ -180,11 +180,6 @@ impl Consumer {
             .into_inner();
         (answer.status.unwrap().code(), answer.receipt_handle)
     }
-}
-
-fn receipt(message: &Message) -> String {
-    let system = message.system_properties.as_ref().unwrap();
-    system.receipt_handle.clone().unwrap()
 }
 
 fn lite_of(message: &Message) -> String {

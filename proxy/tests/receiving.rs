@@ -8,65 +8,13 @@ use std::time::{Duration, Instant};
 
 use aerobee_proxy::v2::{
     AckMessageEntry, AckMessageRequest, ChangeInvisibleDurationRequest, Code, FilterExpression,
-    FilterType, ForwardMessageToDeadLetterQueueRequest, Message, ReceiveMessageRequest,
-    receive_message_response::Content,
+    FilterType, ForwardMessageToDeadLetterQueueRequest,
 };
 use tokio::time::{sleep, timeout};
 
-use support::{Cluster, Grpc, PATIENCE, all, message, of, queue, resource, send};
-
-fn span(seconds: i64) -> Option<prost_types::Duration> {
-    Some(prost_types::Duration { seconds, nanos: 0 })
-}
-
-fn receiving(topic: &str, poll_seconds: i64) -> ReceiveMessageRequest {
-    ReceiveMessageRequest {
-        group: Some(resource("g")),
-        message_queue: Some(queue(topic, -1)),
-        filter_expression: Some(all()),
-        batch_size: 32,
-        invisible_duration: span(30),
-        auto_renew: false,
-        long_polling_timeout: span(poll_seconds),
-        attempt_id: None,
-    }
-}
-
-/// The status and the messages of one receive; the frames stand in their order.
-async fn receive(
-    grpc: &mut Grpc,
-    client: &str,
-    request: ReceiveMessageRequest,
-) -> (Code, Vec<Message>) {
-    let mut stream = grpc
-        .receive_message(of(client, request))
-        .await
-        .unwrap()
-        .into_inner();
-    let (mut code, mut messages, mut ended) = (None, Vec::new(), false);
-    while let Some(frame) = stream.message().await.unwrap() {
-        assert!(!ended, "nothing comes after the time of delivery");
-        match frame.content.unwrap() {
-            Content::Status(status) => {
-                assert!(code.replace(status.code()).is_none() && messages.is_empty());
-            }
-            Content::Message(message) => messages.push(message),
-            Content::DeliveryTimestamp(_) => ended = true,
-        }
-    }
-    assert!(ended);
-    (code.unwrap(), messages)
-}
-
-fn receipt(message: &Message) -> String {
-    message
-        .system_properties
-        .as_ref()
-        .unwrap()
-        .receipt_handle
-        .clone()
-        .unwrap()
-}
+use support::{
+    Cluster, Grpc, PATIENCE, message, of, receipt, receive, receiving, resource, send, span,
+};
 
 async fn ack(grpc: &mut Grpc, topic: &str, handle: &str) -> Code {
     let request = AckMessageRequest {

@@ -25,7 +25,8 @@ use tonic::{Request, Streaming};
 
 use Answer::{Grpc as G, Is as I};
 use support::{
-    Cluster, Grpc, PATIENCE, all, grpc_at, make_group, make_topic, message, of, queue, resource,
+    Cluster, Grpc, PATIENCE, all, grpc_at, make_group, make_topic, message, of, queue, receipt,
+    resource,
     telemetry::{publishing, settings, subscription},
 };
 
@@ -843,11 +844,6 @@ async fn receives_that_cannot_be() {
         I(C::InternalServerError),
     );
     trial.end().await;
-}
-
-fn receipt(message: &Message) -> String {
-    let system = message.system_properties.as_ref().unwrap();
-    system.receipt_handle.clone().unwrap()
 }
 
 /// A handle with one of its fields exchanged.

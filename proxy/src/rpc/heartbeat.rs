@@ -40,7 +40,7 @@ pub(crate) fn answer(
         }
     }
     if settings.is_none() {
-        parts.clients.settle(&client, assumed(kind, request));
+        parts.clients.settle(&client, assumed(kind, request))?;
     }
     Ok(HeartbeatResponse { status: Some(ok()) })
 }

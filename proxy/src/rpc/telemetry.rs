@@ -18,14 +18,14 @@ use tonic::{Streaming, codegen::tokio_stream::Stream};
 
 use super::Parts;
 use crate::{
-    caller::{Caller, group_of, topic_of},
+    caller::{Caller, Sdk, group_of, topic_of},
     clients::{COMMANDS_MAX, Client, Commands},
     lite::{BIND_TOPIC, check_bound, is_lite},
     settings,
     status::{Failure, ok},
     v2::{
-        ClientType, Code, Settings, Subscription, TelemetryCommand, settings::PubSub,
-        telemetry_command::Command,
+        ClientType, Code, ReconnectEndpointsCommand, Settings, Subscription, TelemetryCommand,
+        settings::PubSub, telemetry_command::Command,
     },
 };
 
@@ -48,7 +48,7 @@ pub(crate) fn open(
 ) -> Result<CommandStream, Failure> {
     let (caller, client) = parts.client(&request)?;
     let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
-    let number = parts.clients.stream_began(&client, commands.clone());
+    let number = parts.clients.stream_began(&client, commands.clone())?;
     let parts = Arc::clone(parts);
     let incoming = request.into_inner();
     tokio::spawn(async move {
@@ -89,7 +89,7 @@ impl Session<'_> {
             let received = tokio::select! {
                 received = incoming.message() => received,
                 () = self.commands.closed() => return,
-                () = self.parts.draining() => return,
+                () = self.parts.draining() => return self.send_away(),
             };
             let command = match received {
                 Ok(Some(command)) => command,
@@ -113,6 +113,21 @@ impl Session<'_> {
                 return;
             }
         }
+    }
+
+    /// The proxy ends: clients that know the command go to another one at once.
+    fn send_away(&self) {
+        if !matches!(self.caller.sdk, Sdk::Java | Sdk::Go | Sdk::Node) {
+            return;
+        }
+        let command = Command::ReconnectEndpointsCommand(ReconnectEndpointsCommand {
+            nonce: format!("drain-{}", self.client.id),
+        });
+        // Who does not read finds the end of the stream instead.
+        let _ = self.commands.try_send(Ok(TelemetryCommand {
+            status: None,
+            command: Some(command),
+        }));
     }
 
     async fn take(&self, received: TelemetryCommand) -> Result<(), Failure> {
@@ -148,7 +163,7 @@ impl Session<'_> {
             }
             _ => None,
         };
-        self.parts.clients.settle(self.client, settings.clone());
+        self.parts.clients.settle(self.client, settings.clone())?;
         let answer = settings::answer(
             settings,
             self.caller.sdk,

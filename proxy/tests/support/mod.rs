@@ -18,9 +18,9 @@ use aerobee_namesrv::Namesrv;
 use aerobee_proxy::{
     Config, Proxy,
     v2::{
-        self, FilterExpression, FilterType, Message, MessageQueue, MessageType, Resource,
-        SendMessageRequest, SendMessageResponse, SystemProperties,
-        messaging_service_client::MessagingServiceClient,
+        self, Code, FilterExpression, FilterType, Message, MessageQueue, MessageType,
+        ReceiveMessageRequest, Resource, SendMessageRequest, SendMessageResponse, SystemProperties,
+        messaging_service_client::MessagingServiceClient, receive_message_response::Content,
     },
 };
 use aerobee_remoting::{
@@ -287,4 +287,54 @@ pub(crate) fn all() -> FilterExpression {
         r#type: FilterType::Tag.into(),
         expression: "*".to_owned(),
     }
+}
+
+pub(crate) fn span(seconds: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: 0 })
+}
+
+/// What group `g` asks for: messages of any tag, away from others for half a minute.
+pub(crate) fn receiving(topic: &str, poll_seconds: i64) -> ReceiveMessageRequest {
+    ReceiveMessageRequest {
+        group: Some(resource("g")),
+        message_queue: Some(queue(topic, -1)),
+        filter_expression: Some(all()),
+        batch_size: 32,
+        invisible_duration: span(30),
+        auto_renew: false,
+        long_polling_timeout: span(poll_seconds),
+        attempt_id: None,
+    }
+}
+
+/// The status and the messages of one receive; the frames stand in their order.
+pub(crate) async fn receive(
+    grpc: &mut Grpc,
+    client: &str,
+    request: ReceiveMessageRequest,
+) -> (Code, Vec<Message>) {
+    let mut stream = grpc
+        .receive_message(of(client, request))
+        .await
+        .unwrap()
+        .into_inner();
+    let (mut code, mut messages, mut ended) = (None, Vec::new(), false);
+    while let Some(frame) = stream.message().await.unwrap() {
+        assert!(!ended, "nothing comes after the time of delivery");
+        match frame.content.unwrap() {
+            Content::Status(status) => {
+                assert!(code.replace(status.code()).is_none() && messages.is_empty());
+            }
+            Content::Message(message) => messages.push(message),
+            Content::DeliveryTimestamp(_) => ended = true,
+        }
+    }
+    assert!(ended);
+    (code.unwrap(), messages)
+}
+
+/// The receipt handle of a message.
+pub(crate) fn receipt(message: &Message) -> String {
+    let system = message.system_properties.as_ref().unwrap();
+    system.receipt_handle.clone().unwrap()
 }
