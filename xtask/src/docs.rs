@@ -78,16 +78,25 @@ pub(crate) fn run() -> Result<()> {
     fs::write(&path, table).map_err(|source| Error::Write { path, source })
 }
 
-/// The table of a run: trials by kind, and each that failed by name.
+/// What came of the trials of one kind.
+#[derive(Default)]
+struct Counts<'a> {
+    passed: usize,
+    unsteady: Vec<&'a str>,
+    failed: Vec<&'a str>,
+}
+
+/// The table of a run: trials by kind, and each that did not pass at once by name.
 fn render(results: &Value) -> String {
-    let mut kinds: BTreeMap<usize, (usize, Vec<&str>)> = BTreeMap::new();
+    let mut kinds: BTreeMap<usize, Counts<'_>> = BTreeMap::new();
     let trials = results.get("trials").and_then(Value::as_object);
     for (name, outcome) in trials.into_iter().flatten() {
         let kind = KINDS.iter().position(|(start, _)| name.starts_with(start));
-        let (passed, failed) = kinds.entry(kind.unwrap_or(KINDS.len() - 1)).or_default();
+        let counts = kinds.entry(kind.unwrap_or(KINDS.len() - 1)).or_default();
         match outcome.as_str() {
-            Some("passed") => *passed += 1,
-            _ => failed.push(name),
+            Some("passed") => counts.passed += 1,
+            Some("unsteady") => counts.unsteady.push(name),
+            _ => counts.failed.push(name),
         }
     }
     let field = |name: &str| {
@@ -102,18 +111,31 @@ fn render(results: &Value) -> String {
     // Writing into a string cannot fail.
     let _ = writeln!(
         out,
-        "Unmodified official SDKs and Apache's own servers and tools, as they ran against aerobee {}. Each trial is a program that judges by itself whether it got what RocketMQ promises; what they do is told in [compat-tests](../compat-tests/README.md).\n\n| with | passed | failed |\n|---|---|---|",
+        "Unmodified official SDKs and Apache's own servers and tools, as they ran against aerobee {}. Each trial is a program that judges by itself whether it got what RocketMQ promises; what they do is told in [compat-tests](../compat-tests/README.md). Unsteady is a trial that failed once and passed three times in a row then.\n\n| with | passed | unsteady | failed |\n|---|---|---|---|",
         field("version")
     );
-    let mut faults: Vec<&&str> = Vec::new();
-    for (kind, (passed, failed)) in &kinds {
+    for (kind, counts) in &kinds {
         let (_, meaning) = KINDS[*kind];
-        let _ = writeln!(out, "| {meaning} | {passed} | {} |", failed.len());
-        faults.extend(failed);
+        let (unsteady, failed) = (counts.unsteady.len(), counts.failed.len());
+        let _ = writeln!(
+            out,
+            "| {meaning} | {} | {unsteady} | {failed} |",
+            counts.passed
+        );
     }
-    if !faults.is_empty() {
-        out.push_str("\nFailed:\n\n");
-        for name in faults {
+    let unsteady: Vec<&str> = kinds
+        .values()
+        .flat_map(|counts| counts.unsteady.clone())
+        .collect();
+    let failed: Vec<&str> = kinds
+        .values()
+        .flat_map(|counts| counts.failed.clone())
+        .collect();
+    for (title, names) in [("Unsteady", unsteady), ("Failed", failed)] {
+        if !names.is_empty() {
+            let _ = writeln!(out, "\n{title}:\n");
+        }
+        for name in names {
             let _ = writeln!(out, "- `{name}`");
         }
     }
@@ -140,17 +162,25 @@ mod tests {
             "trials": {
                 "aerobee_go_send_sync": "passed",
                 "aerobee_go_send_batch": "failed",
+                "aerobee_go_send_oneway": "unsteady",
                 "mixed_one": "passed",
                 "new_kind": "passed",
             }
         }));
         assert!(text.contains("aerobee 1.2.3"), "{text}");
-        assert!(text.contains("2.1.2 | 1 | 1 |"), "{text}");
+        assert!(text.contains("2.1.2 | 1 | 1 | 1 |"), "{text}");
         assert!(
-            text.contains("our servers with Apache's | 1 | 0 |"),
+            text.contains("our servers with Apache's | 1 | 0 | 0 |"),
             "{text}"
         );
-        assert!(text.contains("others | 1 | 0 |"), "{text}");
-        assert!(text.contains("- `aerobee_go_send_batch`"), "{text}");
+        assert!(text.contains("others | 1 | 0 | 0 |"), "{text}");
+        assert!(
+            text.contains("Unsteady:\n\n- `aerobee_go_send_oneway`"),
+            "{text}"
+        );
+        assert!(
+            text.contains("Failed:\n\n- `aerobee_go_send_batch`"),
+            "{text}"
+        );
     }
 }

@@ -25,9 +25,11 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
         (JAVA_ROCKETMQ, GO),
         (GO, JAVA_ROCKETMQ),
     ] {
-        trials.push(world.trial(format!("cross_{from}_to_{to}"), move |world| {
-            cross(world, from, to)
-        }));
+        trials.push(
+            world.scenario(format!("cross_{from}_to_{to}"), move |world| {
+                cross(world, from, to)
+            }),
+        );
     }
     for sdk in [JAVA, GO] {
         trials.push(world.trial(

@@ -130,7 +130,7 @@ fn trial(
 ) -> Trial {
     let how = if tls { "tls" } else { "plain" };
     let name = format!("{}_{}_{scenario}_{how}", world.judged, language.name);
-    world.trial(name, move |world| perform(world, language, scenario, tls))
+    world.scenario(name, move |world| perform(world, language, scenario, tls))
 }
 
 fn perform(world: &World, language: &Language, scenario: &str, tls: bool) -> Result<(), Failed> {

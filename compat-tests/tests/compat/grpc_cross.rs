@@ -32,14 +32,14 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
         (PYTHON, GO, "delay"),
     ] {
         let name = format!("cross_grpc_{kind}_{from}_to_{to}");
-        trials.push(world.trial(name, move |world| between(world, from, to, kind)));
+        trials.push(world.scenario(name, move |world| between(world, from, to, kind)));
     }
     for grpc in [GO, PYTHON, NODE] {
-        trials.push(world.trial(
+        trials.push(world.scenario(
             format!("cross_grpc_remoting_java_to_{grpc}"),
             move |world| from_remoting(world, grpc),
         ));
-        trials.push(world.trial(
+        trials.push(world.scenario(
             format!("cross_grpc_{grpc}_to_remoting_java"),
             move |world| to_remoting(world, grpc),
         ));

@@ -21,7 +21,7 @@ const OF_JAVA: [&str; 5] = [
 pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
     let trial = |scenario: &'static str| {
         let name = format!("aerobee_{JAVA}_{scenario}");
-        world.trial(name, move |world| perform(world, scenario))
+        world.scenario(name, move |world| perform(world, scenario))
     };
     OF_JAVA.into_iter().map(trial).collect()
 }

@@ -11,11 +11,28 @@ use std::{
 
 use serde_json::{Value, json};
 
-/// Outcomes of this run, by trial.
-static OUTCOMES: Mutex<BTreeMap<String, &str>> = Mutex::new(BTreeMap::new());
+#[derive(Clone, Copy)]
+pub(crate) enum Outcome {
+    Passed,
+    /// Failed once, then passed each time it was performed again.
+    Unsteady,
+    Failed,
+}
 
-pub(crate) fn note(trial: &str, passed: bool) {
-    let outcome = if passed { "passed" } else { "failed" };
+impl Outcome {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Unsteady => "unsteady",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Outcomes of this run, by trial.
+static OUTCOMES: Mutex<BTreeMap<String, Outcome>> = Mutex::new(BTreeMap::new());
+
+pub(crate) fn note(trial: &str, outcome: Outcome) {
     let mut outcomes = OUTCOMES.lock().unwrap_or_else(PoisonError::into_inner);
     outcomes.insert(trial.to_owned(), outcome);
 }
@@ -33,7 +50,7 @@ pub(crate) fn keep() -> io::Result<()> {
         .and_then(|before| before.get("trials")?.as_object().cloned())
         .unwrap_or_default();
     let outcomes = outcomes.iter();
-    trials.extend(outcomes.map(|(trial, outcome)| (trial.clone(), Value::from(*outcome))));
+    trials.extend(outcomes.map(|(trial, outcome)| (trial.clone(), Value::from(outcome.word()))));
     let text = json!({ "version": env!("CARGO_PKG_VERSION"), "trials": trials });
     fs::write(path, serde_json::to_vec_pretty(&text)?)
 }

@@ -153,7 +153,7 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
 }
 
 fn trial(world: &Arc<World>, kind: Kind, sdk: Sdk, scenario: &'static str) -> Trial {
-    world.trial(format!("{kind}_{sdk}_{scenario}"), move |world| {
+    world.scenario(format!("{kind}_{sdk}_{scenario}"), move |world| {
         let (cluster, driver) = (world.cluster(kind)?, world.driver(sdk)?);
         driver.perform(
             scenario,

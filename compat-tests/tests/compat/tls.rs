@@ -22,7 +22,7 @@ const SCENARIOS: [&str; 7] = [
 pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
     let trial = |scenario: &'static str| {
         let name = format!("{}_{JAVA_TLS}_{scenario}", world.judged);
-        world.trial(name, move |world| perform(world, scenario))
+        world.scenario(name, move |world| perform(world, scenario))
     };
     SCENARIOS.into_iter().map(trial).collect()
 }

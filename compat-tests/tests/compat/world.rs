@@ -3,7 +3,9 @@
 //! What the trials of one run share.
 
 use std::{
-    env, process,
+    env,
+    io::{self, Write as _},
+    process,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -15,10 +17,16 @@ use aerobee_compat_tests::{Cluster, Driver, Encoding, Kind, Plan, Process, Sdk};
 use libtest_mimic::{Failed, Trial};
 use tempfile::TempDir;
 
-use crate::results;
+use crate::results::{self, Outcome};
 
 /// How long one scenario may take on a machine that is busy with others.
 pub(crate) const SCENARIO_LIMIT: Duration = Duration::from_secs(240);
+
+/// How often a trial that failed must pass to count as unsteady only.
+const AGAIN: usize = 3;
+
+/// How many trials of a run may be unsteady.
+const UNSTEADY: usize = 3;
 
 /// Every SDK, and Java's in both header encodings.
 pub(crate) const JAVA: Sdk = Sdk::Java(Encoding::Json);
@@ -81,6 +89,7 @@ pub(crate) struct World {
     clusters: Started<Kind, Cluster>,
     proxies: Started<Kind, Process>,
     prefixes: AtomicUsize,
+    unsteady: AtomicUsize,
     slots: Mutex<usize>,
     slot_free: Condvar,
     dir: Mutex<Option<Arc<TempDir>>>,
@@ -99,6 +108,7 @@ impl World {
             clusters: Started::new(),
             proxies: Started::new(),
             prefixes: AtomicUsize::new(0),
+            unsteady: AtomicUsize::new(0),
             slots: Mutex::new(OWN_CLUSTERS),
             slot_free: Condvar::new(),
             dir: Mutex::new(None),
@@ -167,13 +177,47 @@ impl World {
         name: impl Into<String>,
         run: impl FnOnce(&Self) -> Result<(), Failed> + Send + 'static,
     ) -> Trial {
-        let (world, name) = (Arc::clone(self), name.into());
+        self.judge(name.into(), move |world| {
+            run(world).map(|()| Outcome::Passed)
+        })
+    }
+
+    /// A trial on servers that others share, which an SDK that races with itself may spoil: when it fails it must
+    /// pass [`AGAIN`] times in a row, and not more than [`UNSTEADY`] trials of a run may need that. Of what must
+    /// outlive a crash or a change of brokers nothing is excused so: use [`World::trial`].
+    pub(crate) fn scenario(
+        self: &Arc<Self>,
+        name: impl Into<String>,
+        run: impl Fn(&Self) -> Result<(), Failed> + Send + 'static,
+    ) -> Trial {
+        self.judge(name.into(), move |world| {
+            let Err(first) = run(world) else {
+                return Ok(Outcome::Passed);
+            };
+            let passes_again = (0..AGAIN).all(|_| run(world).is_ok());
+            if !passes_again || world.unsteady.fetch_add(1, Ordering::Relaxed) >= UNSTEADY {
+                return Err(first);
+            }
+            let reason = first.message().unwrap_or("no reason");
+            let _ = writeln!(
+                io::stderr(),
+                "unsteady, failed once and passed {AGAIN} times then: {reason}"
+            );
+            Ok(Outcome::Unsteady)
+        })
+    }
+
+    fn judge(
+        self: &Arc<Self>,
+        name: String,
+        run: impl FnOnce(&Self) -> Result<Outcome, Failed> + Send + 'static,
+    ) -> Trial {
+        let world = Arc::clone(self);
         Trial::test(name.clone(), move || {
             // If it panics it has failed.
-            results::note(&name, false);
-            let outcome = run(&world);
-            results::note(&name, outcome.is_ok());
-            outcome
+            results::note(&name, Outcome::Failed);
+            results::note(&name, run(&world)?);
+            Ok(())
         })
     }
 }
