@@ -81,7 +81,8 @@ async fn groups_are_listed_and_deleted() {
     assert!(groups.contains_key("g") && groups.contains_key("CID_RMQ_SYS_TRANS"));
     assert_eq!(answer.field("totalGroupNum"), groups.len().to_string());
     let delete = |clean: &str| json!({"groupName": "g", "cleanOffset": clean});
-    let query = json!({"consumerGroup": "g", "topic": "t", "queueId": "0"});
+    let query =
+        json!({"consumerGroup": "g", "topic": "t", "queueId": "0", "setZeroIfNotFound": "false"});
     assert_eq!(client.ask(207, delete("false"), &[]).await.code(), 0);
     assert_eq!(
         client.ask(14, query.clone(), &[]).await.field("offset"),

@@ -59,7 +59,7 @@ impl Consumer {
                 "Not found, do not set to zero, maybe this group boot first",
             );
         }
-        if self.starts_in_memory(request.topic, request.queue_id) {
+        if self.starts_at_zero(request.topic, request.queue_id) {
             return reply.header(&OffsetReply { offset: 0 });
         }
         reply.fail(
@@ -70,11 +70,22 @@ impl Consumer {
 
     /// Whether the queue still begins at 0 and its first message is in memory: a new group then
     /// starts there, whatever it is configured to. An old surprise that clients count on.
-    fn starts_in_memory(&self, topic: &str, queue_id: i32) -> bool {
-        let queue = self.store.queue(topic, queue_id);
-        queue.is_some_and(|queue| {
-            queue.min_offset() <= 0 && queue.max_offset() > 0 && self.store.is_in_memory(&queue, 0)
-        })
+    ///
+    /// So does a queue without messages, of which Apache's broker answers QUERY_NOT_FOUND: a client that begins at
+    /// the end asks for the end next, and would never see what is stored between its two questions.
+    fn starts_at_zero(&self, topic: &str, queue_id: i32) -> bool {
+        let Some(topic) = self.topics.find(topic) else {
+            return false;
+        };
+        if !(0..topic.read_queues()).contains(&queue_id) {
+            return false;
+        }
+        self.store
+            .queue(topic.name(), queue_id)
+            .is_none_or(|queue| {
+                queue.min_offset() <= 0
+                    && (queue.max_offset() <= 0 || self.store.is_in_memory(&queue, 0))
+            })
     }
 
     /// Code 15.
