@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Commands: the decoded header of a frame beside its body, still borrowing the bytes received.
 
+use std::ops::Range;
+
 use crate::{
     Encoding, Language,
     encoding::{compact, json},
@@ -129,10 +131,12 @@ impl<'a> Fields<'a> {
 /// Where a name or a value stands: in the header text, or, when it had escapes, in the decoder.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Span {
+    /// The top bit says that it is in the decoder.
     start: u32,
     end: u32,
-    unescaped: bool,
 }
+
+const UNESCAPED: u32 = 1 << 31;
 
 impl Span {
     #[inline]
@@ -141,33 +145,34 @@ impl Span {
         Self {
             start: start as u32,
             end: end as u32,
-            unescaped: false,
         }
     }
 
     #[inline]
     pub(crate) fn in_unescaped(start: usize, end: usize) -> Self {
         Self {
-            start: start as u32,
+            start: start as u32 | UNESCAPED,
             end: end as u32,
-            unescaped: true,
         }
     }
 
     #[inline(always)]
+    fn range(self) -> Range<usize> {
+        (self.start & !UNESCAPED) as usize..self.end as usize
+    }
+
+    #[inline(always)]
     pub(crate) fn bytes<'a>(self, text: &'a [u8], unescaped: &'a [u8]) -> &'a [u8] {
-        let place = if self.unescaped { unescaped } else { text };
-        place
-            .get(self.start as usize..self.end as usize)
-            .unwrap_or_default()
+        let is_unescaped = self.start & UNESCAPED != 0;
+        let place = if is_unescaped { unescaped } else { text };
+        place.get(self.range()).unwrap_or_default()
     }
 
     #[inline(always)]
     fn resolve<'a>(self, text: &'a str, unescaped: &'a str) -> &'a str {
-        let place = if self.unescaped { unescaped } else { text };
-        place
-            .get(self.start as usize..self.end as usize)
-            .unwrap_or_default()
+        let is_unescaped = self.start & UNESCAPED != 0;
+        let place = if is_unescaped { unescaped } else { text };
+        place.get(self.range()).unwrap_or_default()
     }
 }
 

@@ -29,9 +29,10 @@ pub(crate) fn read(text: &str, decoder: &mut Decoder) -> Result<Head, DecodeErro
 /// The scanner met something that it leaves to the general parser.
 struct Unusual;
 
-/// What is left of the text. Reading past the end gives 0, which no rule accepts.
+/// What is left of the text. Reading past the end gives 0, which no rule accepts. Rare paths take and return the rest
+/// instead of a reference, so that it stays in registers.
 struct Cursor<'a> {
-    text: &'a str,
+    text: &'a [u8],
     rest: &'a [u8],
 }
 
@@ -56,103 +57,124 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     fn token(&mut self) -> u8 {
         let byte = self.byte();
-        if byte > b' ' {
+        if !is_blank(byte) {
             return byte;
         }
-        self.token_after_blanks(byte)
+        self.rest = after_blanks(self.rest);
+        self.byte()
     }
 
-    #[cold]
-    fn token_after_blanks(&mut self, mut byte: u8) -> u8 {
-        while let b' ' | b'\n' | b'\r' | b'\t' = byte {
-            byte = self.byte();
-        }
-        byte
-    }
-
-    /// Moves to the first quote or backslash; where it stands.
+    /// Goes past `expected` if that comes next.
     #[inline(always)]
-    fn seek_stop(&mut self) -> usize {
+    fn skip<const N: usize>(&mut self, expected: &[u8; N]) -> bool {
+        match self.rest.split_first_chunk() {
+            Some((found, after)) if found == expected => {
+                self.rest = after;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Goes past the first quote or backslash, which is returned; 0 when there is none.
+    #[inline(always)]
+    fn stop(&mut self) -> u8 {
         // Eight bytes at a time: most strings are too short for the set-up of a vector search.
         while let Some((word, after)) = self.rest.split_first_chunk::<8>() {
             let found = stops_in(u64::from_le_bytes(*word));
             if found != 0 {
-                let skipped = (found.trailing_zeros() / 8) as usize;
-                self.rest = self.rest.get(skipped..).unwrap_or_default();
-                return self.at();
+                let before = (found.trailing_zeros() / 8) as usize;
+                self.rest = self.rest.get(before..).unwrap_or_default();
+                return self.byte();
             }
             self.rest = after;
         }
         while let Some((byte, after)) = self.rest.split_first() {
-            if matches!(byte, b'"' | b'\\') {
-                break;
+            self.rest = after;
+            if let b'"' | b'\\' = byte {
+                return *byte;
+            }
+        }
+        0
+    }
+
+    /// As [`Cursor::stop`], and copies what is before it.
+    #[inline(always)]
+    fn copy_to_stop(&mut self, out: &mut Vec<u8>) -> u8 {
+        // Copied with the search, and what was too much taken back: cheaper than a second walk.
+        while let Some((word, after)) = self.rest.split_first_chunk::<8>() {
+            out.extend_from_slice(word);
+            let found = stops_in(u64::from_le_bytes(*word));
+            if found != 0 {
+                let before = (found.trailing_zeros() / 8) as usize;
+                out.truncate(out.len() - word.len() + before);
+                self.rest = self.rest.get(before..).unwrap_or_default();
+                return self.byte();
             }
             self.rest = after;
         }
-        self.at()
+        while let Some((byte, after)) = self.rest.split_first() {
+            self.rest = after;
+            if let b'"' | b'\\' = byte {
+                return *byte;
+            }
+            out.push(*byte);
+        }
+        0
     }
 
     /// A member's name, whose opening quote is consumed, and the colon after it.
     #[inline(always)]
     fn name(&mut self) -> Result<Span, Unusual> {
         let start = self.at();
-        // Names of sends and batches have one letter.
-        if let Some(([letter, b'"', b':'], after)) = self.rest.split_first_chunk::<3>()
-            && !matches!(letter, b'"' | b'\\')
-        {
-            self.rest = after;
-            return Ok(Span::in_text(start, start + 1));
-        }
-        let end = self.seek_stop();
-        if self.byte() != b'"' || self.token() != b':' {
+        if self.stop() != b'"' {
             return Err(Unusual);
         }
+        let end = self.at() - 1;
+        self.colon()?;
         Ok(Span::in_text(start, end))
+    }
+
+    #[inline(always)]
+    fn colon(&mut self) -> Result<(), Unusual> {
+        match self.token() {
+            b':' => Ok(()),
+            _ => Err(Unusual),
+        }
+    }
+
+    /// `separator`, a name of one letter and the opening quote of its value, if they come next: sends and batches have
+    /// no other names.
+    #[inline(always)]
+    fn letter(&mut self, separator: u8) -> Option<Span> {
+        let ([first, b'"', letter, b'"', b':', b'"'], after) = self.rest.split_first_chunk()?
+        else {
+            return None;
+        };
+        if *first != separator || matches!(letter, b'"' | b'\\') {
+            return None;
+        }
+        let start = self.at() + 2;
+        self.rest = after;
+        Some(Span::in_text(start, start + 1))
     }
 
     /// A string whose opening quote is consumed.
     #[inline(always)]
     fn string(&mut self, unescaped: &mut Vec<u8>) -> Result<Span, Unusual> {
         let start = self.at();
-        let end = self.seek_stop();
-        if self.byte() == b'"' {
-            return Ok(Span::in_text(start, end));
-        }
-        self.unescape(start, end, unescaped)
-    }
-
-    /// A string with escapes; a backslash at `stop` is consumed, if anything was left.
-    fn unescape(
-        &mut self,
-        mut from: usize,
-        mut stop: usize,
-        unescaped: &mut Vec<u8>,
-    ) -> Result<Span, Unusual> {
-        let bytes = self.text.as_bytes();
-        let start = unescaped.len();
-        loop {
-            unescaped.extend_from_slice(bytes.get(from..stop).ok_or(Unusual)?);
-            match self.rest.split_first_chunk::<5>() {
-                // The separators of properties are in nearly every message.
-                Some(([b'u', b'0', b'0', b'0', digit @ (b'1' | b'2')], after)) => {
-                    unescaped.push(digit - b'0');
-                    self.rest = after;
-                }
-                _ => self.escape(unescaped)?,
+        match self.stop() {
+            b'"' => Ok(Span::in_text(start, self.at() - 1)),
+            b'\\' => {
+                let (span, after) = unescape(self.text, start, self.rest, unescaped)?;
+                self.rest = after;
+                Ok(span)
             }
-            from = self.at();
-            stop = self.seek_stop();
-            match self.byte() {
-                b'\\' => {}
-                b'"' => {
-                    unescaped.extend_from_slice(bytes.get(from..stop).ok_or(Unusual)?);
-                    return Ok(Span::in_unescaped(start, unescaped.len()));
-                }
-                _ => return Err(Unusual),
-            }
+            _ => Err(Unusual),
         }
     }
 
+    #[cold]
     fn escape(&mut self, unescaped: &mut Vec<u8>) -> Result<(), Unusual> {
         let character = match self.byte() {
             b'u' => self.unicode()?,
@@ -209,7 +231,7 @@ impl<'a> Cursor<'a> {
             self.rest = after;
         }
         let end = self.at();
-        let word = self.text.as_bytes().get(start..end).unwrap_or_default();
+        let word = self.text.get(start..end).unwrap_or_default();
         match (first, word) {
             (_, b"null") => Ok(None),
             (_, b"true" | b"false") | (b'-' | b'0'..=b'9', _) => {
@@ -257,6 +279,49 @@ impl<'a> Cursor<'a> {
     }
 }
 
+#[inline(always)]
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
+}
+
+#[cold]
+fn after_blanks(mut rest: &[u8]) -> &[u8] {
+    while let Some((byte, after)) = rest.split_first()
+        && is_blank(*byte)
+    {
+        rest = after;
+    }
+    rest
+}
+
+/// A string that begins at `start` and has escapes; `rest` follows the first backslash. The string, and what is left.
+fn unescape<'a>(
+    text: &'a [u8],
+    start: usize,
+    rest: &'a [u8],
+    unescaped: &mut Vec<u8>,
+) -> Result<(Span, &'a [u8]), Unusual> {
+    let mut cursor = Cursor { text, rest };
+    let from = unescaped.len();
+    let before = text.get(start..cursor.at() - 1).ok_or(Unusual)?;
+    unescaped.extend_from_slice(before);
+    loop {
+        // The separators of properties are in nearly every message.
+        if cursor.skip(b"u0001") {
+            unescaped.push(1);
+        } else if cursor.skip(b"u0002") {
+            unescaped.push(2);
+        } else {
+            cursor.escape(unescaped)?;
+        }
+        match cursor.copy_to_stop(unescaped) {
+            b'\\' => {}
+            b'"' => return Ok((Span::in_unescaped(from, unescaped.len()), cursor.rest)),
+            _ => return Err(Unusual),
+        }
+    }
+}
+
 /// The high bit of each byte that is a quote or a backslash. Bytes above the first such one may be
 /// marked wrongly, which does not matter as the lowest mark counts.
 #[inline(always)]
@@ -269,9 +334,21 @@ fn stops_in(word: u64) -> u64 {
     zero_in(quote) | zero_in(backslash)
 }
 
+/// A member of the header whose name was read.
+enum Member<'a> {
+    Number(&'a mut i32),
+    Fields,
+    /// Java's language, value included.
+    Java,
+    /// A member that does not matter, value included.
+    Done,
+    /// Any other, whose name is not read yet.
+    Text,
+}
+
 fn scan(text: &str, decoder: &mut Decoder) -> Result<Head, Unusual> {
     let mut cursor = Cursor {
-        text,
+        text: text.as_bytes(),
         rest: text.as_bytes(),
     };
     let mut head = Head::default();
@@ -284,23 +361,29 @@ fn scan(text: &str, decoder: &mut Decoder) -> Result<Head, Unusual> {
             b'}' => return Ok(head),
             _ => return Err(Unusual),
         }
-        let name = cursor.name()?;
-        match name.bytes(text.as_bytes(), &[]) {
-            b"code" => head.code = cursor.int()?,
-            b"flag" => head.flag = cursor.int()?,
-            b"opaque" => head.opaque = cursor.int()?,
-            b"version" => head.version = cursor.int()?,
-            b"extFields" => scan_fields(&mut cursor, decoder)?,
-            name => {
-                let value = cursor.value(&mut decoder.unescaped)?;
-                match (name, value) {
-                    (b"remark", Some(span)) => head.remark = span,
-                    (b"language", Some(span)) => {
-                        head.language = language(span.bytes(text.as_bytes(), &decoder.unescaped));
-                    }
-                    _ => {}
-                }
+        let member = match cursor.rest.first() {
+            Some(b'c') if cursor.skip(b"code\"") => Member::Number(&mut head.code),
+            Some(b'f') if cursor.skip(b"flag\"") => Member::Number(&mut head.flag),
+            Some(b'o') if cursor.skip(b"opaque\"") => Member::Number(&mut head.opaque),
+            Some(b'v') if cursor.skip(b"version\"") => Member::Number(&mut head.version),
+            Some(b'e') if cursor.skip(b"extFields\"") => Member::Fields,
+            Some(b'l') if cursor.skip(b"language\":\"JAVA\"") => Member::Java,
+            // Says what the frame says already.
+            Some(b's') if cursor.skip(b"serializeTypeCurrentRPC\":\"JSON\"") => Member::Done,
+            _ => Member::Text,
+        };
+        match member {
+            Member::Number(number) => {
+                cursor.colon()?;
+                *number = cursor.int()?;
             }
+            Member::Fields => {
+                cursor.colon()?;
+                cursor.rest = scan_fields(cursor.text, cursor.rest, decoder)?;
+            }
+            Member::Java => head.language = Language::Java,
+            Member::Done => {}
+            Member::Text => cursor.rest = scan_text(cursor.text, cursor.rest, &mut head, decoder)?,
         }
         match cursor.token() {
             b',' => {}
@@ -310,36 +393,62 @@ fn scan(text: &str, decoder: &mut Decoder) -> Result<Head, Unusual> {
     }
 }
 
-#[inline(always)]
-fn scan_fields(cursor: &mut Cursor<'_>, decoder: &mut Decoder) -> Result<(), Unusual> {
-    match cursor.token() {
-        b'{' => {}
-        b'n' => {
-            return match cursor.bare(b'n')? {
-                None => Ok(()),
-                Some(_) => Err(Unusual),
-            };
+/// A member that is neither a number nor the fields; what is left behind it.
+#[inline(never)]
+fn scan_text<'a>(
+    text: &'a [u8],
+    rest: &'a [u8],
+    head: &mut Head,
+    decoder: &mut Decoder,
+) -> Result<&'a [u8], Unusual> {
+    let mut cursor = Cursor { text, rest };
+    let name = cursor.name()?;
+    let value = cursor.value(&mut decoder.unescaped)?;
+    match (name.bytes(text, &[]), value) {
+        (b"remark", Some(span)) => head.remark = span,
+        (b"language", Some(span)) => {
+            head.language = language(span.bytes(text, &decoder.unescaped));
         }
-        _ => return Err(Unusual),
+        _ => {}
     }
+    Ok(cursor.rest)
+}
+
+/// The fields, which stand at the start of `rest`; what is left behind them. Not inlined: alone it has registers enough.
+#[inline(never)]
+fn scan_fields<'a>(
+    text: &'a [u8],
+    rest: &'a [u8],
+    decoder: &mut Decoder,
+) -> Result<&'a [u8], Unusual> {
+    let mut cursor = Cursor { text, rest };
+    let mut separator = b'{';
     loop {
-        match cursor.token() {
-            b'"' => {}
-            b'}' => return Ok(()),
-            _ => return Err(Unusual),
-        }
-        let name = cursor.name()?;
-        if let Some(value) = cursor.value(&mut decoder.unescaped)? {
+        let (name, value) = match cursor.letter(separator) {
+            Some(name) => (name, Some(cursor.string(&mut decoder.unescaped)?)),
+            None => match (separator, cursor.token()) {
+                (b'{', b'{') | (b',', b',') => match cursor.token() {
+                    b'"' => (cursor.name()?, cursor.value(&mut decoder.unescaped)?),
+                    b'}' => return Ok(cursor.rest),
+                    _ => return Err(Unusual),
+                },
+                (b',', b'}') => return Ok(cursor.rest),
+                (b'{', b'n') => {
+                    return match cursor.bare(b'n')? {
+                        None => Ok(cursor.rest),
+                        Some(_) => Err(Unusual),
+                    };
+                }
+                _ => return Err(Unusual),
+            },
+        };
+        if let Some(value) = value {
             if decoder.spans.len() >= FIELDS_MAX {
                 return Err(Unusual);
             }
             decoder.spans.push(FieldSpan { name, value });
         }
-        match cursor.token() {
-            b',' => {}
-            b'}' => return Ok(()),
-            _ => return Err(Unusual),
-        }
+        separator = b',';
     }
 }
 
@@ -615,7 +724,32 @@ mod tests {
     }
 
     #[test]
+    fn blanks_may_stand_between_all_parts() {
+        let texts = [
+            r#"{"code":310,"extFields":{"a":"g","bc":"x\u0001y","d":5},"flag":2,"language":"JAVA","opaque":-7,"serializeTypeCurrentRPC":"JSON","version":513}"#,
+            r#" { "code" : 310 , "extFields" : { "a" : "g" , "bc" : "x\u0001y" , "d" : 5 } , "flag" : 2 , "language" : "JAVA" , "opaque" : -7 , "serializeTypeCurrentRPC" : "JSON" , "version" : 513 } "#,
+        ];
+        for text in texts {
+            let mut decoder = Decoder::default();
+            let Ok(head) = scan(text, &mut decoder) else {
+                panic!("the scanner reads {text}");
+            };
+            assert_eq!(head.language, Language::Java);
+            let (numbers, _, fields) = view(head, &decoder, text);
+            assert_eq!(numbers, [310, 2, -7, 513]);
+            let fields: Vec<_> = fields.iter().map(|(a, b)| (&**a, &**b)).collect();
+            assert_eq!(fields, [("a", "g"), ("bc", "x\u{1}y"), ("d", "5")]);
+        }
+    }
+
+    #[test]
     fn the_last_of_equal_names_counts() {
+        with(r#"{"language":"GO","language":"JAVA"}"#, |command| {
+            assert_eq!(command.unwrap().language, Language::Java);
+        });
+        with(r#"{"language":"JAVA","language":"GO"}"#, |command| {
+            assert_eq!(command.unwrap().language, Language::Go);
+        });
         assert_eq!(
             field(r#"{"extFields":{"a":"1","a":"2"}}"#, "a").as_deref(),
             Some("2")
