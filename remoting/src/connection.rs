@@ -9,7 +9,7 @@
 use std::{
     collections::HashMap,
     future::poll_fn,
-    io,
+    io::{self, Read as _},
     net::SocketAddr,
     sync::{
         Arc, OnceLock,
@@ -22,7 +22,8 @@ use std::{
 use atomic_waker::AtomicWaker;
 use bytes::{Buf, BufMut, BytesMut};
 use parking_lot::Mutex;
-use tokio::{net::TcpStream, sync::oneshot, time::timeout};
+use socket2::SockRef;
+use tokio::{io::Interest, net::TcpStream, sync::oneshot, time::timeout};
 
 use crate::{
     Encoding, RequestCode,
@@ -130,7 +131,7 @@ impl Connection {
                 tls.end(&self.stream);
             }
             // The other end learns at once; an error here means that it is gone already.
-            let _ = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Both);
+            let _ = SockRef::from(&self.stream).shutdown(std::net::Shutdown::Both);
             self.task.wake();
         }
     }
@@ -320,7 +321,7 @@ impl Connection {
     #[inline]
     pub(crate) fn try_read(&self, free: &mut [u8]) -> io::Result<usize> {
         match self.tls.get() {
-            None => self.stream.try_read(free),
+            None => read_some(&self.stream, free),
             Some(tls) => tls.read(&self.stream, free),
         }
     }
@@ -401,6 +402,24 @@ impl Connection {
     }
 }
 
+/// Reads once. What is less than there is room for was all: the socket counts as empty from then on, without another
+/// call that would say so. What arrives meanwhile makes it readable again.
+fn read_some(stream: &TcpStream, free: &mut [u8]) -> io::Result<usize> {
+    let mut read = 0;
+    let result = stream.try_io(Interest::READABLE, || {
+        let socket = SockRef::from(stream);
+        read = (&*socket).read(free)?;
+        if 0 < read && read < free.len() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(())
+    });
+    match result {
+        Err(error) if read == 0 => Err(error),
+        _ => Ok(read),
+    }
+}
+
 /// Writes until `rest` is empty or the socket takes no more.
 fn write_some(stream: &TcpStream, rest: &mut &[u8]) -> io::Result<()> {
     while !rest.is_empty() {
@@ -419,4 +438,36 @@ fn write_some(stream: &TcpStream, rest: &mut &[u8]) -> io::Result<()> {
 /// consumers cannot read messages whose born host is IPv6.
 fn unmapped(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::AsyncWriteExt as _, net::TcpListener};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_read_that_was_not_filled_leaves_the_socket_empty() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut far = TcpStream::connect(address).await.unwrap();
+        let (near, _) = listener.accept().await.unwrap();
+        let is_ready = || near.try_io(Interest::READABLE, || Ok(())).is_ok();
+        let mut free = [0; 8];
+        for _ in 0..3 {
+            far.write_all(b"abcd").await.unwrap();
+            near.readable().await.unwrap();
+            assert_eq!(read_some(&near, &mut free).unwrap(), 4);
+            assert!(!is_ready());
+            assert!(read_some(&near, &mut free).is_err());
+        }
+        far.write_all(b"abcdefghij").await.unwrap();
+        near.readable().await.unwrap();
+        assert_eq!(read_some(&near, &mut free).unwrap(), 8);
+        assert!(is_ready());
+        assert_eq!(read_some(&near, &mut free).unwrap(), 2);
+        drop(far);
+        near.readable().await.unwrap();
+        assert_eq!(read_some(&near, &mut free).unwrap(), 0);
+    }
 }
