@@ -87,14 +87,7 @@ impl Send {
         let topic = target.topic.name();
         match self.transactions.prepare(&slot, &record, topic, immunity) {
             Ok(appended) => {
-                let stored = Stored {
-                    slot: &slot,
-                    queue_id: target.queue_id,
-                    first: appended,
-                    transaction_id: unique_key,
-                    recall_handle: None,
-                    waits: scan.waits,
-                };
+                let stored = Stored::new(&slot, target.queue_id, appended, unique_key, scan.waits);
                 self.stored(turn, &stored, reply);
             }
             Err(error) => fail(&error, reply),

@@ -39,14 +39,13 @@ impl Send {
             Ok(appended) => appended,
             Err(error) => return fail(&error, reply),
         };
-        let stored = Stored {
-            slot: &slot,
-            queue_id: target.queue_id,
-            first: appended,
-            transaction_id: message.unique_key,
-            recall_handle: None,
-            waits: message.waits,
-        };
+        let stored = Stored::new(
+            &slot,
+            target.queue_id,
+            appended,
+            message.unique_key,
+            message.waits,
+        );
         self.stored(turn, &stored, reply);
         for name in message.names.split(',') {
             let Some(slot) = self.topics.light().slot_in_use(name, &self.store) else {

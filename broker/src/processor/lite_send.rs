@@ -69,14 +69,7 @@ impl Send {
         let slot = turn.slot_at(target.slot);
         match slot.append_to_light(&self.store, &record, &queue) {
             Ok(appended) => {
-                let stored = Stored {
-                    slot: &slot,
-                    queue_id: target.queue_id,
-                    first: appended,
-                    transaction_id: unique_key,
-                    recall_handle: None,
-                    waits: scan.waits,
-                };
+                let stored = Stored::new(&slot, target.queue_id, appended, unique_key, scan.waits);
                 self.stored(turn, &stored, reply);
                 match self.store.flush_mode() {
                     FlushMode::Async => self.lite.arrived(&queue),

@@ -393,14 +393,7 @@ impl Send {
         self.traffic.put.record(started.elapsed(), 1);
         match result {
             Ok(appended) => {
-                let stored = Stored {
-                    slot: &slot,
-                    queue_id,
-                    first: appended,
-                    transaction_id: unique_key,
-                    recall_handle: None,
-                    waits: scan.waits,
-                };
+                let stored = Stored::new(&slot, queue_id, appended, unique_key, scan.waits);
                 self.stored(turn, &stored, reply);
             }
             Err(error) => {
@@ -438,14 +431,13 @@ impl Send {
             };
             turn.slot_ref(sent.slot)
                 .count(1, sent.is_ordered, &appended);
-            let stored = Stored {
-                slot: turn.slot_ref(sent.slot),
-                queue_id: sent.queue_id,
-                first: appended,
-                transaction_id: keys.get(sent.key).unwrap_or_default(),
-                recall_handle: None,
-                waits: sent.waits,
-            };
+            let stored = Stored::new(
+                turn.slot_ref(sent.slot),
+                sent.queue_id,
+                appended,
+                keys.get(sent.key).unwrap_or_default(),
+                sent.waits,
+            );
             self.answer(&stored, &[appended], reply);
         });
         drop(sends);
@@ -582,6 +574,27 @@ pub(super) struct Stored<'a> {
     pub(super) transaction_id: &'a str,
     pub(super) recall_handle: Option<&'a str>,
     pub(super) waits: bool,
+}
+
+impl<'a> Stored<'a> {
+    /// One message that cannot be recalled.
+    #[inline]
+    pub(super) fn new(
+        slot: &'a Arc<QueueSlot>,
+        queue_id: i32,
+        first: Appended,
+        transaction_id: &'a str,
+        waits: bool,
+    ) -> Self {
+        Self {
+            slot,
+            queue_id,
+            first,
+            transaction_id,
+            recall_handle: None,
+            waits,
+        }
+    }
 }
 
 pub(super) fn target(
