@@ -6,7 +6,7 @@
 //! that the queue behind it can be forgotten and the number survives. After too many checks it is
 //! put into a topic of its own, where an operator finds it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use aerobee_message::{
     RecordView, id,
@@ -35,6 +35,19 @@ const FORWARDED_AT_ONCE: usize = 10_000;
 /// How often the counts of open transactions are written.
 const COUNTS_PERIOD: Duration = Duration::from_secs(10);
 const MILLIS_PER_HOUR: i64 = 3_600_000;
+
+/// Half messages noted as done in one op message: with 20 digits each they stay below the 4096 bytes
+/// of Apache's `transactionOpMsgMaxSize`.
+const NOTED_AT_ONCE: usize = 128;
+
+/// What a round leaves to be done for many transactions together.
+#[derive(Default)]
+struct Round {
+    /// Half messages that were written again and are not noted as done.
+    rewritten: Vec<i64>,
+    /// Groups without a producer to ask, and how many transactions of theirs stay open.
+    alone: BTreeMap<String, u64>,
+}
 
 /// What became of a half message that was due.
 enum Checked {
@@ -71,6 +84,7 @@ impl Transactions {
     /// Checks all that are due. Blocks.
     pub(crate) fn check_round(&self) {
         let now = self.store.clock().millis();
+        let mut round = Round::default();
         if self.store.writable().is_ok() {
             loop {
                 // What is written again is due in the next round, not in this one.
@@ -79,21 +93,43 @@ impl Transactions {
                     break;
                 }
                 for offset in due {
-                    self.check_one(offset, now);
+                    self.check_one(&mut round, offset, now);
                 }
             }
             for _ in 0..FORWARDED_AT_ONCE {
                 match self.table.take_straggler(LAG_MAX) {
-                    Some(offset) => self.settle(offset, now, |half| self.forward(offset, half)),
+                    Some(offset) => {
+                        self.settle(offset, now, |half| self.forward(&mut round, offset, half));
+                    }
                     None => break,
                 }
             }
         }
+        self.note_rewritten(&mut round);
+        for (group, transactions) in &round.alone {
+            tracing::info!(
+                group,
+                transactions,
+                "no producer of the group is connected: its transactions stay open"
+            );
+        }
         self.keep_progress();
     }
 
-    fn check_one(&self, offset: i64, now: i64) {
-        self.settle(offset, now, |half| self.check(offset, half, now));
+    fn check_one(&self, round: &mut Round, offset: i64, now: i64) {
+        self.settle(offset, now, |half| self.check(round, offset, half, now));
+    }
+
+    /// Notes the earlier half messages as done. Should this fail, the next start finds out that one
+    /// replaces the other.
+    fn note_rewritten(&self, round: &mut Round) {
+        if round.rewritten.is_empty() {
+            return;
+        }
+        if let Err(error) = self.note_done_blocking(&round.rewritten) {
+            tracing::warn!(%error, half_messages = round.rewritten.len(), "half messages that were written again are not noted as done");
+        }
+        round.rewritten.clear();
     }
 
     /// Does something with the half message of a transaction that was taken from the table.
@@ -146,7 +182,13 @@ impl Transactions {
         self.table.postponed(offset, now + 1);
     }
 
-    fn check(&self, offset: i64, half: &RecordView<'_>, now: i64) -> Result<Checked, PutError> {
+    fn check(
+        &self,
+        round: &mut Round,
+        offset: i64,
+        half: &RecordView<'_>,
+        now: i64,
+    ) -> Result<Checked, PutError> {
         let config = self.switches.config();
         let times = half.properties().get(keys::TRANSACTION_CHECK_TIMES);
         let times = times.map(|times| times.parse::<i32>().unwrap_or(-1));
@@ -169,19 +211,30 @@ impl Transactions {
             return Ok(Checked::Over);
         }
         let message = rewritten(half, Some(times.unwrap_or(0) + 1));
-        let appended = self.rewrite(offset, &message, now + 1)?;
-        self.ask(&message, half, appended);
+        let appended = self.rewrite(round, offset, &message, now + 1)?;
+        self.ask(round, &message, half, appended);
         Ok(Checked::Moved)
     }
 
     /// Writes a half message again that is not to be checked yet.
-    fn forward(&self, offset: i64, half: &RecordView<'_>) -> Result<Checked, PutError> {
+    fn forward(
+        &self,
+        round: &mut Round,
+        offset: i64,
+        half: &RecordView<'_>,
+    ) -> Result<Checked, PutError> {
         let due = self.table.half(offset).map_or(0, |open| open.due);
-        self.rewrite(offset, &rewritten(half, None), due)?;
+        self.rewrite(round, offset, &rewritten(half, None), due)?;
         Ok(Checked::Moved)
     }
 
-    fn rewrite(&self, offset: i64, message: &Message, due: i64) -> Result<Appended, PutError> {
+    fn rewrite(
+        &self,
+        round: &mut Round,
+        offset: i64,
+        message: &Message,
+        due: i64,
+    ) -> Result<Appended, PutError> {
         let appended = self.requeue.put_blocking(message)?;
         let first_stored = self.table.half(offset).map(|open| open.first_stored);
         let half = Half {
@@ -190,15 +243,15 @@ impl Transactions {
             due,
         };
         self.table.moved(offset, appended.queue_offset, half);
-        // Should this fail, the next start finds out that one replaces the other.
-        if let Err(error) = self.note_done_blocking(&[offset]) {
-            tracing::warn!(%error, offset, "a half message that was written again is not noted as done");
+        round.rewritten.push(offset);
+        if round.rewritten.len() >= NOTED_AT_ONCE {
+            self.note_rewritten(round);
         }
         Ok(appended)
     }
 
     /// Asks one producer of the group.
-    fn ask(&self, message: &Message, half: &RecordView<'_>, appended: Appended) {
+    fn ask(&self, round: &mut Round, message: &Message, half: &RecordView<'_>, appended: Appended) {
         let properties = half.properties();
         let group = properties.get(keys::PGROUP).unwrap_or_default();
         let Some(connection) = self
@@ -206,10 +259,12 @@ impl Transactions {
             .producers
             .pick(group, |known| !known.is_closed())
         else {
-            tracing::info!(
-                group,
-                "no producer of the group is connected: its transaction stays open"
-            );
+            match round.alone.get_mut(group) {
+                Some(transactions) => *transactions += 1,
+                None => {
+                    round.alone.insert(group.to_owned(), 1);
+                }
+            }
             return;
         };
         let Some(body) = self.body(message, half, appended) else {
