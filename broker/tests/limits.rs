@@ -5,6 +5,8 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 use support::{Client, Message, Running};
 
@@ -132,4 +134,44 @@ async fn sends_before_the_time_to_accept_them_are_refused() {
         sent.remark().starts_with("broker unable to service, until"),
         "{sent:?}"
     );
+}
+
+/// Most pulls of one queue that wait at a time.
+const HELD_MAX: i64 = 10_000;
+
+#[tokio::test]
+async fn suspended_pulls_of_a_queue_are_bounded_and_one_more_hears_that_there_is_nothing() {
+    let (running, mut client) = start(&[]).await;
+    let suspended = json!({
+        "consumerGroup": "g", "topic": "t", "queueId": "0", "queueOffset": "1",
+        "maxMsgNums": "32", "sysFlag": "6", "commitOffset": "0",
+        "suspendTimeoutMillis": "29000", "subscription": "*", "subVersion": "0",
+        "expressionType": "TAG",
+    });
+    let started = Instant::now();
+    let mut consumer = running.connect().await;
+    let last = consumer.ask_many(11, &suspended, HELD_MAX + 1).await;
+    // Requests of one connection are taken one after the other: what is answered at once is answered before this one.
+    let ping = consumer.ask_many(-1, &json!({}), 1).await;
+    let refused = consumer.parked().await;
+    if refused.header["opaque"] == json!(1) && started.elapsed() > Duration::from_secs(25) {
+        // So slow a machine shows nothing: the time of the first is over.
+        return;
+    }
+    assert_eq!(refused.header["opaque"], json!(last), "{refused:?}");
+    assert_eq!(refused.code(), 19, "{refused:?}");
+    assert_eq!(refused.field("nextBeginOffset"), "1");
+    assert_eq!(consumer.parked().await.header["opaque"], json!(ping));
+    // The others still wait, and each is answered once when there is a message: with it, or that it is to ask again when
+    // more of them have to be read from the disk than there are threads for that.
+    assert_eq!(client.send("t", 0, "next").await.code(), 0);
+    let mut answered = std::collections::BTreeSet::new();
+    for _ in 0..HELD_MAX {
+        let answer = consumer.parked().await;
+        let code = answer.code();
+        let is_over = code == 19 && started.elapsed() > Duration::from_secs(25);
+        assert!(code == 0 || code == 20 || is_over, "{answer:?}");
+        assert!(answered.insert(answer.header["opaque"].as_i64().unwrap()));
+    }
+    assert!(!answered.contains(&last));
 }

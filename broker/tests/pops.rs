@@ -636,6 +636,61 @@ async fn ordered_pops_block_a_queue_until_it_is_acknowledged() {
 }
 
 #[tokio::test]
+async fn a_restart_keeps_an_ordered_queue_blocked_and_its_handles_good() {
+    let (running, mut client) = with_messages(1, 4).await;
+    let ordered = |attempt: &str| {
+        json!({
+            "order": "true", "attemptId": attempt, "maxMsgNums": "2", "invisibleTime": "600000",
+        })
+    };
+    let popped = messages(&pop(&mut client, ordered("a")).await);
+    assert_eq!(acknowledge(&mut client, &popped[0]).await, 0);
+    let running = running.restart().await;
+    let mut client = running.connect().await;
+    assert_eq!(pop(&mut client, ordered("b")).await.code(), 210);
+    assert_eq!(acknowledge(&mut client, &popped[1]).await, 0);
+    let next = pop(&mut client, ordered("b")).await;
+    assert_eq!(bodies(&next), ["m02", "m03"]);
+    assert_eq!(next.field("orderCountInfo"), "0 0 0");
+}
+
+/// The file as Apache's broker of 5.5.0 writes it, with the getters that its JSON library adds.
+#[tokio::test]
+async fn an_ordered_queue_that_apaches_broker_left_is_taken_over() {
+    let (running, mut client) = with_messages(1, 4).await;
+    assert_eq!(client.consume("c", "poppers", "orders").await.code(), 0);
+    running.broker.stop().await.unwrap();
+    let pop_time = now();
+    let left = format!(
+        "{{\n\t\"orderInfoCount\":1,\n\t\"orderedConsumptionLevel\":\"QUEUE\",\n\t\"table\":{{\"orders@poppers\":{{0:{{\
+         \"a\":\"x\",\"cm\":1,\"i\":600000,\"l\":{pop_time},\"o\":[0,1],\"oc\":{{1:2}},\"popTime\":{pop_time}}}}}}}\n}}"
+    );
+    let path = running
+        .directory
+        .path()
+        .join("config/consumerOrderInfo.json");
+    std::fs::write(path, left).unwrap();
+    let running = Running::start_in(running.directory, &[]).await;
+    let mut client = running.connect().await;
+    let ordered = |attempt: &str| {
+        json!({
+            "order": "true", "attemptId": attempt, "maxMsgNums": "2", "invisibleTime": "600000",
+        })
+    };
+    assert_eq!(pop(&mut client, ordered("y")).await.code(), 210);
+    // The second message of two is open; its handle is of the broker before.
+    let fields = json!({
+        "consumerGroup": "poppers", "topic": "orders", "queueId": "0", "offset": "1",
+        "extraInfo": format!("0 {pop_time} 600000 999 0 broker-a 0 1"),
+    });
+    assert_eq!(client.ask(ACK, fields, &[]).await.code(), 0);
+    assert_eq!(
+        bodies(&pop(&mut client, ordered("y")).await),
+        ["m02", "m03"]
+    );
+}
+
+#[tokio::test]
 async fn a_blocked_queue_is_tried_again_when_it_is_free() {
     let (running, mut client) = with_messages(1, 1).await;
     let first = pop(

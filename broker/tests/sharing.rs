@@ -282,3 +282,48 @@ async fn a_deleted_group_changes_nothing_for_others() {
     let answer = timeout(PATIENCE, waiting).await.unwrap().unwrap();
     assert_eq!(answer.code(), 0, "{answer:?}");
 }
+
+/// As a consumer whose process has no time, or whose network is slow: it asks and does not read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_consumer_of_one_group_never_holds_back_the_others() {
+    const MESSAGES: usize = 32;
+    const ASKED: i64 = 2_000;
+    let (running, mut client) = start(&["slow", "quick"]).await;
+    let body = "x".repeat(8 << 10);
+    for _ in 0..MESSAGES {
+        assert_eq!(client.send("t", 0, &body).await.code(), 0);
+    }
+    let mut slow = running.connect().await;
+    let fields = json!({
+        "consumerGroup": "slow", "topic": "t", "queueId": "0", "queueOffset": "0",
+        "maxMsgNums": "32", "sysFlag": "6", "commitOffset": "0", "suspendTimeoutMillis": "0",
+        "subscription": "*", "subVersion": "0", "expressionType": "TAG",
+    });
+    // Half a gigabyte of answers, if the broker kept them all: it does not read on, or closes the connection.
+    let (asked, asking) = tokio::sync::oneshot::channel();
+    let slow = tokio::spawn(async move {
+        slow.ask_many(11, &fields, 100).await;
+        asked.send(()).unwrap();
+        slow.ask_many(11, &fields, ASKED).await;
+        std::future::pending::<()>().await;
+    });
+    asking.await.unwrap();
+    let quick = async {
+        for round in 0..20 {
+            let mut offset = 0;
+            while offset < MESSAGES as i64 + round {
+                let answer = pull(&mut client, "quick", offset, "0").await;
+                // 20: what has to be read from the disk may have to wait its turn.
+                assert!(matches!(answer.code(), 0 | 20), "{answer:?}");
+                offset = answer.field("nextBeginOffset").parse().unwrap();
+            }
+            commit(&mut client, "quick", offset).await;
+            assert_eq!(client.send("t", 0, "next").await.code(), 0);
+        }
+    };
+    timeout(PATIENCE, quick).await.unwrap();
+    slow.abort();
+    // It comes back as if nothing had been.
+    let answer = pull(&mut client, "slow", 0, "0").await;
+    assert!(matches!(answer.code(), 0 | 20), "{answer:?}");
+}

@@ -218,13 +218,17 @@ pub(crate) async fn read(stream: &mut TcpStream) -> Message {
 
 /// Writes one frame with a JSON header.
 pub(crate) async fn write(stream: &mut TcpStream, header: &Value, body: &[u8]) {
+    stream.write_all(&frame(header, body)).await.unwrap();
+}
+
+fn frame(header: &Value, body: &[u8]) -> Vec<u8> {
     let header = header.to_string();
     let length = 4 + header.len() + body.len();
     let mut frame = u32::try_from(length).unwrap().to_be_bytes().to_vec();
     frame.extend(u32::try_from(header.len()).unwrap().to_be_bytes());
     frame.extend(header.as_bytes());
     frame.extend(body);
-    stream.write_all(&frame).await.unwrap();
+    frame
 }
 
 /// A client as an SDK is one.
@@ -273,6 +277,22 @@ impl Client {
         write(&mut self.stream, &header, &[]).await;
         // Requests of one connection are taken one after the other, so this one is answered when that one waits.
         assert_eq!(self.ask(-1, json!({}), &[]).await.code(), 3);
+    }
+
+    /// Sends so many equal requests without reading anything, unless the broker closes the
+    /// connection; the number of the last.
+    pub(crate) async fn ask_many(&mut self, code: i32, fields: &Value, count: i64) -> i64 {
+        for _ in 0..count {
+            self.opaque += 1;
+            let header = json!({
+                "code": code, "extFields": fields, "flag": 0, "language": "JAVA",
+                "opaque": self.opaque, "serializeTypeCurrentRPC": "JSON", "version": 513,
+            });
+            if self.stream.write_all(&frame(&header, &[])).await.is_err() {
+                break;
+            }
+        }
+        self.opaque
     }
 
     /// The answer to what waited.
