@@ -4,7 +4,10 @@
 
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::PathBuf};
 
-use aerobee_broker::{absent_reason, config::needs_restart};
+use aerobee_broker::{
+    absent_reason,
+    config::{WITHOUT_EFFECT, needs_restart},
+};
 use aerobee_daemon::config::{Key, Keys};
 use aerobee_remoting::RequestCode;
 
@@ -13,54 +16,6 @@ use crate::http::all_metrics;
 /// Set by `cargo xtask docs`.
 const WRITE: &str = "AEROBEE_WRITE_DOCS";
 const MADE: &str = "<!-- Made by `cargo xtask docs`; do not edit. -->\n\n";
-
-/// Groups of Apache's keys that are kept, read back and otherwise without effect, with the reason.
-const WITHOUT_EFFECT: [(&str, &str); 11] = [
-    (
-        "`*ThreadPoolNums`, `*ThreadPoolQueueCapacity`, `waitTimeMillsIn*Queue`",
-        "requests run on the thread that read them; there are no pools and no queues to size",
-    ),
-    (
-        "`transientStorePoolEnable`, `transientStorePoolSize`, `warmMapedFileEnable`",
-        "files are allocated ahead and written through their mapping; there is no pool to warm",
-    ),
-    (
-        "`useReentrantLockWhenPutMessage`, `putMsgIndexHightWater`, `dispatchMaxBuffer`",
-        "queue entries are written with the message",
-    ),
-    (
-        "`server*` of Netty (`serverSelectorThreads`, `serverSocketSndBufSize`, `writeBufferHighWaterMark`, …)",
-        "there is no Netty; the system sizes its buffers, outboxes have fixed bounds",
-    ),
-    (
-        "`fetchNamesrvAddrByAddressServer`, `rmqAddressServerDomain`",
-        "name servers are named by `namesrvAddr`, `-n` or `NAMESRV_ADDR`",
-    ),
-    (
-        "`ha*`, `slaveReadEnable`, `inSyncReplicas` above 1",
-        "there is no replication yet; what would promise it is refused at start",
-    ),
-    (
-        "`enableControllerMode`, `controllerAddr`, `enableDLegerCommitLog`",
-        "there is no controller yet",
-    ),
-    (
-        "`authenticationEnabled`, `authorizationEnabled`, `aclEnable`",
-        "users and access lists are not supported yet: keep the ports closed to strangers",
-    ),
-    (
-        "`storeType`, `rocksdb*`, `useABSLock`, `enableRocksDBStore`",
-        "queues are files; there is no RocksDB",
-    ),
-    (
-        "`tiered*`, `tieredStorageLevel`",
-        "there is no tiered storage yet",
-    ),
-    (
-        "`coldDataFlowControlEnable` and its limits",
-        "reads of old messages have threads of their own and are bounded by themselves",
-    ),
-];
 
 fn path(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs")).join(name)
@@ -175,9 +130,10 @@ fn configuration() -> String {
     out.push_str("\n## Proxy\n\nThe proxy reads its file once, at its start.\n\n");
     out.push_str("| key | default | meaning |\n|---|---|---|\n");
     proxy_table(&mut out);
-    out.push_str("\n## Keys of Apache's without effect\n\nThey are kept and read back, and named in the log at the start.\n\n| keys | why |\n|---|---|\n");
-    for (keys, reason) in WITHOUT_EFFECT {
-        let _ = writeln!(out, "| {keys} | {reason} |");
+    out.push_str("\n## Keys of Apache's without effect\n\nThey are kept and read back, and named in the log at the start, with the reason. `*` stands for any letters; there is a row for every key of the broker of 5.5.0 that is not in its table above.\n\n| keys | why |\n|---|---|\n");
+    for group in WITHOUT_EFFECT {
+        let keys: Vec<String> = group.keys.iter().map(|key| format!("`{key}`")).collect();
+        let _ = writeln!(out, "| {} | {} |", keys.join(", "), group.reason);
     }
     out
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Keys of `broker.conf`, with Apache's names and defaults (`BrokerConfig`, `MessageStoreConfig`,
-//! `NettyServerConfig`). Keys of Apache that have no effect here are kept and read back, but said to
-//! be unknown once at start.
+//! `NettyServerConfig`). Keys of Apache that have no effect here are kept and read back, and named
+//! with the reason once at start (`absent`).
 
+mod absent;
 mod effect;
 mod files;
 mod metrics;
@@ -22,6 +23,7 @@ use aerobee_store::{FlushMode, LogDirs, TransferLimits};
 use arc_swap::{ArcSwap, Guard};
 
 pub use self::{
+    absent::{WITHOUT_EFFECT, without_effect},
     effect::{RESTART_KEYS, needs_restart},
     files::{IndexKeys, RetentionKeys},
     metrics::{Exporter, MetricsKeys},
@@ -113,6 +115,25 @@ config! {
         "maxLmqConsumeQueueNum" => max_lmq_consume_queue_num: i32 [0..=i32::MAX] = 20_000,
         /// Whether consumers may filter by properties, with SQL92 expressions (Apache: off).
         "enablePropertyFilter" => enable_property_filter: bool = true,
+        /// Whether expressions of a subscription to a retry topic are those of the topics that the messages came from.
+        "filterSupportRetry" => filter_support_retry: bool = false,
+        /// Whether consumers that pull by themselves are refused.
+        "rejectPullConsumerEnable" => reject_pull_consumer_enable: bool = false,
+        /// Whether pulls of the lite pull consumer are served.
+        "litePullMessageEnable" => lite_pull_message_enable: bool = true,
+        /// Whether groups that are far behind are disabled, so that they do not read from the disk all the time.
+        "disableConsumeIfConsumerReadSlowly" => disable_consume_if_consumer_read_slowly: bool = false,
+        /// How far is far, bytes of the log.
+        "consumerFallbehindThreshold" => consumer_fallbehind_threshold: i64 [0..=i64::MAX] = 16 << 30,
+        /// Whether producers are known by their heartbeats; counts only together with `rejectTransactionMessage`, as
+        /// else they could not be asked about transactions.
+        "enableRegisterProducer" => enable_register_producer: bool = true,
+        /// Whether topics of the system are protected from tools.
+        "validateSystemTopicWhenUpdateTopic" => validate_system_topic_when_update_topic: bool = true,
+        /// Whether the retry topics of popped messages are deleted with their topic.
+        "clearRetryTopicWhenDeleteTopic" => clear_retry_topic_when_delete_topic: bool = true,
+        /// Keys that cannot be changed from afar, separated by ';'.
+        "configBlackList" => config_black_list: String = "configBlackList;brokerConfigPath".to_owned(),
         /// Whether consumers create their group by using it.
         "autoCreateSubscriptionGroup" important => auto_create_subscription_group: bool = true,
         /// Whether consumers of the system create their group by using it.

@@ -42,10 +42,23 @@ const SYSTEM_GROUPS: [&str; 8] = [
     "CID_ONSAPI_OWNER",
     "CID_RMQ_SYS_TRANS",
 ];
+/// Groups of the system that tools pull with. Apache: `MixAll.isSysConsumerGroupPullMessage`.
+const PULLING_GROUPS: [&str; 3] = [
+    "DEFAULT_CONSUMER",
+    "SCHEDULE_CONSUMER",
+    "__MONITOR_CONSUMER",
+];
 /// Most groups that come into being by being used; names are whatever clients send.
 const CREATED_BY_USE_MAX: usize = 100_000;
 /// Bit of the forbidden table that forbids reading. Apache: `PermName.INDEX_PERM_READ`.
 const FORBIDDEN_READ: i32 = 1 << 2;
+
+/// Whether a group is of the system or its tools.
+pub(crate) fn is_system_group(name: &str) -> bool {
+    name.starts_with(SYSTEM_PREFIX)
+        || SYSTEM_GROUPS.contains(&name)
+        || PULLING_GROUPS.contains(&name)
+}
 
 /// Why there is no such group.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

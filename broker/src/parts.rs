@@ -308,6 +308,7 @@ impl Parts {
                 groups: Arc::clone(groups),
                 clients: Arc::clone(clients),
                 registration: Arc::clone(registration),
+                switches: Arc::clone(switches),
                 fingerprints: Fingerprints::default(),
             }),
             consumer: Consumer {
@@ -490,7 +491,7 @@ impl Parts {
         ));
         loops.spawn(Arc::clone(&self.registration).run());
         loops.spawn(Arc::clone(&self.runtime).run());
-        loops.spawn(Arc::clone(&self.stats).run());
+        loops.spawn(Arc::clone(&self.stats).run(Arc::clone(&self.switches)));
         loops.spawn(Arc::clone(&self.lite).run());
         loops.spawn(Arc::clone(&self.lite).run_expiry());
         loops

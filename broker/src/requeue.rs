@@ -228,6 +228,33 @@ impl Requeue {
         Ok(topic)
     }
 
+    /// Gives a topic, made when it is missing, `queues` queues at least. For threads that may block;
+    /// not for those of the runtime.
+    ///
+    /// # Errors
+    /// The table of topics cannot be written.
+    pub(crate) fn widen_blocking(&self, name: &str, queues: i32) -> Result<(), PutError> {
+        if self
+            .topics
+            .find(name)
+            .is_some_and(|topic| topic.read_queues() >= queues)
+        {
+            return Ok(());
+        }
+        self.runtime.block_on(async {
+            let topic = self.ensure_topic(name, queues, 0).await?;
+            if topic.read_queues() < queues {
+                let mut config = (*topic.config()).clone();
+                config.read_queue_nums = queues;
+                config.write_queue_nums = queues;
+                let generation = self.topics.put(config.clone());
+                self.topics.durable(generation).await?;
+                self.registration.announce(vec![config]).await;
+            }
+            Ok(())
+        })
+    }
+
     /// A queue of a topic, both made when they are missing.
     ///
     /// # Errors

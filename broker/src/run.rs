@@ -6,7 +6,7 @@ use std::{io::Write as _, path::Path};
 use aerobee_daemon::{Shutdown, StartError as ProcessError, flags::RoleFlags};
 use clap::Args as ClapArgs;
 
-use crate::{Broker, Config, Keys, StartError};
+use crate::{Broker, Config, Keys, StartError, config::without_effect};
 
 /// A broker, with the flags of Apache's mqbroker and the keys of its broker.conf.
 #[derive(Debug, Clone, ClapArgs)]
@@ -90,7 +90,7 @@ pub fn load(path: Option<&Path>) -> Result<Config, StartError> {
         return Ok(Config::default());
     };
     let (mut config, report) = Config::load(Keys::default(), path).map_err(ProcessError::from)?;
-    report.log();
+    report.log(without_effect);
     config.broker.broker_config_path = path.to_str().map(str::to_owned);
     Ok(config)
 }

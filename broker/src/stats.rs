@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -19,10 +19,12 @@ use aerobee_store::Clock;
 use dashmap::DashMap;
 use parking_lot::Mutex;
 
-use crate::{groups::Groups, topics::Topics};
+use crate::{config::Switches, groups::Groups, topics::Topics};
 
 /// Time between samples.
 const PERIOD: Duration = Duration::from_secs(10);
+/// Samples between two looks for groups that read too slowly: three minutes.
+const ROUNDS_TO_PROTECT: u64 = 18;
 /// The spans: samples between two that are kept, and how many are.
 const MINUTE: Span = Span { every: 1, keep: 7 };
 const HOUR: Span = Span { every: 60, keep: 7 };
@@ -39,6 +41,8 @@ pub(crate) struct Consumption {
     sent_back: Count,
     acked: Count,
     check_points: Count,
+    /// Bytes of the log behind what the last pull has read.
+    behind: AtomicI64,
 }
 
 impl Consumption {
@@ -60,6 +64,12 @@ impl Consumption {
             ("GROUP_ACK_NUMS", self.acked.read()),
             ("GROUP_CK_NUMS", self.check_points.read()),
         ]
+    }
+
+    /// So many bytes of the log are behind what a pull has read.
+    #[inline]
+    pub(crate) fn is_behind(&self, bytes: i64) {
+        self.behind.store(bytes, Ordering::Relaxed);
     }
 
     /// A read has found messages.
@@ -241,13 +251,46 @@ impl Stats {
         Arc::clone(topics.entry(topic.into()).or_default())
     }
 
-    /// Samples all counts. Ends with the task that runs it.
-    pub(crate) async fn run(self: Arc<Self>) {
+    /// Samples all counts, and disables groups that read too slowly if they shall be. Ends with the
+    /// task that runs it.
+    pub(crate) async fn run(self: Arc<Self>, switches: Arc<Switches>) {
         let mut ticks = tokio::time::interval(PERIOD);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut rounds = 0_u64;
         loop {
             ticks.tick().await;
             self.sample();
+            rounds += 1;
+            let config = switches.config();
+            let broker = &config.broker;
+            if rounds.is_multiple_of(ROUNDS_TO_PROTECT)
+                && broker.disable_consume_if_consumer_read_slowly
+            {
+                self.disable_slow(broker.consumer_fallbehind_threshold);
+            }
+        }
+    }
+
+    /// Disables groups that are so many bytes behind: reading from the disk all the time they hold
+    /// up the others. An operator enables them again. Apache: `BrokerController.protectBroker`.
+    fn disable_slow(&self, most: i64) {
+        for (name, topic, counts) in self.consumptions() {
+            let behind = counts.behind.load(Ordering::Relaxed);
+            let group = self.groups.find(&name);
+            let Some(group) = group.filter(|group| behind > most && group.consume_enable()) else {
+                continue;
+            };
+            let mut config = group.config().clone();
+            config.consume_enable = false;
+            config.attributes.clear();
+            match self.groups.update(config) {
+                Ok(_) => {
+                    tracing::warn!(group = %name, %topic, behind, most, "group disabled, as it consumes too slowly: enable it with updateSubGroup");
+                }
+                Err(error) => {
+                    tracing::warn!(group = %name, %error, "a slow group cannot be disabled");
+                }
+            }
         }
     }
 
@@ -417,6 +460,25 @@ mod tests {
             (series.minute.len(), series.hour.len(), series.day.len()),
             (7, 7, 3)
         );
+    }
+
+    #[tokio::test]
+    async fn a_group_that_is_too_far_behind_is_disabled_and_the_others_go_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = aerobee_store::Config::new(directory.path());
+        let store = aerobee_store::Store::open(config, aerobee_store::Env::real()).unwrap();
+        let file = |name: &str| directory.path().join(name);
+        let topics = Topics::open(&file("topics.json"), &store, Vec::new()).unwrap();
+        let groups = Groups::open(&file("groups.json")).unwrap();
+        let stats = Stats::new("c", store.clock().clone(), &topics, &groups);
+        for (group, behind) in [("slow", 101), ("quick", 100)] {
+            groups.find_or_create(group).unwrap();
+            stats.of(group, "t").is_behind(behind);
+        }
+        stats.disable_slow(100);
+        let enabled = |group: &str| groups.find(group).unwrap().consume_enable();
+        assert!(!enabled("slow"));
+        assert!(enabled("quick"));
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub fn load(path: Option<&Path>) -> Result<Config, StartError> {
         return Ok(Config::default());
     };
     let (mut config, report) = Config::load(Keys::default(), path).map_err(ProcessError::from)?;
-    report.log();
+    report.log(|_| None);
     config.namesrv.config_store_path = path.display().to_string();
     Ok(config)
 }

@@ -4,10 +4,11 @@
 
 pub mod sql;
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use aerobee_message::{
     RecordView,
+    properties::keys,
     tags::{TagError, TagFilter},
 };
 use aerobee_store::Accept;
@@ -26,6 +27,35 @@ pub enum Filter {
     Tags(TagFilter),
     /// Matched by the properties of the stored message.
     Sql(Arc<Sql>),
+    /// As [`Filter::Sql`], each message by what is wanted of the topic that it was sent to.
+    Retried(Arc<ByTopic>),
+}
+
+/// Expressions of a group by topic.
+#[derive(Debug)]
+pub struct ByTopic(HashMap<Box<str>, Arc<Sql>>);
+
+impl ByTopic {
+    /// What a group wants; topics of which it wants tags do not count.
+    pub fn new<'a>(wanted: impl Iterator<Item = (&'a str, &'a Filter)>) -> Self {
+        Self(
+            wanted
+                .filter_map(|(topic, filter)| match filter {
+                    Filter::Sql(sql) => Some((topic.into(), Arc::clone(sql))),
+                    Filter::Tags(_) | Filter::Retried(_) => None,
+                })
+                .collect(),
+        )
+    }
+
+    /// A message of a topic without an expression matches.
+    fn matches(&self, record: &RecordView<'_>) -> bool {
+        let properties = record.properties();
+        properties
+            .get(keys::RETRY_TOPIC)
+            .and_then(|topic| self.0.get(topic))
+            .is_none_or(|sql| sql.matches(properties))
+    }
 }
 
 /// Why an expression was refused.
@@ -63,7 +93,7 @@ impl Filter {
     pub fn accepts_code(&self, code: i64) -> bool {
         match self {
             Self::Tags(tags) => tags.matches(code),
-            Self::Sql(_) => true,
+            Self::Sql(_) | Self::Retried(_) => true,
         }
     }
 
@@ -74,6 +104,9 @@ impl Filter {
             Self::Tags(_) => true,
             Self::Sql(sql) => {
                 RecordView::parse(record).is_ok_and(|record| sql.matches(record.properties()))
+            }
+            Self::Retried(by_topic) => {
+                RecordView::parse(record).is_ok_and(|record| by_topic.matches(&record))
             }
         }
     }

@@ -28,6 +28,8 @@ config! {
         "enableRetryTopicV2" => enable_retry_topic_v2: bool = false,
         /// Whether retry topics of the older name are read as well then.
         "retrieveMessageFromPopRetryTopicV1" => retrieve_message_from_pop_retry_topic_v1: bool = true,
+        /// Whether a retry topic has as many queues as its topic, and messages keep theirs.
+        "useSeparateRetryQueue" => use_separate_retry_queue: bool = false,
         /// Whether retried messages are handed out under the name of the retry topic.
         "popResponseReturnActualRetryTopic" => pop_response_return_actual_retry_topic: bool = false,
         /// Whether a new group that starts at the end starts at the first message of a queue that is

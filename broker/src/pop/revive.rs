@@ -308,6 +308,11 @@ impl Pops {
     fn put_again(&self, message: &Message, group: &Group) -> Result<(), PutError> {
         let offsets = &self.parts.offsets;
         let is_retry = message.topic.starts_with(RETRY_PREFIX);
+        if is_retry && message.queue_id > 0 {
+            self.parts
+                .requeue
+                .widen_blocking(&message.topic, self.retry_queues(message, group))?;
+        }
         if is_retry
             && offsets
                 .query(group.name(), &message.topic, message.queue_id)
@@ -316,6 +321,14 @@ impl Pops {
             offsets.commit(group.name(), &message.topic, message.queue_id, 0);
         }
         self.parts.requeue.put_blocking(message).map(|_| ())
+    }
+
+    /// How many queues a retry topic has when messages keep their queues: as many as the topic.
+    fn retry_queues(&self, message: &Message, group: &Group) -> i32 {
+        let topic = handle::normal_topic(&message.topic, group.name());
+        let topic = self.parts.topics.find(topic);
+        let queues = topic.map_or(0, |topic| topic.config().write_queue_nums);
+        queues.max(message.queue_id.saturating_add(1))
     }
 
     fn retried(&self, mut message: Message, work: &Work, group: &Group, topic: &str) -> Message {
@@ -331,7 +344,9 @@ impl Pops {
             let v2 = self.parts.switches.config().pop.enable_retry_topic_v2;
             message.topic = handle::retry_topic(group.name(), topic, v2);
         }
-        message.queue_id = 0;
+        if !self.parts.switches.config().pop.use_separate_retry_queue {
+            message.queue_id = 0;
+        }
         message.born_host = self.parts.identity.address;
         message.prepared_transaction_offset = 0;
         message

@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 use aerobee_message::topic::retry_topic;
 use aerobee_remoting::{
     Connection, Empty, Reply, ResponseCode,
-    body::heartbeat::{CheckClientConfig, ConsumerData, HeartbeatData},
+    body::heartbeat::{CheckClientConfig, ConsumeType, ConsumerData, HeartbeatData},
     call::Call,
     fastjson,
     header::client::{HeartbeatReply, UnregisterClient},
@@ -39,6 +39,7 @@ pub(crate) struct Heartbeat {
     pub(crate) groups: Arc<Groups>,
     pub(crate) clients: Arc<Clients>,
     pub(crate) registration: Arc<Registration>,
+    pub(crate) switches: Arc<Switches>,
     pub(crate) fingerprints: Fingerprints,
 }
 
@@ -81,9 +82,16 @@ impl Heartbeat {
         };
         let connection = reply.connection();
         let now = Instant::now();
+        let config = self.switches.config();
+        let rejects_pulls = config.broker.reject_pull_consumer_enable;
+        let ignores_producers =
+            !config.broker.enable_register_producer && config.broker.reject_transaction_message;
         let kept = beat.without_sub && beat.heartbeat_fingerprint != 0;
         let mut changed = false;
         for consumer in beat.consumer_data_set.into_iter().take(GROUPS_MAX) {
+            if rejects_pulls && consumer.consume_type == ConsumeType::Actively {
+                continue;
+            }
             // Unknown groups are passed over, as in Java; pulls will say why.
             let Ok(group) = self.groups.find_or_create(&consumer.group_name) else {
                 continue;
@@ -94,7 +102,8 @@ impl Heartbeat {
             self.ensure_retry_topic(&group, &consumer);
             changed |= self.register(connection, &client, &group, consumer, kept, now);
         }
-        for producer in beat.producer_data_set.into_iter().take(GROUPS_MAX) {
+        let producers = if ignores_producers { 0 } else { GROUPS_MAX };
+        for producer in beat.producer_data_set.into_iter().take(producers) {
             self.clients.producers.register(
                 &producer.group_name,
                 connection.id(),

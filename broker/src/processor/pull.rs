@@ -6,8 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aerobee_message::topic::{RETRY_PREFIX, group_of_retry_topic};
 use aerobee_remoting::{
-    Corked, Reply, ResponseCode,
+    Corked, Reply, RequestCode, ResponseCode,
     body::heartbeat::ConsumeType,
     call::Call,
     header::pull::{COMMIT_OFFSET, PullMessage, PullReply, SUBSCRIPTION, SUSPEND},
@@ -19,8 +20,8 @@ use crate::{
     clients::broadcast::{Broadcast, Puller as BroadcastPuller, committed_group},
     clients::consumers::Consumers,
     config::{Identity, Switches},
-    filter::{Filter, NO_PROPERTY_FILTER, is_tag_type},
-    groups::{Group, Groups},
+    filter::{ByTopic, Filter, NO_PROPERTY_FILTER, is_tag_type},
+    groups::{Group, Groups, is_system_group},
     longpoll::pull::{HeldPull, HeldPulls},
     offsets::Offsets,
     processor::Turn,
@@ -102,8 +103,20 @@ impl Asker {
 
 impl Pull {
     pub(crate) fn handle(&self, turn: &mut Turn, call: Call<'_, PullMessage<'_>>) {
-        let Call { request, reply, .. } = call;
-        match self.check(turn, &request) {
+        let Call {
+            request,
+            reply,
+            command,
+            ..
+        } = call;
+        let checked = self
+            .check_lite(RequestCode(command.code))
+            .and_then(|()| self.check(turn, &request))
+            .and_then(|allowed| {
+                self.check_active(&request, reply.connection().id())
+                    .map(|()| allowed)
+            });
+        match checked {
             Ok(allowed) => self.pull(&request, allowed, reply),
             Err(refusal) => refuse(&refusal, reply),
         }
@@ -170,10 +183,66 @@ impl Pull {
                 consumption: self.stats.of(request.consumer_group, request.topic),
             },
             slot,
-            filter,
+            filter: self.for_retries(request.topic, filter),
             group,
             broadcasting,
         })
+    }
+
+    /// Pulls of the lite pull consumer may be refused.
+    #[inline]
+    fn check_lite(&self, code: RequestCode) -> Result<(), Refusal> {
+        if code != RequestCode::LITE_PULL_MESSAGE
+            || self.switches.config().broker.lite_pull_message_enable
+        {
+            return Ok(());
+        }
+        let remark = format!(
+            "the broker[{}] for lite pull consumer is forbidden: its litePullMessageEnable is false",
+            self.identity.address.ip()
+        );
+        Err(Refusal::forbidden(1, remark))
+    }
+
+    /// Consumers that pull by themselves may be refused: those whose group nobody has joined by a
+    /// heartbeat, tools apart.
+    #[inline]
+    fn check_active(&self, request: &PullMessage<'_>, connection: u64) -> Result<(), Refusal> {
+        if !self.switches.config().broker.reject_pull_consumer_enable
+            || is_system_group(request.consumer_group)
+        {
+            return Ok(());
+        }
+        let group = self.consumers.group(request.consumer_group);
+        let joined = group.is_some_and(|group| {
+            group.mode().consume_type != ConsumeType::Actively
+                || group.client_id(connection).is_some()
+        });
+        if joined {
+            return Ok(());
+        }
+        let remark = "the consumer's group info not exist, or the pull consumer is rejected by server: its rejectPullConsumerEnable is true, use a push consumer";
+        Err(Refusal::new(
+            ResponseCode::SUBSCRIPTION_NOT_EXIST,
+            remark.to_owned(),
+        ))
+    }
+
+    /// Expressions for a retry topic may be those of the topics that its messages were sent to.
+    #[inline]
+    fn for_retries(&self, topic: &str, filter: Filter) -> Filter {
+        if !matches!(filter, Filter::Sql(_))
+            || !topic.starts_with(RETRY_PREFIX)
+            || !self.switches.config().broker.filter_support_retry
+        {
+            return filter;
+        }
+        let group = self.consumers.group(group_of_retry_topic(topic));
+        let subscriptions = group.map_or_else(Vec::new, |group| group.subscriptions());
+        let wanted = subscriptions
+            .iter()
+            .filter_map(|wanted| Some((wanted.topic(), wanted.filter()?)));
+        Filter::Retried(Arc::new(ByTopic::new(wanted)))
     }
 
     fn check_expression_type(&self, kind: Option<&str>) -> Result<(), Refusal> {
@@ -469,6 +538,11 @@ impl Puller {
         self.traffic.count(read.messages);
         if read.messages > 0 {
             asker.consumption.got(read.messages, read.bytes);
+            if let Some(run) = read.runs.last() {
+                asker
+                    .consumption
+                    .is_behind(self.store.max_physical() - run.physical());
+            }
         }
         let header = PullReply {
             // A master answers for itself; reading from slaves has to be switched on.

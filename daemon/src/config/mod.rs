@@ -188,10 +188,24 @@ pub struct Report {
 }
 
 impl Report {
-    /// Logs, once, what does not hinder a start: unknown keys and doubtful values.
-    pub fn log(&self) {
-        if !self.unknown.is_empty() {
-            tracing::warn!(keys = %self.unknown.join(", "), "unknown configuration keys are kept but have no effect");
+    /// Logs, once, what does not hinder a start: keys without effect, with the reason where there is
+    /// one, and doubtful values.
+    pub fn log(&self, reason: impl Fn(&str) -> Option<&'static str>) {
+        let mut nameless = Vec::new();
+        for key in &self.unknown {
+            match reason(key) {
+                Some(reason) => {
+                    tracing::warn!(
+                        key,
+                        reason,
+                        "this configuration key of Apache's has no effect here"
+                    );
+                }
+                None => nameless.push(key.as_str()),
+            }
+        }
+        if !nameless.is_empty() {
+            tracing::warn!(keys = %nameless.join(", "), "unknown configuration keys are kept but have no effect");
         }
         for doubtful in &self.doubtful {
             tracing::warn!(

@@ -182,7 +182,7 @@ pub(crate) fn addresses(
 }
 
 fn is_fixed(config: &Config, key: &str) -> bool {
-    let listed = config.get("configBlackList").unwrap_or_default();
+    let listed = &config.broker.config_black_list;
     FIXED_KEYS.contains(&key) || listed.split(';').any(|fixed| fixed.trim() == key)
 }
 

@@ -163,6 +163,14 @@ impl TopicAdmin {
     }
 
     fn check_not_system(&self, topic: &str) -> Result<(), Refusal> {
+        if !self
+            .switches
+            .config()
+            .broker
+            .validate_system_topic_when_update_topic
+        {
+            return Ok(());
+        }
         if names::is_system(topic) || self.reserved.iter().any(|reserved| reserved == topic) {
             return Err(Refusal::new(
                 ResponseCode::INVALID_PARAMETER,
@@ -199,6 +207,14 @@ impl TopicAdmin {
     /// The topic and the topics in which popped messages of it wait for their next try.
     fn with_pop_retry_topics(&self, topic: &str) -> Vec<String> {
         let mut topics = vec![topic.to_owned()];
+        if !self
+            .switches
+            .config()
+            .broker
+            .clear_retry_topic_when_delete_topic
+        {
+            return topics;
+        }
         for group in self.offsets.groups_of(topic) {
             for separator in ['_', '+'] {
                 let retry = format!("%RETRY%{group}{separator}{topic}");
