@@ -19,11 +19,16 @@ use serde_json::{Value, json};
 use crate::{
     Error, Figures,
     args::{self, HeaderEncoding, ServerArgs, Target},
+    delay::{DelayArgs, Wait},
     deliver::DeliverLoad,
+    pop::PopArgs,
     process,
     pull::PullLoad,
+    retry::RetryArgs,
     run::Times,
     send::SendLoad,
+    steps::StepArgs,
+    transact::TransactArgs,
 };
 pub(crate) use servers::free_ports;
 use servers::{Kind, Programs, Running};
@@ -74,6 +79,9 @@ pub struct CompareArgs {
     /// Messages of 128 B, and a third as many of 1 KiB, to pull.
     #[arg(long, default_value_t = 900_000)]
     preload: u64,
+    /// Messages of each load that is popped, transactional, delayed or given back.
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    steps: u64,
     /// Folder for the servers' data; the system's for temporary files by default.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -100,9 +108,20 @@ enum Load {
         size: usize,
     },
     Deliver,
+    Steps(Steps),
 }
 
-const ROWS: [Row; 7] = [
+/// Loads whose requests follow from answers, without a warm-up: all that the server does for a number
+/// of messages counts, to the end.
+#[derive(Debug, Clone, Copy)]
+enum Steps {
+    Pop,
+    Transact,
+    Delay(Wait),
+    Retry,
+}
+
+const ROWS: [Row; 12] = [
     send("send-128-4x64", "128 B, 4 × 64", 128, 4, 64),
     send("send-1024-4x64", "1 KiB, 4 × 64", 1024, 4, 64),
     send("send-128-64x1", "128 B, 64 × 1", 128, 64, 1),
@@ -122,7 +141,32 @@ const ROWS: [Row; 7] = [
         name: "deliver 128 B",
         load: Load::Deliver,
     },
+    steps("pop-128", "pop 128 B by 32 and acknowledge", Steps::Pop),
+    steps(
+        "transact-128",
+        "128 B in transactions, committed",
+        Steps::Transact,
+    ),
+    steps(
+        "delay-128",
+        "128 B, delayed by level 1",
+        Steps::Delay(Wait::Level),
+    ),
+    steps(
+        "timer-128",
+        "128 B, delivered after 1 s",
+        Steps::Delay(Wait::Time),
+    ),
+    steps("retry-128", "128 B, given back at level 1", Steps::Retry),
 ];
+
+const fn steps(key: &'static str, name: &'static str, steps: Steps) -> Row {
+    Row {
+        key,
+        name,
+        load: Load::Steps(steps),
+    }
+}
 
 const fn send(
     key: &'static str,
@@ -214,7 +258,7 @@ impl CompareArgs {
         };
         self.settle(&running)?;
         for row in self.rows() {
-            if kind == Kind::Echo && matches!(row.load, Load::Pull { .. }) {
+            if kind == Kind::Echo && matches!(row.load, Load::Pull { .. } | Load::Steps(_)) {
                 continue;
             }
             let context = |source| Error::Load {
@@ -308,6 +352,21 @@ impl CompareArgs {
                     Kind::Aerobee | Kind::Apache => load.measure(times, pids),
                 }
             }
+            Load::Steps(steps) => self.steps(steps, running, pids),
+        }
+    }
+}
+
+impl CompareArgs {
+    fn steps(&self, load: Steps, running: &Running, pids: &[u32]) -> Result<Figures, Error> {
+        let mut server = server(running);
+        server.pid = pids.to_vec();
+        let steps = StepArgs::new(server, self.steps);
+        match load {
+            Steps::Pop => PopArgs::new(steps).run(),
+            Steps::Transact => TransactArgs::new(steps).run(),
+            Steps::Delay(wait) => DelayArgs::new(steps, wait).run(),
+            Steps::Retry => RetryArgs::new(steps).run(),
         }
     }
 }
@@ -324,8 +383,8 @@ fn sends(target: &Target, size: usize, connections: u32, window: u32) -> SendLoa
     }
 }
 
-fn prepare(running: &Running, topic: &str, queues: u32) -> Result<Target, Error> {
-    let server = ServerArgs {
+fn server(running: &Running) -> ServerArgs {
+    ServerArgs {
         namesrv: running
             .namesrv
             .map_or_else(String::new, |address| address.to_string()),
@@ -335,8 +394,11 @@ fn prepare(running: &Running, topic: &str, queues: u32) -> Result<Target, Error>
         },
         pid: Vec::new(),
         encoding: HeaderEncoding::Json,
-    };
-    server.prepare(topic, queues)
+    }
+}
+
+fn prepare(running: &Running, topic: &str, queues: u32) -> Result<Target, Error> {
+    server(running).prepare(topic, queues)
 }
 
 impl Sample {

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aerobee_message::RecordView;
 use aerobee_remoting::{
     Decoder, Encoding, Fields, Output, RequestCode, ResponseCode,
     body::{
@@ -20,6 +21,7 @@ use aerobee_remoting::{
     header::{
         Empty, Header, WriteFields,
         offset::{GetMaxOffset, GetMinOffset, OffsetReply},
+        pull::{PullMessage, SUBSCRIPTION},
         route::GetRoute,
         topic::UpdateTopic,
     },
@@ -27,6 +29,7 @@ use aerobee_remoting::{
 
 use crate::{
     Error,
+    args::Target,
     template::{PRODUCER_GROUP, now_millis},
 };
 
@@ -323,6 +326,52 @@ impl Control {
             }
             thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Reads every message of a topic for a group.
+    pub(crate) fn read_all(
+        &mut self,
+        target: &Target,
+        group: &str,
+        mut each: impl FnMut(&RecordView<'_>),
+    ) -> Result<(), Error> {
+        for queue in 0..target.queues {
+            let (mut next, max) = self.offsets(&target.topic, queue)?;
+            while next < max {
+                let pull = PullMessage {
+                    consumer_group: group,
+                    topic: &target.topic,
+                    queue_id: queue as i32,
+                    queue_offset: next,
+                    max_msg_nums: 1024,
+                    sys_flag: SUBSCRIPTION,
+                    commit_offset: 0,
+                    suspend_timeout_millis: 0,
+                    subscription: Some("*"),
+                    sub_version: now_millis(),
+                    expression_type: Some("TAG"),
+                    max_msg_bytes: Some(i32::MAX),
+                    request_source: None,
+                    proxy_froward_client_id: None,
+                };
+                let answer = self.ask(RequestCode::PULL_MESSAGE, &pull, &[])?;
+                let mut rest = &answer.body[..];
+                let before = next;
+                while let Ok(record) = RecordView::parse(rest) {
+                    rest = rest.get(record.total_len()..).unwrap_or_default();
+                    each(&record);
+                    next = record.queue_offset() + 1;
+                }
+                if answer.code != ResponseCode::SUCCESS || next == before {
+                    return Err(Error::Refused {
+                        request: "a pull of what was sent",
+                        code: answer.code.0,
+                        remark: answer.remark,
+                    });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Says that this connection consumes `topic` in `group`.

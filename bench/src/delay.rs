@@ -2,17 +2,16 @@
 //! `bench delay`: messages that wait, by level or until a time, up to the moment in which the last
 //! one stands in its topic. All that the server does for them counts.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use aerobee_remoting::Command;
 use clap::ValueEnum;
 
 use crate::{
     Error, Figures,
     control::Control,
     run::Tally,
-    steps::{self, Asks, Script, StepArgs},
-    template::{SendTemplate, Shape, now_millis},
+    steps::{self, Asks, Script, Sends, StepArgs},
+    template::now_millis,
 };
 
 /// How messages wait.
@@ -35,9 +34,23 @@ pub struct DelayArgs {
     /// The level, or the seconds. Level 1 is one second.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=3600))]
     delay: u32,
+    /// Reads what was delivered, and tells how late each message came: behind the delay, from when
+    /// it was made. Reading is in the server's CPU time then. Levels other than 1 are not known.
+    #[arg(long)]
+    lateness: bool,
 }
 
 impl DelayArgs {
+    /// As the command line has it by default.
+    pub(crate) fn new(steps: StepArgs, by: Wait) -> Self {
+        Self {
+            steps,
+            by,
+            delay: 1,
+            lateness: false,
+        }
+    }
+
     /// Sends, waits for the deliveries, and gives the figures: latencies are those of the sends.
     ///
     /// # Errors
@@ -45,30 +58,17 @@ impl DelayArgs {
     pub fn run(&self) -> Result<Figures, Error> {
         let steps = &self.steps;
         let topic = format!("bench-delay-{}", now_millis());
-        let target = steps.server.prepare(&topic, steps.queues)?;
-        let shape = Shape {
-            topic: &topic,
-            broker_name: &target.broker_name,
-            size: steps.size,
-            encoding: steps.server.encoding.into(),
-        };
         let more = match self.by {
             Wait::Level => format!("DELAY\u{1}{}\u{2}", self.delay),
             Wait::Time => format!("TIMER_DELAY_SEC\u{1}{}\u{2}", self.delay),
         };
-        let templates = (0..steps.queues)
-            .map(|queue| SendTemplate::with(&shape, queue as i32, 0, &more))
-            .collect::<Result<Vec<_>, _>>()?;
-        let script = Sends {
-            templates,
-            topic: &topic,
-            queues: steps.queues,
-            address: target.address.to_string(),
-            wanted: steps.count,
-            sent: 0,
+        let script = Delayed {
+            sends: steps.sends(&topic, 0, &more)?,
+            due_after: self.lateness.then_some(i64::from(self.delay) * 1_000),
         };
-        let description = format!(
-            "send {} B to {} that wait by {} {}, until all are delivered, {} connections × {} in flight",
+        let target = script.sends.target.clone();
+        let what = format!(
+            "send {} B to {} that wait by {} {}, until all are delivered",
             steps.size,
             target.address,
             match self.by {
@@ -76,59 +76,40 @@ impl DelayArgs {
                 Wait::Time => "seconds:",
             },
             self.delay,
-            steps.connections,
-            steps.window
         );
-        steps::measure(description, steps, &target, script, Control::connect)
+        steps::measure(&what, steps, &target, script, Control::connect)
     }
 }
 
-struct Sends<'t> {
-    templates: Vec<SendTemplate>,
-    topic: &'t str,
-    queues: u32,
-    address: String,
-    wanted: u64,
-    sent: u64,
+struct Delayed {
+    sends: Sends,
+    /// Milliseconds, when it is wanted how late messages come.
+    due_after: Option<i64>,
 }
 
-impl Script for Sends<'_> {
+impl Script for Delayed {
     type Flight = ();
     const FOLLOWERS: u32 = 0;
 
     fn begin(&mut self, asks: &mut Asks<'_, ()>) -> bool {
-        if self.sent >= self.wanted {
-            return false;
-        }
-        let template = &self.templates[self.sent as usize % self.templates.len()];
-        asks.send(template, self.sent, ());
-        self.sent += 1;
-        true
-    }
-
-    fn answered(
-        &mut self,
-        (): (),
-        answer: &Command<'_>,
-        started: Instant,
-        asks: &mut Asks<'_, ()>,
-        tally: &mut Tally,
-    ) -> Result<(), Error> {
-        if answer.code == 0 {
-            tally.answered(started, asks.now, 0);
-        } else {
-            tally.errors.code(answer.code, answer.remark);
-        }
-        Ok(())
+        self.sends.send(asks, ())
     }
 
     fn finish(&mut self, tally: &mut Tally) -> Result<(), Error> {
         if !tally.errors.is_empty() {
             return Ok(());
         }
-        let mut control = Control::connect(&self.address)?;
-        control.await_stored(self.topic, self.queues, self.wanted)?;
-        tally.arrived(Instant::now(), self.wanted);
-        Ok(())
+        self.sends.await_all()?;
+        tally.arrived(Instant::now(), self.sends.wanted);
+        let Some(due_after) = self.due_after else {
+            return Ok(());
+        };
+        let target = &self.sends.target;
+        let mut control = Control::connect(&target.address.to_string())?;
+        control.read_all(target, "bench-delay-reader", |record| {
+            let due = record.born_timestamp() + due_after;
+            let late = u64::try_from(record.store_timestamp() - due).unwrap_or(0);
+            tally.lateness.record(Duration::from_millis(late));
+        })
     }
 }

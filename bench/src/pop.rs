@@ -13,7 +13,6 @@ use aerobee_remoting::{
 use crate::{
     Error, Figures,
     control::Control,
-    pull::PullLoad,
     run::Tally,
     steps::{self, Asks, Script, StepArgs},
     template::now_millis,
@@ -36,6 +35,11 @@ pub struct PopArgs {
 }
 
 impl PopArgs {
+    /// As the command line has it by default.
+    pub(crate) fn new(steps: StepArgs) -> Self {
+        Self { steps, batch: 32 }
+    }
+
     /// Sends the messages, pops and acknowledges them, and gives the figures.
     ///
     /// # Errors
@@ -43,17 +47,7 @@ impl PopArgs {
     pub fn run(&self) -> Result<Figures, Error> {
         let steps = &self.steps;
         let run = now_millis();
-        let target = steps
-            .server
-            .prepare(&format!("bench-pop-{run}"), steps.queues)?;
-        let preload = PullLoad {
-            target: &target,
-            encoding: steps.server.encoding.into(),
-            batch: 32,
-            connections: 1,
-            window: 1,
-        };
-        preload.preload(steps.count, steps.size)?;
+        let target = steps.preloaded(&format!("bench-pop-{run}"))?;
         let group = format!("bench-popper-{run}");
         let script = Pops {
             topic: &target.topic,
@@ -63,11 +57,11 @@ impl PopArgs {
             wanted: steps.count,
             acknowledged: 0,
         };
-        let description = format!(
-            "pop by {} from {} and acknowledge each, {} connections × {} in flight",
-            self.batch, target.address, steps.connections, steps.window
+        let what = format!(
+            "pop by {} from {} and acknowledge each",
+            self.batch, target.address
         );
-        steps::measure(description, steps, &target, script, |address| {
+        steps::measure(&what, steps, &target, script, |address| {
             let mut control = Control::connect(address)?;
             control.heartbeat(&group, &target.topic)?;
             Ok(control)

@@ -152,6 +152,9 @@ impl Figures {
         if tally.round_trips.count() > 0 {
             self.others.push(("round trip", tally.round_trips.clone()));
         }
+        if tally.lateness.count() > 0 {
+            self.others.push(("late", tally.lateness.clone()));
+        }
     }
 
     /// Messages per second.

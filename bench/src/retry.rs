@@ -4,20 +4,11 @@
 
 use std::time::Instant;
 
-use aerobee_message::RecordView;
-use aerobee_remoting::{
-    Command, RequestCode, ResponseCode,
-    header::{
-        pull::{PullMessage, SUBSCRIPTION},
-        send::SendMessageBack,
-    },
-};
+use aerobee_remoting::{RequestCode, header::send::SendMessageBack};
 
 use crate::{
     Error, Figures,
-    args::Target,
     control::Control,
-    pull::PullLoad,
     run::Tally,
     steps::{self, Asks, Script, StepArgs},
     template::now_millis,
@@ -34,6 +25,11 @@ pub struct RetryArgs {
 }
 
 impl RetryArgs {
+    /// As the command line has it by default.
+    pub(crate) fn new(steps: StepArgs) -> Self {
+        Self { steps, level: 1 }
+    }
+
     /// Sends messages, pulls them, gives all back, waits for the retries, and gives the figures:
     /// latencies are those of the giving back.
     ///
@@ -42,17 +38,7 @@ impl RetryArgs {
     pub fn run(&self) -> Result<Figures, Error> {
         let steps = &self.steps;
         let run = now_millis();
-        let target = steps
-            .server
-            .prepare(&format!("bench-retry-{run}"), steps.queues)?;
-        let preload = PullLoad {
-            target: &target,
-            encoding: steps.server.encoding.into(),
-            batch: 32,
-            connections: 1,
-            window: 1,
-        };
-        preload.preload(steps.count, steps.size)?;
+        let target = steps.preloaded(&format!("bench-retry-{run}"))?;
         let group = format!("bench-retrier-{run}");
         let open = |address: &str| {
             let mut control = Control::connect(address)?;
@@ -62,7 +48,10 @@ impl RetryArgs {
         let address = target.address.to_string();
         // The group has to be there, with its retry topic, before anything is pulled.
         let mut control = open(&address)?;
-        let mut positions = positions(&mut control, &target, &group)?;
+        let mut positions = Vec::new();
+        control.read_all(&target, &group, |record| {
+            positions.push(record.physical_offset());
+        })?;
         positions.truncate(usize::try_from(steps.count).unwrap_or(usize::MAX));
         let script = Backs {
             wanted: positions.len() as u64,
@@ -72,54 +61,12 @@ impl RetryArgs {
             level: self.level,
             address,
         };
-        let description = format!(
-            "messages given back to {} at level {}, until all are retried, {} connections × {} in flight",
-            target.address, self.level, steps.connections, steps.window
+        let what = format!(
+            "messages given back to {} at level {}, until all are retried",
+            target.address, self.level
         );
-        steps::measure(description, steps, &target, script, open)
+        steps::measure(&what, steps, &target, script, open)
     }
-}
-
-/// Positions in the log of all messages of the topic.
-fn positions(control: &mut Control, target: &Target, group: &str) -> Result<Vec<i64>, Error> {
-    let mut positions = Vec::new();
-    for queue in 0..target.queues {
-        let (mut next, max) = control.offsets(&target.topic, queue)?;
-        while next < max {
-            let pull = PullMessage {
-                consumer_group: group,
-                topic: &target.topic,
-                queue_id: queue as i32,
-                queue_offset: next,
-                max_msg_nums: 1024,
-                sys_flag: SUBSCRIPTION,
-                commit_offset: 0,
-                suspend_timeout_millis: 0,
-                subscription: Some("*"),
-                sub_version: now_millis(),
-                expression_type: Some("TAG"),
-                max_msg_bytes: Some(i32::MAX),
-                request_source: None,
-                proxy_froward_client_id: None,
-            };
-            let answer = control.ask(RequestCode::PULL_MESSAGE, &pull, &[])?;
-            let mut rest = &answer.body[..];
-            let before = next;
-            while let Ok(record) = RecordView::parse(rest) {
-                rest = rest.get(record.total_len()..).unwrap_or_default();
-                positions.push(record.physical_offset());
-                next = record.queue_offset() + 1;
-            }
-            if answer.code != ResponseCode::SUCCESS || next == before {
-                return Err(Error::Refused {
-                    request: "a pull of what was sent",
-                    code: answer.code.0,
-                    remark: answer.remark,
-                });
-            }
-        }
-    }
-    Ok(positions)
 }
 
 struct Backs<'t> {
@@ -150,22 +97,6 @@ impl Script for Backs<'_> {
         };
         asks.ask(RequestCode::CONSUMER_SEND_MSG_BACK, &back, ());
         true
-    }
-
-    fn answered(
-        &mut self,
-        (): (),
-        answer: &Command<'_>,
-        started: Instant,
-        asks: &mut Asks<'_, ()>,
-        tally: &mut Tally,
-    ) -> Result<(), Error> {
-        if answer.code == 0 {
-            tally.answered(started, asks.now, 0);
-        } else {
-            tally.errors.code(answer.code, answer.remark);
-        }
-        Ok(())
     }
 
     fn finish(&mut self, tally: &mut Tally) -> Result<(), Error> {

@@ -76,6 +76,8 @@ pub(crate) struct Tally {
     pub(crate) latencies: Latencies,
     /// Round trips beside the latencies, where a load has both.
     pub(crate) round_trips: Latencies,
+    /// How late delayed messages came.
+    pub(crate) lateness: Latencies,
     pub(crate) messages: u64,
     pub(crate) unsent: u64,
     pub(crate) errors: Errors,
@@ -88,6 +90,7 @@ impl Tally {
             phases,
             latencies: Latencies::default(),
             round_trips: Latencies::default(),
+            lateness: Latencies::default(),
             messages: 0,
             unsent: 0,
             errors: Errors::default(),

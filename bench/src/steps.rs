@@ -14,8 +14,9 @@ use crate::{
     control::Control,
     inflight::InFlight,
     poller::Poller,
+    pull::PullLoad,
     run::{self, Phases, Tally, Times, Worker},
-    template::{Born, SendTemplate},
+    template::{Born, SendTemplate, Shape},
 };
 
 /// What all these loads have on the command line.
@@ -40,6 +41,82 @@ pub(crate) struct StepArgs {
     pub(crate) window: u32,
 }
 
+impl StepArgs {
+    /// So many messages of 128 B, as the command line has them by default.
+    pub(crate) fn new(server: ServerArgs, count: u64) -> Self {
+        Self {
+            server,
+            count,
+            size: 128,
+            queues: 8,
+            connections: 4,
+            window: 16,
+        }
+    }
+
+    /// A new topic that holds the messages already.
+    pub(crate) fn preloaded(&self, topic: &str) -> Result<Target, Error> {
+        let target = self.server.prepare(topic, self.queues)?;
+        let preload = PullLoad {
+            target: &target,
+            encoding: self.server.encoding.into(),
+            batch: 32,
+            connections: 1,
+            window: 1,
+        };
+        preload.preload(self.count, self.size)?;
+        Ok(target)
+    }
+
+    /// A new topic to send to, and a message for each of its queues, with these flags and further
+    /// properties.
+    pub(crate) fn sends(&self, topic: &str, flags: i32, properties: &str) -> Result<Sends, Error> {
+        let target = self.server.prepare(topic, self.queues)?;
+        let shape = Shape {
+            topic,
+            broker_name: &target.broker_name,
+            size: self.size,
+            encoding: self.server.encoding.into(),
+        };
+        let templates = (0..self.queues)
+            .map(|queue| SendTemplate::with(&shape, queue as i32, flags, properties))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Sends {
+            target,
+            templates,
+            wanted: self.count,
+            sent: 0,
+        })
+    }
+}
+
+/// Messages to send, spread over the queues of a topic.
+pub(crate) struct Sends {
+    pub(crate) target: Target,
+    templates: Vec<SendTemplate>,
+    pub(crate) wanted: u64,
+    sent: u64,
+}
+
+impl Sends {
+    /// Sends the next one; `false` when all are sent.
+    pub(crate) fn send<F>(&mut self, asks: &mut Asks<'_, F>, flight: F) -> bool {
+        if self.sent >= self.wanted {
+            return false;
+        }
+        let template = &self.templates[self.sent as usize % self.templates.len()];
+        asks.send(template, self.sent, flight);
+        self.sent += 1;
+        true
+    }
+
+    /// Waits until all stand in the topic.
+    pub(crate) fn await_all(&self) -> Result<(), Error> {
+        let mut control = Control::connect(&self.target.address.to_string())?;
+        control.await_stored(&self.target.topic, self.target.queues, self.wanted)
+    }
+}
+
 /// What is asked, and what follows.
 pub(crate) trait Script: Send {
     /// What is remembered of a request until its answer comes.
@@ -50,18 +127,26 @@ pub(crate) trait Script: Send {
     /// Asks the first request of the next message, or messages; `false` when there are no more.
     fn begin(&mut self, asks: &mut Asks<'_, Self::Flight>) -> bool;
 
-    /// Takes an answer to what was asked at `started`, and asks what follows.
+    /// Takes an answer to what was asked at `started`, and asks what follows: nothing, unless a script
+    /// says otherwise.
     ///
     /// # Errors
     /// The answer lacks what is needed.
     fn answered(
         &mut self,
-        flight: Self::Flight,
+        _flight: Self::Flight,
         answer: &Command<'_>,
         started: Instant,
         asks: &mut Asks<'_, Self::Flight>,
         tally: &mut Tally,
-    ) -> Result<(), Error>;
+    ) -> Result<(), Error> {
+        if answer.code == 0 {
+            tally.answered(started, asks.now, 0);
+        } else {
+            tally.errors.code(answer.code, answer.remark);
+        }
+        Ok(())
+    }
 
     /// Waits until the server has done what is left to it.
     ///
@@ -111,9 +196,10 @@ struct Lane<F> {
 }
 
 /// Runs a script on the connections that `args` asks for, each opened by `open`, and gives the
-/// figures of all of it: there is no warm-up, so that what is left to the server counts.
+/// figures of all of it: there is no warm-up, so that what is left to the server counts. `what` says
+/// what was done.
 pub(crate) fn measure<S: Script>(
-    description: String,
+    what: &str,
     args: &StepArgs,
     target: &Target,
     script: S,
@@ -143,6 +229,10 @@ pub(crate) fn measure<S: Script>(
         duration: std::time::Duration::from_secs(3600),
         count: Some(args.count),
     };
+    let description = format!(
+        "{what}, {} connections × {} in flight",
+        args.connections, args.window
+    );
     run::run(description, vec![worker], times, &args.server.pid)
 }
 

@@ -17,8 +17,8 @@ use crate::{
     Error, Figures,
     control::Control,
     run::Tally,
-    steps::{self, Asks, Script, StepArgs},
-    template::{PRODUCER_GROUP, SendTemplate, Shape, now_millis},
+    steps::{self, Asks, Script, Sends, StepArgs},
+    template::{PRODUCER_GROUP, now_millis},
 };
 
 /// Commits.
@@ -34,6 +34,11 @@ pub struct TransactArgs {
 }
 
 impl TransactArgs {
+    /// As the command line has it by default.
+    pub(crate) fn new(steps: StepArgs) -> Self {
+        Self { steps }
+    }
+
     /// Sends and commits, makes sure that all messages are in the topic, and gives the figures.
     ///
     /// # Errors
@@ -41,32 +46,15 @@ impl TransactArgs {
     pub fn run(&self) -> Result<Figures, Error> {
         let steps = &self.steps;
         let topic = format!("bench-transact-{}", now_millis());
-        let target = steps.server.prepare(&topic, steps.queues)?;
-        let shape = Shape {
-            topic: &topic,
-            broker_name: &target.broker_name,
-            size: steps.size,
-            encoding: steps.server.encoding.into(),
-        };
         let more = format!("TRAN_MSG\u{1}true\u{2}PGROUP\u{1}{PRODUCER_GROUP}\u{2}");
         let prepared = sysflag::TRANSACTION_PREPARED;
-        let templates = (0..steps.queues)
-            .map(|queue| SendTemplate::with(&shape, queue as i32, prepared, &more))
-            .collect::<Result<Vec<_>, _>>()?;
-        let script = Transactions {
-            templates,
-            topic: &topic,
-            queues: steps.queues,
-            broker: &target.broker_name,
-            address: target.address.to_string(),
-            wanted: steps.count,
-            begun: 0,
-        };
-        let description = format!(
-            "transactions with {} B to {}, committed, {} connections × {} in flight",
-            steps.size, target.address, steps.connections, steps.window
+        let script = Transactions(steps.sends(&topic, prepared, &more)?);
+        let target = script.0.target.clone();
+        let what = format!(
+            "transactions with {} B to {}, committed",
+            steps.size, target.address
         );
-        steps::measure(description, steps, &target, script, |address| {
+        steps::measure(&what, steps, &target, script, |address| {
             let mut control = Control::connect(address)?;
             control.heartbeat("bench-transact-consumer", &topic)?;
             Ok(control)
@@ -74,15 +62,7 @@ impl TransactArgs {
     }
 }
 
-struct Transactions<'t> {
-    templates: Vec<SendTemplate>,
-    topic: &'t str,
-    queues: u32,
-    broker: &'t str,
-    address: String,
-    wanted: u64,
-    begun: u64,
-}
+struct Transactions(Sends);
 
 #[derive(Debug)]
 enum Asked {
@@ -91,18 +71,12 @@ enum Asked {
     End(Instant),
 }
 
-impl Script for Transactions<'_> {
+impl Script for Transactions {
     type Flight = Asked;
     const FOLLOWERS: u32 = 1;
 
     fn begin(&mut self, asks: &mut Asks<'_, Asked>) -> bool {
-        if self.begun >= self.wanted {
-            return false;
-        }
-        let template = &self.templates[self.begun as usize % self.templates.len()];
-        asks.send(template, self.begun, Asked::Half);
-        self.begun += 1;
-        true
+        self.0.send(asks, Asked::Half)
     }
 
     fn answered(
@@ -125,7 +99,7 @@ impl Script for Transactions<'_> {
                     source,
                 })?;
                 let end = EndTransaction {
-                    topic: Some(self.topic),
+                    topic: Some(&self.0.target.topic),
                     producer_group: PRODUCER_GROUP,
                     tran_state_table_offset: reply.queue_offset,
                     commit_log_offset: position_of(reply.msg_id),
@@ -133,7 +107,7 @@ impl Script for Transactions<'_> {
                     from_transaction_check: false,
                     msg_id: reply.transaction_id,
                     transaction_id: reply.transaction_id,
-                    broker_name: Some(self.broker),
+                    broker_name: Some(&self.0.target.broker_name),
                 };
                 asks.ask(RequestCode::END_TRANSACTION, &end, Asked::End(started));
             }
@@ -143,8 +117,7 @@ impl Script for Transactions<'_> {
     }
 
     fn finish(&mut self, _tally: &mut Tally) -> Result<(), Error> {
-        let mut control = Control::connect(&self.address)?;
-        control.await_stored(self.topic, self.queues, self.wanted)?;
+        self.0.await_all()?;
         thread::sleep(NOTED);
         Ok(())
     }
