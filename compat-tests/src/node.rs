@@ -222,7 +222,7 @@ fn broker_conf(dir: &Path, ports: &PortBlock) -> String {
     format!(
         "brokerClusterName=DefaultCluster\nbrokerName={name}\nbrokerId=0\nbrokerIP1=127.0.0.1\nbindAddress=127.0.0.1\n\
          listenPort={port}\nhaListenPort={replication}\nstorePathRootDir={store}\nstorePathCommitLog={store}/commitlog\n\
-         recallMessageEnable=true\nautoCreateTopicEnable=true\nflushDiskType=ASYNC_FLUSH\nregisterNameServerPeriod=10000\n\
+         recallMessageEnable=true\nenablePropertyFilter=true\nautoCreateTopicEnable=true\nflushDiskType=ASYNC_FLUSH\nregisterNameServerPeriod=10000\n\
          waitTimeMillsInSendQueue=10000\nosPageCacheBusyTimeOutMills=10000\n",
         name = Node::BROKER_NAME,
         port = ports.broker(),

@@ -53,12 +53,7 @@ func groupRestart(c *Context) error {
 	before := c.send(topic, "before", 40)
 	first := c.push(group, topic, "*")
 	c.check("the first gets all", awaitBodies(60, before, first))
-	// Consumed is a little after come; only then a restart repeats none.
-	consumed := until(10, func() bool {
-		left, known := first.consumer.GetOffsetDiffMap()[topic]
-		return known && left == 0
-	})
-	c.check("and consumes it", consumed)
+	c.check("and consumes it", first.consumed(topic))
 	c.must("shutdown", first.shutdown())
 	wanted := c.send(topic, "between", 40)
 	second := c.push(group, topic, "*")

@@ -28,6 +28,17 @@ type Scenario func(c *Context) error
 
 var scenarios = map[string]Scenario{
 	"delay_by_level":                             delayByLevel,
+	"delay_by_time":                              delayByTime,
+	"ordered_across_rebalancing":                 orderedRebalanced,
+	"ordered_queue_is_suspended":                 orderedSuspended,
+	"trace_to_the_system_topic":                  traceSystem,
+	"trace_to_a_topic_of_ones_own":               traceOwn,
+	"request_gets_its_reply":                     requestReplied,
+	"push_sql_filter":                            pushSQL,
+	"push_broadcast_continues_after_restart":     broadcastContinues,
+	"push_subscribes_many_topics":                subscribesMany,
+	"groups_slow_one_holds_back_nobody":          slowHoldsBackNobody,
+	"retry_straight_to_dead_letters":             deadAtOnce,
 	"retry_until_dead_letter":                    retryUntilDead,
 	"transaction_commit_rollback_and_check_back": transactions,
 	"send_sync":                                  sendSync,

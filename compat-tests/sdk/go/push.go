@@ -20,8 +20,13 @@ type Push struct {
 	once     sync.Once
 }
 
-// push starts a consumer from the first offset.
+// push starts a consumer of the tags in an expression, from the first offset.
 func (c *Context) push(group, topic, expression string, options ...consumer.Option) *Push {
+	return c.pushAll(group, consumer.MessageSelector{Type: consumer.TAG, Expression: expression}, []string{topic}, options...)
+}
+
+// pushAll starts a consumer of several topics.
+func (c *Context) pushAll(group string, selector consumer.MessageSelector, topics []string, options ...consumer.Option) *Push {
 	all := append([]consumer.Option{
 		consumer.WithNameServer(c.namesrv()),
 		consumer.WithGroupName(group),
@@ -32,14 +37,15 @@ func (c *Context) push(group, topic, expression string, options ...consumer.Opti
 	made, err := rocketmq.NewPushConsumer(all...)
 	c.must("make a consumer", err)
 	push := &Push{consumer: made}
-	selector := consumer.MessageSelector{Type: consumer.TAG, Expression: expression}
-	err = made.Subscribe(topic, selector, func(_ context.Context, messages ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
-		push.lock.Lock()
-		defer push.lock.Unlock()
-		push.messages = append(push.messages, messages...)
-		return consumer.ConsumeSuccess, nil
-	})
-	c.must("subscribe", err)
+	for _, topic := range topics {
+		err = made.Subscribe(topic, selector, func(_ context.Context, messages ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+			push.lock.Lock()
+			defer push.lock.Unlock()
+			push.messages = append(push.messages, messages...)
+			return consumer.ConsumeSuccess, nil
+		})
+		c.must("subscribe", err)
+	}
 	c.must("start the consumer", made.Start())
 	c.closing(push.shutdown)
 	return push
@@ -77,6 +83,14 @@ func (p *Push) queues() map[int]bool {
 		queues[message.Queue.QueueId] = true
 	}
 	return queues
+}
+
+// consumed waits until all that came is consumed, which is a little later: only then a restart repeats none.
+func (p *Push) consumed(topic string) bool {
+	return until(30, func() bool {
+		left, known := p.consumer.GetOffsetDiffMap()[topic]
+		return known && left == 0
+	})
 }
 
 // await waits until that many messages have come.

@@ -59,19 +59,28 @@ const OF_JAVA: [&str; 47] = [
     "view_of_a_foreign_id_is_refused",
 ];
 
-const OF_GO: [&str; 23] = [
+const OF_GO: [&str; 34] = [
     "delay_by_level",
+    "delay_by_time",
     "group_continues_after_restart",
     "group_members_split_queues_and_take_over",
     "groups_each_get_every_message",
+    "groups_slow_one_holds_back_nobody",
+    "ordered_across_rebalancing",
+    "ordered_queue_is_suspended",
     "pull_from_any_offset",
     "pull_poll_and_continue",
+    "push_broadcast_continues_after_restart",
     "push_broadcast_reaches_all",
     "push_concurrent_backlog",
     "push_from_first_last_timestamp",
     "push_orderly_keeps_queue_order",
+    "push_sql_filter",
+    "push_subscribes_many_topics",
     "push_tag_filter",
     "push_waiting_consumer_gets_message_at_once",
+    "request_gets_its_reply",
+    "retry_straight_to_dead_letters",
     "retry_until_dead_letter",
     "send_async",
     "send_batch",
@@ -82,6 +91,8 @@ const OF_GO: [&str; 23] = [
     "send_too_large_is_refused",
     "topic_created_by_first_send",
     "topic_created_by_request",
+    "trace_to_a_topic_of_ones_own",
+    "trace_to_the_system_topic",
     "transaction_commit_rollback_and_check_back",
 ];
 
