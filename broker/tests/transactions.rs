@@ -408,6 +408,24 @@ async fn a_half_message_that_nobody_decides_is_given_up_and_resumed() {
 }
 
 #[tokio::test]
+async fn checks_without_a_producer_count_and_write_nothing() {
+    let clock = Hand::new();
+    let running = start(&clock, &[("transactionCheckMax", "3")]).await;
+    let mut client = running.connect().await;
+    client.create_topic("t", 1).await;
+    send_half(&mut client, "t", "one").await;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while messages(&mut client, GIVEN_UP).await.is_empty() {
+        assert!(std::time::Instant::now() < deadline, "it is not given up");
+        clock.forward(6_000);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(messages(&mut client, GIVEN_UP).await[0].body, "one");
+    assert_eq!(messages(&mut client, HALF).await.len(), 1);
+    assert_eq!(wait_for(&mut client, OP, 1).await[0].body, "0,");
+}
+
+#[tokio::test]
 async fn open_transactions_outlive_a_restart_and_done_ones_do_not() {
     let clock = Hand::new();
     let running = start(&clock, &[]).await;

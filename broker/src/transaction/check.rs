@@ -3,7 +3,8 @@
 //! `TransactionalMessageServiceImpl.check`, `AbstractTransactionalMessageCheckListener`.
 //!
 //! Before it is asked about, a half message is written again with the number of checks in it, so
-//! that the queue behind it can be forgotten and the number survives. After too many checks it is
+//! that the queue behind it can be forgotten and the number survives. Where there is no producer to
+//! ask, the check counts in memory only: what nobody can decide costs next to nothing. After too many checks it is
 //! put into a topic of its own, where an operator finds it.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -14,7 +15,7 @@ use aerobee_message::{
     record::{Place, Record, TagsCode},
     topic as names,
 };
-use aerobee_remoting::{RequestCode, header::transaction::CheckTransactionState};
+use aerobee_remoting::{Connection, RequestCode, header::transaction::CheckTransactionState};
 use aerobee_store::Appended;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -49,10 +50,23 @@ struct Round {
     alone: BTreeMap<String, u64>,
 }
 
+impl Round {
+    fn add_alone(&mut self, group: &str) {
+        match self.alone.get_mut(group) {
+            Some(transactions) => *transactions += 1,
+            None => {
+                self.alone.insert(group.to_owned(), 1);
+            }
+        }
+    }
+}
+
 /// What became of a half message that was due.
 enum Checked {
     /// It was written again.
     Moved,
+    /// It is open as before, as there is nobody to ask.
+    Waits,
     /// It is open no more.
     Over,
 }
@@ -151,7 +165,7 @@ impl Transactions {
             return self.unreadable(offset, open, now);
         };
         match act(&half) {
-            Ok(Checked::Moved) => {}
+            Ok(Checked::Moved | Checked::Waits) => {}
             Ok(Checked::Over) => {
                 if let Some(topic) = half.properties().get(keys::REAL_TOPIC) {
                     self.counts.add(topic, -1, now);
@@ -191,18 +205,18 @@ impl Transactions {
     ) -> Result<Checked, PutError> {
         let config = self.switches.config();
         let times = half.properties().get(keys::TRANSACTION_CHECK_TIMES);
-        let times = times.map(|times| times.parse::<i32>().unwrap_or(-1));
-        let first_stored = self
+        let times = times.map_or(0, |times| times.parse::<i32>().unwrap_or(-1));
+        let (first_stored, unasked) = self
             .table
             .half(offset)
-            .map_or(now, |open| open.first_stored);
+            .map_or((now, 0), |open| (open.first_stored, open.unasked));
+        let times = times.saturating_add(unasked);
         let reserved = i64::from(config.store.file_reserved_time) * MILLIS_PER_HOUR;
-        let is_over = times.is_some_and(|times| times >= config.broker.transaction_check_max)
-            || now - first_stored > reserved;
+        let is_over = times >= config.broker.transaction_check_max || now - first_stored > reserved;
         if is_over {
             tracing::warn!(
                 offset,
-                checks = times.unwrap_or(0),
+                checks = times,
                 "a half message is given up and put into {}",
                 names::TRANS_CHECK_MAX_TIME
             );
@@ -210,9 +224,16 @@ impl Transactions {
             self.note_done_blocking(&[offset])?;
             return Ok(Checked::Over);
         }
-        let message = rewritten(half, Some(times.unwrap_or(0) + 1));
-        let appended = self.rewrite(round, offset, &message, now + 1)?;
-        self.ask(round, &message, half, appended);
+        let group = half.properties().get(keys::PGROUP).unwrap_or_default();
+        let producers = &self.clients.producers;
+        let Some(producer) = producers.pick(group, |known| !known.is_closed()) else {
+            round.add_alone(group);
+            self.table.nobody_asked(offset, now + 1);
+            return Ok(Checked::Waits);
+        };
+        let message = rewritten(half, Some(times.saturating_add(1)));
+        let appended = self.rewrite(round, offset, &message, (now + 1, 0))?;
+        self.ask(&producer, &message, half, appended);
         Ok(Checked::Moved)
     }
 
@@ -223,8 +244,11 @@ impl Transactions {
         offset: i64,
         half: &RecordView<'_>,
     ) -> Result<Checked, PutError> {
-        let due = self.table.half(offset).map_or(0, |open| open.due);
-        self.rewrite(round, offset, &rewritten(half, None), due)?;
+        let (due, unasked) = self
+            .table
+            .half(offset)
+            .map_or((0, 0), |open| (open.due, open.unasked));
+        self.rewrite(round, offset, &rewritten(half, None), (due, unasked))?;
         Ok(Checked::Moved)
     }
 
@@ -233,7 +257,7 @@ impl Transactions {
         round: &mut Round,
         offset: i64,
         message: &Message,
-        due: i64,
+        (due, unasked): (i64, i32),
     ) -> Result<Appended, PutError> {
         let appended = self.requeue.put_blocking(message)?;
         let first_stored = self.table.half(offset).map(|open| open.first_stored);
@@ -241,6 +265,7 @@ impl Transactions {
             physical: appended.physical,
             first_stored: first_stored.unwrap_or(appended.store_timestamp),
             due,
+            unasked,
         };
         self.table.moved(offset, appended.queue_offset, half);
         round.rewritten.push(offset);
@@ -250,23 +275,14 @@ impl Transactions {
         Ok(appended)
     }
 
-    /// Asks one producer of the group.
-    fn ask(&self, round: &mut Round, message: &Message, half: &RecordView<'_>, appended: Appended) {
+    fn ask(
+        &self,
+        producer: &Connection,
+        message: &Message,
+        half: &RecordView<'_>,
+        appended: Appended,
+    ) {
         let properties = half.properties();
-        let group = properties.get(keys::PGROUP).unwrap_or_default();
-        let Some(connection) = self
-            .clients
-            .producers
-            .pick(group, |known| !known.is_closed())
-        else {
-            match round.alone.get_mut(group) {
-                Some(transactions) => *transactions += 1,
-                None => {
-                    round.alone.insert(group.to_owned(), 1);
-                }
-            }
-            return;
-        };
         let Some(body) = self.body(message, half, appended) else {
             return;
         };
@@ -281,9 +297,8 @@ impl Transactions {
             offset_msg_id: Some(id.format(self.identity.address, appended.physical)),
             broker_name: Some(&self.identity.broker_name),
         };
-        if let Err(error) = connection.oneway(RequestCode::CHECK_TRANSACTION_STATE, &header, &body)
-        {
-            tracing::info!(group, %error, "a producer could not be asked about a transaction");
+        if let Err(error) = producer.oneway(RequestCode::CHECK_TRANSACTION_STATE, &header, &body) {
+            tracing::info!(%error, "a producer could not be asked about a transaction");
         }
     }
 

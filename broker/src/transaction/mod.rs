@@ -111,6 +111,7 @@ impl Transactions {
             due: appended
                 .store_timestamp
                 .saturating_add(message::immunity_millis(immunity, usual)),
+            unasked: 0,
         };
         self.table.opened(appended.queue_offset, half);
         self.counts.add(topic, 1, appended.store_timestamp);

@@ -200,6 +200,7 @@ impl Found {
                 physical: record.physical_offset(),
                 first_stored,
                 due: first_stored.saturating_add(immunity_millis(immunity, usual)),
+                unasked: 0,
             },
             topic: properties.get(keys::REAL_TOPIC)?.to_owned(),
             queue_id: i32::try_from(number(keys::REAL_QID)?).ok()?,

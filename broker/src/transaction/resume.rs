@@ -65,6 +65,7 @@ impl Transactions {
             physical: appended.physical,
             first_stored: appended.store_timestamp,
             due: appended.store_timestamp,
+            unasked: 0,
         };
         self.counts.add(topic, 1, appended.store_timestamp);
         self.table.opened(appended.queue_offset, half);

@@ -21,6 +21,8 @@ pub(crate) struct Half {
     pub(crate) first_stored: i64,
     /// From when on its producer is asked, ms.
     pub(crate) due: i64,
+    /// Checks for which there was nobody to ask: they count, but are not in the record.
+    pub(crate) unasked: i32,
 }
 
 /// What there is to an end.
@@ -138,6 +140,21 @@ impl Table {
         let mut inner = self.inner.lock();
         if let Some(open) = inner.remove(offset) {
             let half = Half { due, ..open.half };
+            inner.insert(offset, half, open.earlier);
+        }
+        drop(inner);
+        self.settled.notify_all();
+    }
+
+    /// There was nobody to ask about it; it is due later.
+    pub(crate) fn nobody_asked(&self, offset: i64, due: i64) {
+        let mut inner = self.inner.lock();
+        if let Some(open) = inner.remove(offset) {
+            let half = Half {
+                due,
+                unasked: open.half.unasked.saturating_add(1),
+                ..open.half
+            };
             inner.insert(offset, half, open.earlier);
         }
         drop(inner);
@@ -276,6 +293,7 @@ mod tests {
             physical: 0,
             first_stored: 0,
             due,
+            unasked: 0,
         }
     }
 
