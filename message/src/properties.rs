@@ -18,28 +18,9 @@ impl<'a> Properties<'a> {
     /// Text that is not UTF-8 is read up to the first bad byte.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        let mut rest = match std::str::from_utf8(self.0) {
+        pairs(match std::str::from_utf8(self.0) {
             Ok(text) => text,
             Err(error) => std::str::from_utf8(&self.0[..error.valid_up_to()]).unwrap_or_default(),
-        };
-        std::iter::from_fn(move || {
-            while !rest.is_empty() {
-                let pair = match memchr::memchr(VALUE_END, rest.as_bytes()) {
-                    Some(at) => {
-                        let pair = &rest[..at];
-                        rest = &rest[at + 1..];
-                        pair
-                    }
-                    None => std::mem::take(&mut rest),
-                };
-                if let Some(at) = memchr::memchr(NAME_END, pair.as_bytes())
-                    && at > 0
-                    && at + 1 < pair.len()
-                {
-                    return Some((&pair[..at], &pair[at + 1..]));
-                }
-            }
-            None
         })
     }
 
@@ -69,6 +50,46 @@ impl<'a> Properties<'a> {
         text.extend_from_slice(value.as_bytes());
         text.push(VALUE_END);
     }
+}
+
+/// The pairs of a property text in order, as [`Properties::iter`] gives them.
+#[inline]
+pub fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let end = find(VALUE_END, rest.as_bytes());
+            let pair = &rest[..end];
+            rest = rest.get(end + 1..).unwrap_or_default();
+            let at = find(NAME_END, pair.as_bytes());
+            if at > 0 && at + 1 < pair.len() {
+                return Some((&pair[..at], &pair[at + 1..]));
+            }
+        }
+        None
+    })
+}
+
+/// Where the byte first stands, or the length. Names and values are mostly too short for the set-up of a vector search.
+#[inline]
+fn find(byte: u8, text: &[u8]) -> usize {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let (words, tail) = text.as_chunks::<8>();
+    for (number, word) in words.iter().enumerate() {
+        let differs = u64::from_le_bytes(*word) ^ (LOW * u64::from(byte));
+        // The lowest mark is right, whatever stands above it.
+        let equal = differs.wrapping_sub(LOW) & !differs & HIGH;
+        if equal != 0 {
+            return number * 8 + (equal.trailing_zeros() / 8) as usize;
+        }
+    }
+    let before = text.len() - tail.len();
+    before
+        + tail
+            .iter()
+            .position(|one| *one == byte)
+            .unwrap_or(tail.len())
 }
 
 /// Whether a name or value is free of separators.
@@ -165,6 +186,17 @@ mod tests {
         assert_eq!(Properties(text).get("a"), Some("last"));
         assert_eq!(Properties(text).get("nosep"), None);
         assert!(!Properties(text).is_closed() && Properties(b"").is_closed());
+    }
+
+    #[test]
+    fn names_and_values_of_any_length_are_found() {
+        for (name, value) in (1..20).flat_map(|name| (1..20).map(move |value| (name, value))) {
+            // Neighbours of the separators, and bytes with the top bit, are none.
+            let (name, value) = ("n\u{3}é".repeat(name), "\u{3}\0v".repeat(value));
+            let text = format!("{name}\u{1}{value}\u{2}k\u{1}w");
+            let found: Vec<_> = pairs(&text).collect();
+            assert_eq!(found, [(&*name, &*value), ("k", "w")]);
+        }
     }
 
     #[test]

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sends of several messages in one request (320): stored in a row, all or none.
 
-use aerobee_message::{batch, id, record::Record};
+use aerobee_message::{
+    batch, id,
+    properties::{Properties, pairs},
+    record::Record,
+};
 use aerobee_remoting::{Reply, ResponseCode};
 use aerobee_store::Appended;
 use smallvec::SmallVec;
@@ -30,7 +34,7 @@ impl Send {
             self.commit(turn, &mut replies);
         }
         let request = incoming.request;
-        let outer = Scan::of(request.properties.as_bytes());
+        let outer = Scan::of(pairs(request.properties));
         if let Err(refusal) = self.check_message(incoming) {
             return reply.fail(refusal.code, refusal.remark);
         }
@@ -53,7 +57,7 @@ impl Send {
             items.iter().map(|item| [item.properties]).collect();
         let mut records: SmallVec<[Record<'_>; 32]> = SmallVec::new();
         for (item, properties) in items.iter().zip(&pieces) {
-            let scan = Scan::of(item.properties);
+            let scan = Scan::of(Properties(item.properties).iter());
             if scan.is_delayed || scan.is_timer || scan.is_transaction {
                 return reply.fail(ResponseCode::MESSAGE_ILLEGAL, DELAYED_BATCH);
             }

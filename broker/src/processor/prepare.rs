@@ -5,7 +5,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use aerobee_message::topic as names;
+use aerobee_message::{properties::pairs, topic as names};
 use aerobee_remoting::{
     Deferred, Fields, Header as _, Reply, ResponseCode, header::send::SendMessage,
 };
@@ -78,7 +78,7 @@ impl Send {
             Ok(target) => target,
             Err(refusal) => return job.reply.fail(refusal.code, refusal.remark),
         };
-        if Scan::of(request.properties.as_bytes()).is_half(&request)
+        if Scan::of(pairs(request.properties)).is_half(&request)
             && let Err(error) = self.transactions.ensure_queues().await
         {
             return job.reply.fail(ResponseCode::SYSTEM_ERROR, error);
@@ -122,7 +122,7 @@ impl Send {
         incoming: &mut Incoming<'_>,
     ) -> Result<Target, Refusal> {
         self.create_topics(incoming).await?;
-        let priority = Scan::of(incoming.request.properties.as_bytes()).priority;
+        let priority = Scan::of(pairs(incoming.request.properties)).priority;
         if let Some(priority) = priority
             && let Some(topic) = turn.topic(&self.topics, incoming.request.topic)
         {

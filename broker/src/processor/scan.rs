@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What one pass over the properties of a message finds: which kind it is, and what its storing needs.
 
-use aerobee_message::{
-    properties::{Properties, keys},
-    record::TagsCode,
-    tags,
-};
+use aerobee_message::{properties::keys, record::TagsCode, tags};
 use aerobee_remoting::header::send::SendMessage;
 
 /// What one pass over a message's properties finds.
@@ -53,14 +49,15 @@ impl<'a> Scan<'a> {
         self.is_transaction && !(request.reconsume_times > 0 && self.is_delayed)
     }
 
+    /// Goes over the properties, name and value of each.
     #[inline]
-    pub(super) fn of(properties: &'a [u8]) -> Self {
+    pub(super) fn of(properties: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let mut scan = Self {
             waits: true,
             ..Self::default()
         };
         let mut priority = None;
-        for (name, value) in Properties(properties).iter() {
+        for (name, value) in properties {
             match name {
                 keys::TAGS => scan.tags = Some(value),
                 keys::UNIQ_KEY => scan.unique_key = Some(value),

@@ -10,7 +10,7 @@ use std::{fmt::Write as _, net::SocketAddr, sync::Arc, time::Instant};
 
 use aerobee_message::{
     id,
-    properties::{Properties, keys},
+    properties::{Properties, keys, pairs},
     record::{Record, TagsCode},
     sysflag, topic as names,
 };
@@ -281,7 +281,7 @@ impl Send {
         mut reply: Reply<'_>,
     ) {
         let request = incoming.request;
-        let scan = Scan::of(request.properties.as_bytes());
+        let scan = Scan::of(pairs(request.properties));
         if let Err(refusal) = self.check_message(incoming) {
             return reply.fail(refusal.code, refusal.remark);
         }
