@@ -11,7 +11,10 @@ mod metrics;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -487,16 +490,29 @@ impl Identity {
     }
 }
 
+fn is_writable(config: &Config) -> bool {
+    config.broker.broker_permission & PERM_WRITE != 0
+}
+
+fn max_message_bytes(config: &Config) -> usize {
+    config.store.max_message_size.unsigned_abs() as usize
+}
+
 /// What may change while the broker runs; read anew for each request.
 #[derive(Debug)]
 pub struct Switches {
     config: ArcSwap<Config>,
+    /// What every send asks for, apart from the rest: these are plain loads.
+    writable: AtomicBool,
+    max_message_bytes: AtomicUsize,
 }
 
 impl Switches {
     /// Starts with this configuration.
     pub fn new(config: Config) -> Arc<Self> {
         Arc::new(Self {
+            writable: is_writable(&config).into(),
+            max_message_bytes: max_message_bytes(&config).into(),
             config: ArcSwap::from_pointee(config),
         })
     }
@@ -508,6 +524,9 @@ impl Switches {
 
     /// Takes a new configuration.
     pub fn replace(&self, config: Config) {
+        self.writable.store(is_writable(&config), Ordering::Relaxed);
+        self.max_message_bytes
+            .store(max_message_bytes(&config), Ordering::Relaxed);
         self.config.store(Arc::new(config));
     }
 
@@ -525,8 +544,9 @@ impl Switches {
         self.config().store.has_light_queues()
     }
 
+    #[inline]
     pub(crate) fn writable(&self) -> bool {
-        self.config().broker.broker_permission & PERM_WRITE != 0
+        self.writable.load(Ordering::Relaxed)
     }
 
     pub(crate) fn long_polling(&self) -> bool {
@@ -537,8 +557,9 @@ impl Switches {
         self.config().broker.short_polling_time_mills.unsigned_abs()
     }
 
+    #[inline]
     pub(crate) fn max_message_bytes(&self) -> usize {
-        self.config().store.max_message_size.unsigned_abs() as usize
+        self.max_message_bytes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn page_cache_busy_millis(&self) -> i64 {

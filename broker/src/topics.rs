@@ -9,7 +9,7 @@ use std::{
     path::Path,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering},
     },
 };
 
@@ -162,6 +162,9 @@ impl QueueSlot {
 pub struct Topic {
     name: Arc<str>,
     config: ArcSwap<TopicConfig>,
+    /// What every send asks for, apart from the rest: these are plain loads.
+    most_queues: AtomicI32,
+    multi_tag: AtomicBool,
     /// One cell for each queue id that was ever configured; filled on first use.
     slots: ArcSwap<Vec<OnceLock<Arc<QueueSlot>>>>,
     /// Spreads messages whose sender leaves the queue to us.
@@ -178,6 +181,8 @@ impl Topic {
             name: config.topic_name.as_str().into(),
             closed_to_clients: names::is_not_sendable(&config.topic_name)
                 || has_batch_queues(&config),
+            most_queues: most_queues(&config).into(),
+            multi_tag: is_multi_tag(&config).into(),
             config: ArcSwap::from_pointee(config),
             slots: ArcSwap::from_pointee(slots),
             turn: AtomicU32::new(0),
@@ -214,9 +219,15 @@ impl Topic {
         self.config.load().topic_sys_flag
     }
 
+    /// Read or write queues, whichever are more.
+    #[inline]
+    pub(crate) fn most_queues(&self) -> i32 {
+        self.most_queues.load(Ordering::Relaxed)
+    }
+
     #[inline]
     pub(crate) fn is_multi_tag(&self) -> bool {
-        self.config.load().topic_filter_type == "MULTI_TAG"
+        self.multi_tag.load(Ordering::Relaxed)
     }
 
     /// Whether clients may not send to it.
@@ -295,6 +306,10 @@ impl Topic {
             slots.extend((0..missing).map(|_| OnceLock::new()));
             slots
         });
+        self.most_queues
+            .store(most_queues(&config), Ordering::Relaxed);
+        self.multi_tag
+            .store(is_multi_tag(&config), Ordering::Relaxed);
         self.config.store(Arc::new(config));
     }
 }
@@ -308,8 +323,16 @@ pub(crate) fn has_batch_queues(config: &TopicConfig) -> bool {
         .is_some_and(|kind| kind == "BatchCQ")
 }
 
+fn most_queues(config: &TopicConfig) -> i32 {
+    config.read_queue_nums.max(config.write_queue_nums)
+}
+
+fn is_multi_tag(config: &TopicConfig) -> bool {
+    config.topic_filter_type == "MULTI_TAG"
+}
+
 fn queue_count(config: &TopicConfig) -> usize {
-    let queues = config.read_queue_nums.max(config.write_queue_nums);
+    let queues = most_queues(config);
     usize::try_from(queues.clamp(0, QUEUES_MAX)).unwrap_or(0)
 }
 

@@ -90,6 +90,30 @@ async fn a_broker_without_permission_to_write_takes_no_messages_of_order_topics(
 }
 
 #[tokio::test]
+async fn what_sends_are_held_to_changes_while_running() {
+    let (_running, mut client) = start(&[]).await;
+    let ordered = topic(&json!({"order": "true"}));
+    assert_eq!(client.ask(17, ordered, &[]).await.code(), 0);
+    assert_eq!(client.send("t", 0, "0123456789").await.code(), 0);
+    let change = b"maxMessageSize=9\nbrokerPermission=6";
+    assert_eq!(client.ask(25, json!({}), change).await.code(), 0);
+    assert_eq!(client.send("t", 0, "0123456789").await.code(), 13);
+    assert_eq!(client.send("t", 0, "012345678").await.code(), 0);
+    let change = b"brokerPermission=4";
+    assert_eq!(client.ask(25, json!({}), change).await.code(), 0);
+    assert_eq!(client.send("t", 0, "m").await.code(), NO_PERMISSION);
+    let change = b"brokerPermission=6";
+    assert_eq!(client.ask(25, json!({}), change).await.code(), 0);
+    // Read queues count as well as write queues.
+    for (read, write) in [(4, 5), (5, 4)] {
+        let queues = json!({"order": "true", "readQueueNums": read.to_string(), "writeQueueNums": write.to_string()});
+        assert_eq!(client.ask(17, topic(&queues), &[]).await.code(), 0);
+        assert_eq!(client.send("t", 4, "m").await.code(), 0);
+        assert_eq!(client.send("t", 5, "m").await.code(), 29);
+    }
+}
+
+#[tokio::test]
 async fn a_disabled_group_gets_nothing_and_others_do() {
     let (_running, mut client) = start(&[]).await;
     let disabled = json!({"groupName": "g", "consumeEnable": false});

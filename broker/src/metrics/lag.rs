@@ -146,7 +146,7 @@ impl Reader<'_> {
         let now = self.metrics.store.clock().millis();
         let offsets = self.metrics.offsets.queues(&lag.group, topic.name());
         let popped = self.metrics.pops.in_flight(&lag.group, topic.name());
-        for id in 0..topic.read_queues().max(topic.write_queues()) {
+        for id in 0..topic.most_queues() {
             let in_flight = usize::try_from(id).ok().and_then(|id| popped.get(id));
             lag.in_flight += in_flight.copied().unwrap_or(0).max(0);
             // A queue that was never used has no slot, and asking for one would make it.

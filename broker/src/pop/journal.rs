@@ -187,7 +187,7 @@ thread_local! {
 
 impl Journal {
     pub(crate) fn new(store: Arc<Store>, topic: Arc<Topic>, host: SocketAddr) -> Self {
-        let count = topic.read_queues().max(topic.write_queues());
+        let count = topic.most_queues();
         let queues: Vec<_> = (0..count).filter_map(|id| topic.queue(id)).collect();
         let ready = queues.iter().all(|slot| slot.queue().is_some());
         Self {

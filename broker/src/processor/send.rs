@@ -618,7 +618,7 @@ pub(super) fn choose_queue(topic: &Topic, wanted: i32) -> Result<i32, Refusal> {
     if wanted < 0 {
         return Ok(topic.next_write_queue());
     }
-    if wanted >= topic.write_queues().max(topic.read_queues()) {
+    if wanted >= topic.most_queues() {
         return illegal_queue(topic, wanted);
     }
     Ok(wanted)

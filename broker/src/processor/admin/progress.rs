@@ -93,7 +93,7 @@ impl Progress {
             Err(remark) => return reply.fail(ResponseCode::TOPIC_NOT_EXIST, remark),
         };
         self.answer_later(reply, move |progress| {
-            let queues = topic.read_queues().max(topic.write_queues());
+            let queues = topic.most_queues();
             let offsets = (0..queues).map(|id| {
                 let queue = progress.store.queue(topic.name(), id);
                 let queue = queue.as_deref();
