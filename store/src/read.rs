@@ -141,6 +141,11 @@ impl AsRef<[u8]> for Run {
     }
 }
 
+/// Runs of a read that need no memory of their own.
+const RUNS_INLINE: usize = 4;
+/// Most runs for which room is made at once.
+const RUNS_RESERVED: u32 = 64;
+
 /// What a read returns.
 #[derive(Debug, Clone)]
 pub struct Read {
@@ -153,7 +158,7 @@ pub struct Read {
     /// Offset after the last message that may be seen.
     pub max: i64,
     /// The records, adjacent ones in one run.
-    pub runs: SmallVec<[Run; 4]>,
+    pub runs: SmallVec<[Run; RUNS_INLINE]>,
     /// Bytes in all runs.
     pub bytes: usize,
     /// Messages in all runs.
@@ -373,24 +378,35 @@ impl Reader<'_> {
         if self.is_full(entry, size) {
             return Taken::Full;
         }
-        if self
-            .file
-            .as_ref()
-            .is_none_or(|file| entry.physical < file.base() || entry.physical >= file.end())
-        {
-            self.file = self.store.inner.log.file_of(entry.physical);
-        }
-        let Some(file) = self.file.clone() else {
-            return Taken::Removed;
+        // Moved out and back: the count of its holders is shared by all threads that read.
+        let file = match self.file.take() {
+            Some(file) if (file.base()..file.end()).contains(&entry.physical) => file,
+            _ => match self.store.inner.log.file_of(entry.physical) {
+                Some(file) => file,
+                None => return Taken::Removed,
+            },
         };
+        let taken = self.take_from(&file, entry, size, accept);
+        self.file = Some(file);
+        taken
+    }
+
+    #[inline]
+    fn take_from(
+        &mut self,
+        file: &Arc<MappedFile>,
+        entry: Entry,
+        size: usize,
+        accept: &mut impl Accept,
+    ) -> Taken {
         let Ok(from) = usize::try_from(entry.physical - file.base()) else {
             return Taken::Bad;
         };
-        if !self.is_hot(&file, from, size, entry.physical) {
+        if !self.is_hot(file, from, size, entry.physical) {
             if self.access == Access::HotOnly {
                 return Taken::Cold;
             }
-            return self.take_from_disk(&file, from, entry, accept);
+            return self.take_from_disk(file, from, entry, accept);
         }
         let Some(bytes) = file.slice(from, size) else {
             return Taken::Bad;
@@ -410,12 +426,21 @@ impl Reader<'_> {
                         len,
                     },
                 ..
-            }) if Arc::ptr_eq(last, &file)
+            }) if Arc::ptr_eq(last, file)
                 && last.base() + (*from + *len) as i64 == entry.physical =>
             {
                 *len += size;
             }
-            _ => self.read.runs.push(Run::mapped(file, from, size)),
+            _ => {
+                if self.read.runs.len() == RUNS_INLINE {
+                    // Messages of other queues stand between: each will be a run.
+                    let most = self.limits.max_messages.min(RUNS_RESERVED);
+                    self.read.runs.reserve(most as usize);
+                }
+                self.read
+                    .runs
+                    .push(Run::mapped(Arc::clone(file), from, size));
+            }
         }
         self.count(entry, size)
     }

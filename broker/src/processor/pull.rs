@@ -555,7 +555,7 @@ impl Puller {
             group_sys_flag: Some(asker.group_sys_flag),
             forbidden_type: None,
         };
-        let body: SmallVec<[&[u8]; 8]> = read.runs.iter().map(|run| run.as_slice()).collect();
+        let body: SmallVec<[&[u8]; 32]> = read.runs.iter().map(|run| run.as_slice()).collect();
         let code = response_code(read.status, offset);
         reply.respond(code, read.status.name(), &header, &body);
     }
