@@ -152,6 +152,24 @@ impl Admin {
         body(address, R::CODE, &answer)
     }
 
+    /// Asks every broker of a route for a typed body, all at a time.
+    ///
+    /// # Errors
+    /// As [`Admin::read`], of the first broker that fails.
+    pub(crate) async fn read_all<R: Request, T: DeserializeOwned>(
+        &self,
+        route: &TopicRoute,
+        header: &R,
+        within: Duration,
+    ) -> Result<Vec<T>, Error> {
+        let brokers = route.broker_datas.iter().filter_map(pick);
+        let answers = each(brokers, |address| async move {
+            let answer = self.ask(address, R::CODE, header, &[], within).await?;
+            body(address, R::CODE, &answer)
+        });
+        answers.await.into_iter().collect()
+    }
+
     /// Asks without a header for a typed body.
     ///
     /// # Errors
@@ -283,8 +301,9 @@ impl Admin {
         topic: &str,
     ) -> Result<TopicStats, Error> {
         let mut all = TopicStats::default();
-        for address in route.broker_datas.iter().filter_map(pick) {
-            let part: TopicStats = self.read(address, &GetTopicStats { topic }).await?;
+        let header = GetTopicStats { topic };
+        let parts: Vec<TopicStats> = self.read_all(route, &header, PATIENCE).await?;
+        for part in parts {
             all.offset_table.extend(part.offset_table);
             all.topic_put_tps += part.topic_put_tps;
         }
@@ -301,8 +320,9 @@ impl Admin {
         topic: &str,
     ) -> Result<GroupList, Error> {
         let mut all = GroupList::default();
-        for address in route.broker_datas.iter().filter_map(pick) {
-            let part: GroupList = self.read(address, &QueryGroupsOfTopic { topic }).await?;
+        let header = QueryGroupsOfTopic { topic };
+        let parts: Vec<GroupList> = self.read_all(route, &header, PATIENCE).await?;
+        for part in parts {
             all.group_list.extend(part.group_list);
         }
         Ok(all)
@@ -343,12 +363,8 @@ impl Admin {
             topic,
             topic_list: None,
         };
-        for address in route.broker_datas.iter().filter_map(pick) {
-            let request = RequestCode::GET_CONSUME_STATS;
-            let answer = self
-                .ask(address, request, &header, &[], LONG_PATIENCE)
-                .await?;
-            let part: ConsumeStats = body(address, request, &answer)?;
+        let parts: Vec<ConsumeStats> = self.read_all(&route, &header, LONG_PATIENCE).await?;
+        for part in parts {
             all.offset_table.extend(part.offset_table);
             all.consume_tps += part.consume_tps;
         }

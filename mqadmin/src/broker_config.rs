@@ -42,7 +42,8 @@ pub(crate) fn read_config(
 /// A key with its value, as it goes over the wire.
 pub(crate) fn config_line(key: &str, value: &str) -> Result<Vec<u8>, Error> {
     let clean = |text: &str| !text.contains(['\n', '\r']);
-    if key.is_empty() || key.contains(['=', ' ', '\t', ':']) || !clean(key) {
+    let is_comment = key.starts_with(['#', '!']);
+    if key.is_empty() || is_comment || key.contains(['=', ' ', '\t', ':']) || !clean(key) {
         return Err(Error::Flag {
             flag: "--key",
             value: key.to_owned(),
@@ -62,6 +63,57 @@ pub(crate) fn config_line(key: &str, value: &str) -> Result<Vec<u8>, Error> {
 pub(crate) fn print_lines(text: &mut Text, lines: &BTreeMap<String, String>) {
     for (key, value) in lines {
         line!(text, "{key:<50}=  {value}");
+    }
+}
+
+/// The codes that change and show the configuration of one kind of server.
+type Codes = (RequestCode, RequestCode);
+const BROKER_CONFIG: Codes = (
+    RequestCode::UPDATE_BROKER_CONFIG,
+    RequestCode::GET_BROKER_CONFIG,
+);
+
+/// A key and its new value.
+pub(crate) struct Change<'a> {
+    codes: Codes,
+    key: &'a str,
+    line: Vec<u8>,
+}
+
+impl<'a> Change<'a> {
+    /// # Errors
+    /// The key or the value cannot stand in a line.
+    pub(crate) fn new(codes: Codes, key: &'a str, value: &str) -> Result<Self, Error> {
+        let line = config_line(key, value)?;
+        Ok(Self { codes, key, line })
+    }
+
+    /// Has a server make the change, and looks whether it did: servers answer a success to keys that
+    /// they do not have.
+    ///
+    /// # Errors
+    /// The server refuses, or has no such key.
+    pub(crate) async fn make(&self, admin: &Admin, address: &str) -> Result<(), Error> {
+        let (update, get) = self.codes;
+        admin
+            .ask(address, update, &Empty, &self.line, PATIENCE)
+            .await?;
+        let answer = admin.ask(address, get, &Empty, &[], PATIENCE).await?;
+        if read_config(address, get, &answer)?.contains_key(self.key) {
+            return Ok(());
+        }
+        Err(Error::NotFound(format!(
+            "{address} has no configuration key {}: nothing was changed there",
+            self.key
+        )))
+    }
+}
+
+/// Prints the configurations of several servers, each below its address.
+pub(crate) fn print_configs(text: &mut Text, all: &BTreeMap<String, BTreeMap<String, String>>) {
+    for (address, lines) in all {
+        line!(text, "============{address}============");
+        print_lines(text, lines);
     }
 }
 
@@ -184,17 +236,16 @@ pub(crate) struct UpdateBrokerConfig {
 
 impl Command for UpdateBrokerConfig {
     async fn run(&self, admin: &Admin, out: &mut Out) -> Result<(), Error> {
-        let body = config_line(&self.key, &self.value)?;
+        let change = Change::new(BROKER_CONFIG, &self.key, &self.value)?;
         let brokers = if self.update_all_broker.is_some() {
             self.target.all(admin).await?
         } else {
             self.target.masters(admin).await?
         };
-        let request = RequestCode::UPDATE_BROKER_CONFIG;
         let mut failed = 0;
         for address in &brokers {
-            match admin.ask(address, request, &Empty, &body, PATIENCE).await {
-                Ok(_) => done!(out, "update broker config success, {address}"),
+            match change.make(admin, address).await {
+                Ok(()) => done!(out, "update broker config success, {address}"),
                 Err(error) if brokers.len() == 1 => return Err(error),
                 Err(error) => {
                     failed += 1;

@@ -10,7 +10,7 @@ use aerobee_remoting::{
 use clap::Args;
 
 use crate::{
-    admin::{Admin, PATIENCE, pick},
+    admin::{Admin, PATIENCE, each, pick},
     cli::Command,
     error::Error,
     out::{Out, line},
@@ -107,8 +107,12 @@ impl Command for ProducerConnection {
         // A producer is known where it has sent, or had routes, so all brokers are asked.
         let mut members: Vec<ClientConnection> = Vec::new();
         let mut failed = None;
-        for address in route.broker_datas.iter().filter_map(pick) {
-            match admin.read::<_, ProducerConnections>(address, &header).await {
+        let brokers = route.broker_datas.iter().filter_map(pick);
+        let answers = each(brokers, |address| {
+            admin.read::<_, ProducerConnections>(address, &header)
+        });
+        for answer in answers.await {
+            match answer {
                 Ok(found) => members.extend(found.connection_set),
                 Err(error) => failed = Some(error),
             }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Clusters: their brokers and what these do.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use aerobee_remoting::body::cluster::ClusterInfo;
 use clap::Args;
@@ -64,8 +64,7 @@ impl Command for ClusterList {
             let Some(seconds) = self.interval else {
                 return Ok(());
             };
-            out.flush()?;
-            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            out.pause(seconds).await?;
         }
     }
 }

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Watches all groups.
 
-use std::time::Duration;
-
 use aerobee_message::topic::{RETRY_PREFIX, group_of_retry_topic};
 use clap::Args;
 use serde::Serialize;
@@ -89,8 +87,7 @@ impl Command for StartMonitoring {
             if self.rounds.is_some_and(|most| rounds >= most) {
                 return Ok(());
             }
-            out.flush()?;
-            tokio::time::sleep(Duration::from_secs(self.interval)).await;
+            out.pause(self.interval).await?;
         }
     }
 }

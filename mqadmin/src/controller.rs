@@ -23,7 +23,7 @@ use serde::Serialize;
 
 use crate::{
     admin::{self, Admin, PATIENCE},
-    broker_config::{config_line, print_lines, read_config},
+    broker_config::{Change, print_configs, read_config},
     cli::Command,
     error::Error,
     format,
@@ -148,12 +148,7 @@ impl Command for GetControllerConfig {
             let lines = read_config(&address, request, &answer)?;
             all.insert(address, lines);
         }
-        out.show(&all, |text| {
-            for (address, lines) in &all {
-                line!(text, "============{address}============");
-                print_lines(text, lines);
-            }
-        })?;
+        out.show(&all, |text| print_configs(text, &all))?;
         Ok(())
     }
 }
@@ -173,11 +168,14 @@ pub(crate) struct UpdateControllerConfig {
 
 impl Command for UpdateControllerConfig {
     async fn run(&self, admin: &Admin, out: &mut Out) -> Result<(), Error> {
-        let body = config_line(&self.key, &self.value)?;
+        let codes = (
+            RequestCode::UPDATE_CONTROLLER_CONFIG,
+            RequestCode::GET_CONTROLLER_CONFIG,
+        );
+        let change = Change::new(codes, &self.key, &self.value)?;
         let all = self.controllers.all()?;
         for address in &all {
-            let request = RequestCode::UPDATE_CONTROLLER_CONFIG;
-            admin.ask(address, request, &Empty, &body, PATIENCE).await?;
+            change.make(admin, address).await?;
         }
         done!(
             out,

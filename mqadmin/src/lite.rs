@@ -2,7 +2,7 @@
 //! Lite topics.
 
 use aerobee_remoting::{
-    RequestCode,
+    Request, RequestCode,
     body::{
         lite::{
             BrokerLiteInfo, LiteClientInfo, LiteGroupInfo, LiteLag, LiteTopicInfo, ParentTopicInfo,
@@ -16,10 +16,10 @@ use aerobee_remoting::{
     },
 };
 use clap::Args;
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    admin::{Admin, PATIENCE, pick},
+    admin::{Admin, PATIENCE, each, pick},
     cli::Command,
     error::Error,
     format,
@@ -54,16 +54,36 @@ fn time(at: i64) -> String {
     }
 }
 
-/// Fails when no broker answered.
-fn some<T>(rows: Vec<T>, failed: Option<Error>) -> Result<Vec<T>, Error> {
-    match failed {
-        Some(error) if rows.is_empty() => Err(error),
-        Some(error) => {
-            warn(format_args!("{error}"));
-            Ok(rows)
+/// Asks every broker of a parent topic, all at a time. Who does not answer is warned of.
+///
+/// # Errors
+/// The parent has no route, or no broker answered.
+async fn each_broker<R: Request, T: DeserializeOwned>(
+    admin: &Admin,
+    parent: &str,
+    header: &R,
+) -> Result<Vec<Of<T>>, Error> {
+    let route = admin.route(parent).await?;
+    let answers = each(brokers(&route), |(name, address)| async move {
+        let info = admin.read(address, header).await?;
+        Ok(Of {
+            broker: name.to_owned(),
+            info,
+        })
+    });
+    let (mut rows, mut failed) = (Vec::new(), None);
+    for answer in answers.await {
+        match answer {
+            Ok(row) => rows.push(row),
+            Err(error) => failed = Some(error),
         }
-        None => Ok(rows),
     }
+    match failed {
+        Some(error) if rows.is_empty() => return Err(error),
+        Some(error) => warn(format_args!("{error}")),
+        None => {}
+    }
+    Ok(rows)
 }
 
 /// getBrokerLiteInfo
@@ -144,21 +164,11 @@ pub(crate) struct GetParentTopicInfo {
 
 impl Command for GetParentTopicInfo {
     async fn run(&self, admin: &Admin, out: &mut Out) -> Result<(), Error> {
-        let route = admin.route(&self.parent_topic).await?;
-        let (mut rows, mut failed) = (Vec::new(), None);
-        for (name, address) in brokers(&route) {
-            let header = GetParentTopic {
-                topic: &self.parent_topic,
-            };
-            match admin.read::<_, ParentTopicInfo>(address, &header).await {
-                Ok(info) => rows.push(Of {
-                    broker: name.to_owned(),
-                    info,
-                }),
-                Err(error) => failed = Some(error),
-            }
-        }
-        let rows = some(rows, failed)?;
+        let header = GetParentTopic {
+            topic: &self.parent_topic,
+        };
+        let rows: Vec<Of<ParentTopicInfo>> =
+            each_broker(admin, &self.parent_topic, &header).await?;
         out.show(&rows, |text| {
             line!(text, "Parent Topic Info: [{}]", self.parent_topic);
             line!(
@@ -201,22 +211,11 @@ pub(crate) struct GetLiteTopicInfo {
 
 impl Command for GetLiteTopicInfo {
     async fn run(&self, admin: &Admin, out: &mut Out) -> Result<(), Error> {
-        let route = admin.route(&self.parent_topic).await?;
-        let (mut rows, mut failed) = (Vec::new(), None);
-        for (name, address) in brokers(&route) {
-            let header = GetLiteTopic {
-                parent_topic: &self.parent_topic,
-                lite_topic: &self.lite_topic,
-            };
-            match admin.read::<_, LiteTopicInfo>(address, &header).await {
-                Ok(info) => rows.push(Of {
-                    broker: name.to_owned(),
-                    info,
-                }),
-                Err(error) => failed = Some(error),
-            }
-        }
-        let rows = some(rows, failed)?;
+        let header = GetLiteTopic {
+            parent_topic: &self.parent_topic,
+            lite_topic: &self.lite_topic,
+        };
+        let rows: Vec<Of<LiteTopicInfo>> = each_broker(admin, &self.parent_topic, &header).await?;
         out.show(&rows, |text| {
             line!(
                 text,
@@ -277,24 +276,13 @@ pub(crate) struct GetLiteClientInfo {
 
 impl Command for GetLiteClientInfo {
     async fn run(&self, admin: &Admin, out: &mut Out) -> Result<(), Error> {
-        let route = admin.route(&self.parent_topic).await?;
-        let (mut rows, mut failed) = (Vec::new(), None);
-        for (name, address) in brokers(&route) {
-            let header = GetLiteClient {
-                parent_topic: &self.parent_topic,
-                group: &self.group,
-                client_id: &self.client_id,
-                max_count: Some(1_000),
-            };
-            match admin.read::<_, LiteClientInfo>(address, &header).await {
-                Ok(info) => rows.push(Of {
-                    broker: name.to_owned(),
-                    info,
-                }),
-                Err(error) => failed = Some(error),
-            }
-        }
-        let rows = some(rows, failed)?;
+        let header = GetLiteClient {
+            parent_topic: &self.parent_topic,
+            group: &self.group,
+            client_id: &self.client_id,
+            max_count: Some(1_000),
+        };
+        let rows: Vec<Of<LiteClientInfo>> = each_broker(admin, &self.parent_topic, &header).await?;
         out.show(&rows, |text| {
             line!(
                 text,
@@ -347,23 +335,12 @@ pub(crate) struct GetLiteGroupInfo {
 
 impl Command for GetLiteGroupInfo {
     async fn run(&self, admin: &Admin, out: &mut Out) -> Result<(), Error> {
-        let route = admin.route(&self.parent_topic).await?;
-        let (mut rows, mut failed) = (Vec::new(), None);
-        for (name, address) in brokers(&route) {
-            let header = GetLiteGroup {
-                group: &self.group,
-                lite_topic: self.lite_topic.as_deref(),
-                top_k: self.top_k,
-            };
-            match admin.read::<_, LiteGroupInfo>(address, &header).await {
-                Ok(info) => rows.push(Of {
-                    broker: name.to_owned(),
-                    info,
-                }),
-                Err(error) => failed = Some(error),
-            }
-        }
-        let rows = some(rows, failed)?;
+        let header = GetLiteGroup {
+            group: &self.group,
+            lite_topic: self.lite_topic.as_deref(),
+            top_k: self.top_k,
+        };
+        let rows: Vec<Of<LiteGroupInfo>> = each_broker(admin, &self.parent_topic, &header).await?;
         out.show(&rows, |text| self.print(text, &rows))?;
         Ok(())
     }
@@ -476,16 +453,18 @@ struct Dispatched {
 impl Command for TriggerLiteDispatch {
     async fn run(&self, admin: &Admin, out: &mut Out) -> Result<(), Error> {
         let route = admin.route(&self.parent_topic).await?;
+        let header = &TriggerHeader {
+            group: &self.group,
+            client_id: self.client_id.as_deref(),
+        };
+        let mut wanted = brokers(&route);
+        wanted.retain(|(name, _)| self.broker_name.as_deref().is_none_or(|only| only == *name));
+        let answers = each(wanted, |(name, address)| async move {
+            (name, admin.call(address, header).await)
+        });
         let (mut rows, mut failed) = (Vec::new(), None);
-        for (name, address) in brokers(&route) {
-            if self.broker_name.as_deref().is_some_and(|only| only != name) {
-                continue;
-            }
-            let header = TriggerHeader {
-                group: &self.group,
-                client_id: self.client_id.as_deref(),
-            };
-            let status = match admin.call(address, &header).await {
+        for (name, answer) in answers.await {
+            let status = match answer {
                 Ok(_) => "dispatched",
                 Err(error) => {
                     failed = Some(error);

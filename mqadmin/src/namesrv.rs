@@ -17,11 +17,11 @@ use clap::Args;
 
 use crate::{
     admin::{self, Admin, PATIENCE},
-    broker_config::{config_line, partly, print_lines, read_config},
+    broker_config::{Change, partly, print_configs, read_config},
     cli::Command,
     error::Error,
     format,
-    out::{Out, done, line, warn},
+    out::{Out, done, warn},
     topic::{delete_kv, put_kv},
 };
 
@@ -164,14 +164,9 @@ impl Command for GetNamesrvConfig {
         let mut all = BTreeMap::new();
         for address in admin.namesrvs()? {
             let answer = admin.ask(address, request, &Empty, &[], PATIENCE).await?;
-            all.insert(address, read_config(address, request, &answer)?);
+            all.insert(address.clone(), read_config(address, request, &answer)?);
         }
-        out.show(&all, |text| {
-            for (address, lines) in &all {
-                line!(text, "============{address}============");
-                print_lines(text, lines);
-            }
-        })?;
+        out.show(&all, |text| print_configs(text, &all))?;
         Ok(())
     }
 }
@@ -189,11 +184,14 @@ pub(crate) struct UpdateNamesrvConfig {
 
 impl Command for UpdateNamesrvConfig {
     async fn run(&self, admin: &Admin, out: &mut Out) -> Result<(), Error> {
-        let body = config_line(&self.key, &self.value)?;
+        let codes = (
+            RequestCode::UPDATE_NAMESRV_CONFIG,
+            RequestCode::GET_NAMESRV_CONFIG,
+        );
+        let change = Change::new(codes, &self.key, &self.value)?;
         let namesrvs = admin.namesrvs()?;
         for address in namesrvs {
-            let request = RequestCode::UPDATE_NAMESRV_CONFIG;
-            admin.ask(address, request, &Empty, &body, PATIENCE).await?;
+            change.make(admin, address).await?;
         }
         done!(
             out,

@@ -4,6 +4,7 @@
 use std::{
     fmt::{self, Write as _},
     io::{self, Write},
+    time::Duration,
 };
 
 use serde::Serialize;
@@ -105,6 +106,13 @@ impl Out {
     /// Writes out what is still held.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.to.flush()
+    }
+
+    /// Writes out what is still held, and waits before the next round.
+    pub(crate) async fn pause(&mut self, seconds: u64) -> io::Result<()> {
+        self.flush()?;
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        Ok(())
     }
 
     /// Ends the output of a command.

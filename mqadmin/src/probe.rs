@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sends messages to see how long that takes.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 use serde::Serialize;
@@ -226,8 +226,7 @@ impl Command for ClusterRt {
             if self.rounds.is_some_and(|most| rounds >= most) {
                 return Ok(());
             }
-            out.flush()?;
-            tokio::time::sleep(Duration::from_secs(self.interval)).await;
+            out.pause(self.interval).await?;
         }
     }
 }

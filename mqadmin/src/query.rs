@@ -16,7 +16,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::{
-    admin::{Admin, LONG_PATIENCE, pick},
+    admin::{Admin, LONG_PATIENCE, each, pick},
     cli::Command,
     error::Error,
     format,
@@ -69,13 +69,15 @@ pub(crate) async fn by_key(
         index_type: wanted.kind,
         last_key: wanted.last_key,
     };
-    let mut messages = Vec::new();
-    for address in route.broker_datas.iter().filter_map(pick) {
+    let brokers = route.broker_datas.iter().filter_map(pick);
+    let answers = each(brokers, |address| {
         let request = RequestCode::QUERY_MESSAGE;
-        match admin
-            .ask(address, request, &header, &[], LONG_PATIENCE)
-            .await
-        {
+        let answer = admin.ask(address, request, &header, &[], LONG_PATIENCE);
+        async move { (address, answer.await) }
+    });
+    let mut messages = Vec::new();
+    for (address, answer) in answers.await {
+        match answer {
             Ok(answer) => messages.extend(read(address, &answer.body)?),
             Err(error) if error.code() == Some(ResponseCode::QUERY_NOT_FOUND) => {}
             Err(error) => return Err(error),

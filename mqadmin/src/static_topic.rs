@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Static topics, whose logical queues are spread over brokers by this tool.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use aerobee_remoting::{
     RequestCode, ResponseCode,
@@ -237,16 +234,25 @@ struct MappingFile<'a> {
     kind: &'a str,
 }
 
-/// Writes a mapping into a file, so that it can be looked at and put back.
-fn keep(file: &MappingFile<'_>, after: bool) -> Result<PathBuf, Error> {
-    let suffix = if after { "after" } else { "before" };
+/// Writes a mapping into a file, so that it can be looked at and put back, and tells where.
+fn keep(out: &mut Out, file: &MappingFile<'_>, after: bool) -> Result<(), Error> {
+    let (suffix, which) = if after {
+        ("after", "new")
+    } else {
+        ("before", "old")
+    };
     let name = format!("{}-{}.{suffix}", file.topic, file.epoch);
     let path = std::env::temp_dir().join(name);
     std::fs::write(&path, fastjson::to_vec(file)).map_err(|source| Error::File {
         path: path.clone(),
         source,
     })?;
-    Ok(path)
+    done!(
+        out,
+        "The {which} mapping data is written to file {}",
+        path.display()
+    );
+    Ok(())
 }
 
 /// Sends a broker its part.
@@ -323,7 +329,7 @@ impl Command for UpdateStaticTopic {
         let names = self.brokers.names(&info)?;
         let mut parts = parts(admin, &info, topic).await?;
         let none = BTreeSet::new();
-        let file = |parts: &Parts, after| {
+        let mut file = |parts: &Parts, after| {
             let file = MappingFile {
                 broker_config_map: parts,
                 broker_to_map_in: &none,
@@ -332,21 +338,11 @@ impl Command for UpdateStaticTopic {
                 topic,
                 kind: "CREATE_OR_UPDATE",
             };
-            keep(&file, after)
+            keep(out, &file, after)
         };
-        let old = file(&parts, false)?;
-        done!(
-            out,
-            "The old mapping data is written to file {}",
-            old.display()
-        );
+        file(&parts, false)?;
         spread(&mut parts, topic, &names, self.total_queue_num)?;
-        let new = file(&parts, true)?;
-        done!(
-            out,
-            "The new mapping data is written to file {}",
-            new.display()
-        );
+        file(&parts, true)?;
         let epoch = epoch(&parts);
         complete(&mut parts, &info, topic, epoch, self.total_queue_num);
         for (name, part) in &parts {
@@ -434,7 +430,7 @@ impl Command for RemappingStaticTopic {
         let known = queues(&parts);
         let total = i32::try_from(known.len()).unwrap_or(i32::MAX);
         let moves = plan(&known, &names);
-        let file = |parts: &Parts, after| {
+        let mut file = |parts: &Parts, after| {
             let file = MappingFile {
                 broker_config_map: parts,
                 broker_to_map_in: &moves.into,
@@ -443,23 +439,13 @@ impl Command for RemappingStaticTopic {
                 topic,
                 kind: "REMAPPING",
             };
-            keep(&file, after)
+            keep(out, &file, after)
         };
-        let old = file(&parts, false)?;
-        done!(
-            out,
-            "The old mapping data is written to file {}",
-            old.display()
-        );
+        file(&parts, false)?;
         let epoch = epoch(&parts);
         apply(&mut parts, topic, &known, &moves);
         stamp(&mut parts, epoch, total);
-        let new = file(&parts, true)?;
-        done!(
-            out,
-            "The new mapping data is written to file {}",
-            new.display()
-        );
+        file(&parts, true)?;
         complete(&mut parts, &info, topic, epoch, total);
         self.carry_out(admin, &info, &mut parts, &moves).await
     }

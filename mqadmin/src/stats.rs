@@ -46,25 +46,28 @@ struct StatsRow {
 
 /// Rate of the last minute, and number of the last day.
 async fn counts(admin: &Admin, route: &TopicRoute, name: &str, key: &str) -> (f64, i64) {
+    let masters = route
+        .broker_datas
+        .iter()
+        .filter_map(|broker| broker.broker_addrs.get(&MASTER_ID));
+    let header = &ViewBrokerStats {
+        stats_name: name,
+        stats_key: key,
+    };
+    let answers = each(masters, |master| {
+        admin.read::<_, BrokerStats>(master, header)
+    })
+    .await;
     let (mut tps, mut sum) = (0.0, 0);
-    for broker in &route.broker_datas {
-        let Some(master) = broker.broker_addrs.get(&MASTER_ID) else {
-            continue;
-        };
-        let header = ViewBrokerStats {
-            stats_name: name,
-            stats_key: key,
-        };
-        // What was never counted is refused.
-        if let Ok(stats) = admin.read::<_, BrokerStats>(master, &header).await {
-            tps += stats.stats_minute.tps;
-            let spans = [
-                stats.stats_day.sum,
-                stats.stats_hour.sum,
-                stats.stats_minute.sum,
-            ];
-            sum += spans.into_iter().find(|sum| *sum != 0).unwrap_or(0);
-        }
+    // What was never counted is refused.
+    for stats in answers.into_iter().flatten() {
+        tps += stats.stats_minute.tps;
+        let spans = [
+            stats.stats_day.sum,
+            stats.stats_hour.sum,
+            stats.stats_minute.sum,
+        ];
+        sum += spans.into_iter().find(|sum| *sum != 0).unwrap_or(0);
     }
     (tps, sum)
 }

@@ -13,7 +13,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::{
-    admin::{Admin, each, pick},
+    admin::{Admin, PATIENCE, each},
     cli::Command,
     error::Error,
     format::{self, front},
@@ -244,14 +244,10 @@ impl Command for TopicStatus {
             None => admin.topic_stats(topic).await?,
             Some(cluster) => {
                 let mut all = TopicStats::default();
-                for address in admin
-                    .route(cluster)
-                    .await?
-                    .broker_datas
-                    .iter()
-                    .filter_map(pick)
-                {
-                    let part: TopicStats = admin.read(address, &GetTopicStats { topic }).await?;
+                let route = admin.route(cluster).await?;
+                let header = GetTopicStats { topic };
+                let parts: Vec<TopicStats> = admin.read_all(&route, &header, PATIENCE).await?;
+                for part in parts {
                     all.offset_table.extend(part.offset_table);
                 }
                 all

@@ -44,12 +44,18 @@ impl Fake {
                         break;
                     }
                     received.extend_from_slice(&chunk[..read]);
-                    let Ok(Cut::Frame(frame, _)) = cut(&received) else {
+                    let Ok(Cut::Frame(frame, taken)) = cut(&received) else {
                         continue;
                     };
                     let opaque = Decoder::default().decode(frame).expect("a request").opaque;
+                    received.drain(..taken);
                     count.fetch_add(1, Ordering::SeqCst);
-                    let _ = stream.write_all(&answer(opaque));
+                    let bytes = answer(opaque);
+                    let _ = stream.write_all(&bytes);
+                    if cut(&bytes).is_ok_and(|cut| matches!(cut, Cut::Frame(..))) {
+                        continue;
+                    }
+                    // What is no whole answer is all that ever comes.
                     break;
                 }
             }
@@ -79,56 +85,109 @@ fn run(line: &str) -> ExitCode {
     aerobee_mqadmin::run(line.split(' ').map(OsString::from).collect())
 }
 
-#[test]
-fn what_is_wrong_is_refused_before_anybody_is_asked() {
+/// Runs commands that must fail before they ask anybody; `B` stands for the server.
+fn refused_unasked(lines: &[&str]) {
     let server = Fake::start(|opaque| success(opaque, b""));
+    let address = server.address.to_string();
+    for line in lines {
+        let words = line.split(' ').map(|word| match word {
+            "B" => OsString::from(&address),
+            word => OsString::from(word),
+        });
+        let outcome = aerobee_mqadmin::run(words.collect());
+        assert_eq!(outcome, ExitCode::FAILURE, "{line}");
+    }
+    assert_eq!(server.asked(), 0);
+}
+
+#[test]
+fn values_of_the_wrong_type_or_out_of_range_are_refused() {
+    refused_unasked(&[
+        "updateTopic -b B -t T -r eight",
+        "updateTopic -b B -t T -r 0",
+        "updateTopic -b B -t T -r 99999999999",
+        "updateTopic -b B -t T -p 9",
+        "updateTopic -b B -t T -o perhaps",
+        "updateTopic -b B -t T -a message.type=FIFO",
+        "updateSubGroup -b B -g G -p {",
+        "setConsumeMode -b B -t T -g G -m PUSH",
+        "queryMsgByOffset -n B -t T -b a -i -1 -o 0",
+        "resetOffsetByTime -n B -g G -t T -s yesterday",
+        "printMsg -n B -t T -b 2024-13-01#00:00:00:000",
+        "updateUser -b B -u u -p p -t Super",
+        "updateOrderConf -n B -t T -m put -v broker-a",
+    ]);
+}
+
+#[test]
+fn flags_and_commands_that_are_missing_or_unknown_are_refused() {
+    refused_unasked(&[
+        "updateTopic -b B",
+        "updateTopic -t T",
+        "updateTopic -b B -t T --unheardof",
+        "unheardOf",
+    ]);
+}
+
+#[test]
+fn keys_that_cannot_be_keys_are_refused() {
+    refused_unasked(&[
+        "updateBrokerConfig -b B -k a=b -v c",
+        "updateBrokerConfig -b B -k # -v c",
+        "updateNamesrvConfig -n B -k a=b -v c",
+    ]);
+}
+
+#[test]
+fn keys_that_the_server_does_not_have_fail_the_command() {
+    let server = Fake::start(|opaque| success(opaque, b"known=1\n"));
     let b = server.address;
+    let known = format!("updateBrokerConfig -b {b} -k known -v 1");
+    assert_eq!(run(&known), ExitCode::SUCCESS);
+    for line in [
+        format!("updateBrokerConfig -b {b} -k unheardOf -v 1"),
+        format!("updateNamesrvConfig -n {b} -k unheardOf -v 1"),
+        format!("updateControllerConfig -a {b} -k unheardOf -v 1"),
+    ] {
+        assert_eq!(run(&line), ExitCode::FAILURE, "{line}");
+    }
+}
+
+#[test]
+fn names_that_are_paths_are_refused() {
+    refused_unasked(&[
+        "updateTopic -b B -t ../../etc/passwd",
+        "updateSubGroup -b B -g a/b",
+        "deleteTopic -n B -c C -t ../x",
+        "deleteSubGroup -b B -g a/b",
+    ]);
+}
+
+#[test]
+fn topics_of_the_system_are_not_deleted() {
+    refused_unasked(&[
+        "deleteTopic -n B -c C -t SCHEDULE_TOPIC_XXXX",
+        "deleteTopic -n B -c C -t TBW102",
+        "deleteTopic -n B -c C -t RMQ_SYS_TRANS_HALF_TOPIC",
+    ]);
+}
+
+#[test]
+fn a_list_with_one_fault_is_refused_as_a_whole() {
     let dir = tempfile::tempdir().expect("a folder");
     let topics = dir.path().join("topics.json");
     std::fs::write(&topics, r#"[{"topicName":"Good"},{"topicName":"../bad"}]"#).expect("a file");
     let broken = dir.path().join("broken.json");
     std::fs::write(&broken, r#"[{"topicName":"#).expect("a file");
-    for line in [
-        // Wrong types and out of range.
-        format!("updateTopic -b {b} -t T -r eight"),
-        format!("updateTopic -b {b} -t T -r 0"),
-        format!("updateTopic -b {b} -t T -p 9"),
-        format!("updateTopic -b {b} -t T -o perhaps"),
-        format!("updateTopic -b {b} -t T -a message.type=FIFO"),
-        format!("updateSubGroup -b {b} -g G -p {{"),
-        format!("setConsumeMode -b {b} -t T -g G -m PUSH"),
-        format!("queryMsgByOffset -n {b} -t T -b a -i -1 -o 0"),
-        format!("resetOffsetByTime -n {b} -g G -t T -s yesterday"),
-        format!("printMsg -n {b} -t T -b 2024-13-01#00:00:00:000"),
-        format!("updateUser -b {b} -u u -p p -t Super"),
-        // Flags that are missing or unknown, and commands.
-        format!("updateTopic -b {b}"),
-        "updateTopic -t T".to_owned(),
-        format!("updateTopic -b {b} -t T --unheardof"),
-        "unheardOf".to_owned(),
-        // Names that are paths, and what belongs to the system.
-        format!("updateTopic -b {b} -t ../../etc/passwd"),
-        format!("updateSubGroup -b {b} -g a/b"),
-        format!("deleteTopic -n {b} -c C -t ../x"),
-        format!("deleteTopic -n {b} -c C -t SCHEDULE_TOPIC_XXXX"),
-        format!("deleteSubGroup -b {b} -g a/b"),
-        // Half of a list would be a half-done change.
-        format!("updateTopicList -b {b} -f {}", topics.display()),
-        format!("updateTopicList -b {b} -f {}", broken.display()),
-        format!(
-            "updateTopicList -b {b} -f {}/none.json",
-            dir.path().display()
-        ),
-        // Keys that are none.
-        format!("updateBrokerConfig -b {b} -k a=b -v c"),
-        format!("updateOrderConf -n {b} -t T -m put -v broker-a"),
-        // Addresses that are none.
-        "brokerStatus -b localhost".to_owned(),
-        "clusterList -n localhost".to_owned(),
-    ] {
-        assert_eq!(run(&line), ExitCode::FAILURE, "{line}");
+    let none = dir.path().join("none.json");
+    for file in [topics, broken, none] {
+        refused_unasked(&[&format!("updateTopicList -b B -f {}", file.display())]);
     }
-    assert_eq!(server.asked(), 0);
+}
+
+#[test]
+fn addresses_that_are_none_are_refused() {
+    refused_unasked(&["brokerStatus -b localhost", "clusterList -n localhost"]);
 }
 
 #[test]
