@@ -133,8 +133,78 @@ const LINES: &[(Same, &str)] = &[
         Same::Failure,
         "updateBrokerConfig -n N -b B -k brokerConfigPath -v x",
     ),
+    // Users and access lists are off in Apache's configuration as it comes, and absent here.
+    (Same::Failure, "createUser -b B -u AdmU -p secret"),
+    (Same::Failure, "updateUser -b B -u AdmU -p secret"),
+    (Same::Failure, "getUser -b B -u AdmU"),
+    (Same::Failure, "listUser -b B"),
+    (Same::Failure, "deleteUser -b B -u AdmU"),
+    (Same::Failure, "copyUser -f B -t B -u AdmU"),
+    (
+        Same::Failure,
+        "createAcl -b B -s User:AdmU -r Topic:* -a Pub,Sub -d Allow",
+    ),
+    (
+        Same::Failure,
+        "updateAcl -b B -s User:AdmU -r Topic:* -a Pub -d Allow",
+    ),
+    (Same::Failure, "getAcl -b B -s User:AdmU"),
+    (Same::Failure, "listAcl -b B"),
+    (Same::Failure, "deleteAcl -b B -s User:AdmU"),
+    (Same::Failure, "copyAcl -f B -t B -s User:AdmU"),
+    // A name server is no controller, and a broker no container.
+    (Same::Failure, "getControllerMetaData -a N"),
+    (Same::Failure, "getControllerConfig -a N"),
+    (Same::Failure, "updateControllerConfig -a N -k x -v y"),
+    (Same::Failure, "getSyncStateSet -a N -b M"),
+    (Same::Failure, "electMaster -a N -b 1 -bn M -c C"),
+    (Same::Failure, "cleanBrokerMetadata -a N -b 1 -bn M -c C"),
+    (Same::Failure, "addBroker -c B -b none.conf"),
+    (Same::Failure, "removeBroker -c B -b C:M:0"),
+    (Same::Failure, "switchTimerEngine -b B -e R"),
     (Same::Text, "deleteSubGroup -n N -b B -g AdmG -r true"),
     (Same::Text, "deleteTopic -n N -c C -t AdmOrder"),
+];
+
+/// What Apache's broker does and ours refuses: the command, the code of the refusal, and words of its reason.
+const ABSENT: &[(&str, &str, &str)] = &[
+    (
+        "createUser -b B -u AdmU -p secret",
+        "3",
+        "users and access lists are not supported",
+    ),
+    (
+        "createAcl -b B -s User:AdmU -r Topic:* -a Pub -d Allow",
+        "3",
+        "users and access lists are not supported",
+    ),
+    (
+        "updateStaticTopic -n N -b M -t AdmStatic -qn 4",
+        "3",
+        "static topics are not supported",
+    ),
+    (
+        "updateColdDataFlowCtrGroupConfig -n N -b B -g AdmG -v 10",
+        "3",
+        "no control by group",
+    ),
+    (
+        "removeColdDataFlowCtrGroupConfig -n N -b B -g AdmG",
+        "3",
+        "no control by group",
+    ),
+    (
+        "setCommitLogReadAheadMode -n N -b B -m 1",
+        "3",
+        "not set by hand",
+    ),
+    ("getBrokerEpoch -n N -b M", "1", "no epochs"),
+    ("switchTimerEngine -b B -e R", "1", "the only engine"),
+    (
+        "updateBrokerConfig -n N -b B -k authenticationEnabled -v true",
+        "29",
+        "users and access lists are not supported",
+    ),
 ];
 
 pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
@@ -143,6 +213,7 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
         world.trial("mqadmin_doctor_finds_what_was_broken", move |world| {
             examined(world, judged)
         }),
+        world.trial("mqadmin_what_is_absent_is_refused_with_its_reason", absent),
         world.trial(
             "mqadmin_apache_and_ours_print_the_same_on_our_servers",
             |world| compare(world, Kind::Aerobee),
@@ -189,6 +260,39 @@ fn examined(world: &World, kind: Kind) -> Result<(), Failed> {
         return Err(format!("a broker that is gone: {broken:?}").into());
     }
     Ok(())
+}
+
+/// Neither tool reports a success of what was not done, and nothing of it is there afterwards.
+fn absent(world: &World) -> Result<(), Failed> {
+    let _slot = world.slot();
+    let cluster = Cluster::start(Plan::of(Kind::Aerobee))?;
+    let home = TempDir::with_prefix("aerobee-mqadmin-")?;
+    let mut apache = ApacheAdmin::start(home.path())?;
+    let before = our_admin(home.path(), &["topicList", "-n", &cluster.namesrv_addr()])?;
+    let mut wrong = String::new();
+    for (line, code, reason) in ABSENT {
+        let args = spelled(&cluster, line);
+        let args = spelled_refs(&args);
+        let theirs = apache.run(&args)?;
+        let ours = our_admin(home.path(), &args)?;
+        let refused = |told: &str| code_of(told) == Some(code) && told.contains(reason);
+        let theirs_told = format!("{}{}", theirs.out, theirs.err);
+        if ours.code == 0 || !refused(&ours.err) || !refused(&theirs_told) {
+            writeln!(
+                wrong,
+                "{line}\n--- Apache's: {theirs:?}\n--- ours: {ours:?}"
+            )?;
+        }
+    }
+    let after = our_admin(home.path(), &["topicList", "-n", &cluster.namesrv_addr()])?;
+    if after != before {
+        writeln!(wrong, "before {before:?}\nafter {after:?}")?;
+    }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(wrong.into())
+    }
 }
 
 fn compare(world: &World, kind: Kind) -> Result<(), Failed> {

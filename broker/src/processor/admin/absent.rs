@@ -32,6 +32,10 @@ fn reason(code: RequestCode) -> Option<(ResponseCode, &'static str)> {
             failed,
             "switch timer engine failed: the file time wheel is the only engine",
         ),
+        RequestCode::RESET_MASTER_FLUSH_OFFSET => (
+            unsupported,
+            "there are no slaves: a master knows by itself how far its log is flushed",
+        ),
         RequestCode::POP_ROLLBACK => (
             unsupported,
             "popped messages are kept track of in the log only: there are no key-value records to roll back",
