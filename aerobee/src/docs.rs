@@ -244,7 +244,7 @@ fn metrics() -> String {
             cell(metric.help)
         );
     }
-    out.push_str("\nOf Apache's metrics there are none of waiting requests (`rocketmq_processor_watermark`: nothing waits), of buffers of popped offsets and scans of them (nothing is buffered or scanned), and of the time of single requests (`rocketmq_rpc_latency`). What a pulling group has fetched and not committed is not known, so messages in flight, queueing and ready are told of popping groups only.\n");
+    out.push_str("\nOf Apache's metrics there are none of waiting requests (`rocketmq_processor_watermark`: nothing waits), and of buffers of popped offsets and scans of them (nothing is buffered or scanned). What a pulling group has fetched and not committed is not known, so messages in flight, queueing and ready are told of popping groups only.\n");
     out
 }
 

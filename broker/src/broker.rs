@@ -158,7 +158,9 @@ impl Broker {
         let schedule = parts.schedule(&requeue)?;
         loops.spawn(Arc::clone(&popping.polls).sweep());
         let timer = parts.timer(&requeue).await?;
-        let metrics = parts.metrics(&requeue, &transactions, &popping);
+        let rpc = [Some(&main), fast.as_ref()].into_iter().flatten();
+        let rpc = rpc.map(|port| Arc::clone(port.latencies())).collect();
+        let metrics = parts.metrics(&requeue, &transactions, &popping, rpc);
         let servers: Vec<String> = name_servers.iter().map(ToString::to_string).collect();
         parts.registration.set_servers(&servers);
         parts.registration.started(FIRST_REGISTRATION).await;

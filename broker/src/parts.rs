@@ -11,7 +11,7 @@ use std::{
 
 use aerobee_daemon::StartError as ProcessError;
 use aerobee_message::topic as names;
-use aerobee_remoting::{Limits, tls::ClientTls};
+use aerobee_remoting::{Limits, latency::Latencies, tls::ClientTls};
 use aerobee_store::Store;
 use parking_lot::Mutex;
 use tokio::task::{JoinSet, spawn_blocking};
@@ -422,6 +422,7 @@ impl Parts {
         requeue: &Arc<Requeue>,
         transactions: &Arc<Transactions>,
         popping: &Popping,
+        rpc: Vec<Arc<Latencies>>,
     ) -> Arc<Metrics> {
         let root = &self.switches.config().store.store_path_root_dir;
         Arc::new(Metrics {
@@ -441,6 +442,7 @@ impl Parts {
             transactions: Arc::downgrade(transactions),
             pops: Arc::clone(&popping.pops),
             times: metrics::Times::default(),
+            rpc,
         })
     }
 

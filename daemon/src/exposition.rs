@@ -5,7 +5,7 @@
 //! Apache's exporter. The number of samples of one metric is bounded, because topics and groups come
 //! from clients; what was left out is counted.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 
 /// Most series of one metric. Java key: `metricsOtelCardinalityLimit`.
 pub const SERIES_MAX: usize = 50_000;
@@ -101,15 +101,18 @@ impl From<f64> for Number {
     }
 }
 
-impl fmt::Display for Number {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Number {
+    fn write(self, text: &mut String) {
         match self {
-            Self::Whole(value) => value.fmt(formatter),
-            Self::Real(value) if value.is_nan() => formatter.write_str("NaN"),
+            Self::Whole(value) => text.push_str(itoa::Buffer::new().format(value)),
+            Self::Real(value) if value.is_nan() => text.push_str("NaN"),
             Self::Real(value) if value.is_infinite() => {
-                formatter.write_str(if *value > 0.0 { "+Inf" } else { "-Inf" })
+                text.push_str(if value > 0.0 { "+Inf" } else { "-Inf" });
             }
-            Self::Real(value) => value.fmt(formatter),
+            // Writing into a string cannot fail.
+            Self::Real(value) => {
+                let _ = write!(text, "{value}");
+            }
         }
     }
 }
@@ -120,6 +123,8 @@ pub struct Exposition {
     text: String,
     /// Labels that every sample of a role carries, rendered.
     common: String,
+    /// Labels of the sample being written, rendered, the common ones included.
+    labels: String,
     series_max: usize,
     /// Metrics of which series were left out, and how many.
     left_out: Vec<(&'static str, usize)>,
@@ -138,6 +143,7 @@ impl Exposition {
         Self {
             text: String::with_capacity(64 << 10),
             common: String::new(),
+            labels: String::new(),
             series_max,
             left_out: Vec::new(),
         }
@@ -213,7 +219,8 @@ impl Samples<'_> {
     /// One sample.
     pub fn add(&mut self, labels: Labels<'_>, value: impl Into<Number>) {
         if self.admit() {
-            self.line("", labels, None, value.into());
+            self.render(labels);
+            self.line("", None, value.into());
         }
     }
 
@@ -229,38 +236,51 @@ impl Samples<'_> {
         if !self.admit() {
             return;
         }
+        self.render(labels);
         let mut total = 0;
         let mut bounds = bounds.iter();
         for count in counts {
             total += count;
             if let Some(bound) = bounds.next() {
-                self.line("_bucket", labels, Some(bound), total.into());
+                self.line("_bucket", Some(bound), total.into());
             }
         }
-        self.line("_bucket", labels, Some("+Inf"), total.into());
-        self.line("_sum", labels, None, sum.into());
-        self.line("_count", labels, None, total.into());
+        self.line("_bucket", Some("+Inf"), total.into());
+        self.line("_sum", None, sum.into());
+        self.line("_count", None, total.into());
     }
 
-    fn line(&mut self, suffix: &str, labels: Labels<'_>, bound: Option<&str>, value: Number) {
-        let Exposition { text, common, .. } = &mut *self.of;
+    /// Renders the labels of a sample once, however many lines it takes.
+    fn render(&mut self, labels: Labels<'_>) {
+        let Exposition {
+            common,
+            labels: rendered,
+            ..
+        } = &mut *self.of;
+        rendered.clear();
+        rendered.push_str(common);
+        for (name, value) in labels {
+            write_label(rendered, name, value);
+        }
+    }
+
+    fn line(&mut self, suffix: &str, bound: Option<&str>, value: Number) {
+        let Exposition { text, labels, .. } = &mut *self.of;
         text.push_str(self.metric.name);
         text.push_str(suffix);
-        let start = text.len();
-        text.push_str(common);
-        for (name, value) in labels {
-            write_label(text, name, value);
-        }
-        if let Some(bound) = bound {
-            write_label(text, "le", bound);
-        }
-        if text.len() > start {
-            // Each label ends in a comma; the last one ends the list, and the first begins it.
+        if !labels.is_empty() || bound.is_some() {
+            text.push('{');
+            text.push_str(labels);
+            if let Some(bound) = bound {
+                write_label(text, "le", bound);
+            }
+            // Each label ends in a comma; the last one ends the list.
             text.pop();
-            text.insert(start, '{');
             text.push('}');
         }
-        let _ = writeln!(text, " {value}");
+        text.push(' ');
+        value.write(text);
+        text.push('\n');
     }
 }
 
@@ -277,6 +297,12 @@ impl Drop for Samples<'_> {
 fn write_label(text: &mut String, name: &str, value: &str) {
     text.push_str(name);
     text.push_str("=\"");
+    let is_escaped = |byte| matches!(byte, b'\\' | b'"' | b'\n');
+    if !value.bytes().any(is_escaped) {
+        text.push_str(value);
+        text.push_str("\",");
+        return;
+    }
     for letter in value.chars() {
         match letter {
             '\\' => text.push_str("\\\\"),

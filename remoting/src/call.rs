@@ -8,6 +8,7 @@ use crate::{
     command::Command,
     connection::Connection,
     header::{Empty, Header, WriteFields},
+    latency::{Answered, Asked},
     output::Output,
 };
 
@@ -67,6 +68,7 @@ pub struct Reply<'t> {
     opaque: i32,
     encoding: Encoding,
     owed: bool,
+    asked: Asked,
 }
 
 /// A reply that outlives its turn: it keeps the connection and answers on it directly.
@@ -92,13 +94,14 @@ impl<'t> Reply<'t> {
         connection: &'t Arc<Connection>,
         opaque: i32,
         encoding: Encoding,
-        oneway: bool,
+        asked: Asked,
     ) -> Self {
         Self {
             sink: Sink::Turn { out, connection },
             opaque,
             encoding,
-            owed: !oneway,
+            owed: asked.answered != Answered::Oneway,
+            asked,
         }
     }
 
@@ -179,6 +182,7 @@ impl<'t> Reply<'t> {
             opaque: self.opaque,
             encoding: self.encoding,
             owed: std::mem::take(&mut self.owed),
+            asked: self.asked,
         }
     }
 
@@ -206,7 +210,20 @@ impl<'t> Reply<'t> {
             opaque: self.opaque,
             encoding: self.encoding,
             owed,
+            asked: Asked {
+                is_late: true,
+                ..self.asked
+            },
         }
+    }
+
+    /// Makes the reply outlive the turn, to wait until there is something to tell.
+    pub fn hold(self) -> Deferred {
+        let mut held = self.defer();
+        if held.asked.answered == Answered::Promptly {
+            held.asked.answered = Answered::Held;
+        }
+        held
     }
 
     #[inline]
@@ -217,7 +234,12 @@ impl<'t> Reply<'t> {
         header: &H,
         body: &[&[u8]],
     ) {
-        if !std::mem::take(&mut self.owed) {
+        let owed = std::mem::take(&mut self.owed);
+        if !owed && self.asked.answered != Answered::Oneway {
+            return;
+        }
+        self.count(code);
+        if !owed {
             return;
         }
         match &mut self.sink {
@@ -234,6 +256,21 @@ impl<'t> Reply<'t> {
     }
 }
 
+impl Reply<'_> {
+    /// Counts the answer and the time that it took; in a turn the clock is read when that is over.
+    #[inline]
+    fn count(&mut self, code: ResponseCode) {
+        match &mut self.sink {
+            Sink::Turn { out, .. } if !self.asked.is_late => {
+                out.answers.note(self.asked.kind(code.0));
+            }
+            Sink::Turn { connection, .. } => connection.count(&self.asked, code),
+            Sink::Later(connection) => connection.count(&self.asked, code),
+            Sink::Gone => {}
+        }
+    }
+}
+
 /// An answer put off to the end of its turn. Whoever holds it sees to it that it is given.
 #[derive(Debug)]
 #[must_use]
@@ -241,6 +278,7 @@ pub struct Ticket {
     opaque: i32,
     encoding: Encoding,
     owed: bool,
+    asked: Asked,
 }
 
 /// The answers of a turn, for those who put theirs off.
@@ -266,6 +304,7 @@ impl<'t> Replies<'t> {
             opaque,
             encoding,
             owed,
+            asked,
         } = ticket;
         Reply {
             sink: Sink::Turn {
@@ -275,6 +314,7 @@ impl<'t> Replies<'t> {
             opaque,
             encoding,
             owed,
+            asked,
         }
     }
 }
@@ -339,6 +379,7 @@ impl Corked {
             opaque: deferred.opaque,
             encoding: deferred.encoding,
             owed,
+            asked: deferred.asked,
         }
     }
 

@@ -26,12 +26,13 @@ use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream, sync::oneshot, time::timeout};
 
 use crate::{
-    Encoding, RequestCode,
+    Encoding, RequestCode, ResponseCode,
     client::Response,
     command::Command,
     error::ClientError,
     frame::FRAME_MAX_BYTES,
     header::WriteFields,
+    latency::Asked,
     output::Output,
     server::Shared,
     tls::{Mode, session::Session},
@@ -76,6 +77,11 @@ pub(crate) enum Ready {
 }
 
 impl Connection {
+    /// Counts an answer that leaves now.
+    pub(crate) fn count(&self, asked: &Asked, code: ResponseCode) {
+        self.shared.latencies.answered(asked, code.0);
+    }
+
     /// `peer` is the other end's address where the socket leads to somebody between.
     pub(crate) fn new(
         stream: TcpStream,

@@ -3,7 +3,7 @@
 //!
 //! Bytes become a [`frame::Frame`], a frame a [`command::Command`], a command a typed header
 //! (`#[derive(Header)]`) beside a [`call::Reply`] that owes one answer. [`server`] runs a
-//! [`server::Service`] on the connections of its listeners; [`client`] speaks to other servers; [`tls`]
+//! [`server::Service`] on the connections of its listeners, and [`latency`] tells how long that took; [`client`] speaks to other servers; [`tls`]
 //! secures both.
 //! Only this crate knows that headers have two encodings.
 
@@ -22,6 +22,7 @@ pub mod fastjson;
 pub mod first_bytes;
 pub mod frame;
 pub mod header;
+pub mod latency;
 pub mod output;
 mod reader;
 pub mod server;

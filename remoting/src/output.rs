@@ -10,6 +10,7 @@ use crate::{
     },
     frame::PREFIX_BYTES,
     header::WriteFields,
+    latency::TurnAnswers,
 };
 
 /// What we say of ourselves in every command: clients of all languages know Java's name, and take
@@ -31,6 +32,8 @@ pub(crate) struct Head<'a> {
 #[derive(Debug, Default)]
 pub struct Output {
     bytes: Vec<u8>,
+    /// The answers among them, if this is the output of a turn.
+    pub(crate) answers: TurnAnswers,
 }
 
 impl Output {

@@ -24,6 +24,7 @@ use crate::{
     first_bytes::{Opening, classify},
     frame::{Cut, Frame, PREFIX_BYTES, cut},
     header::Empty,
+    latency::{Answered, Asked},
     output::Output,
     server::{Service, Shared},
     tls::session::Session,
@@ -160,6 +161,8 @@ fn turn<S: Service>(
     if received.is_empty() && !reader.opened {
         return Ok(());
     }
+    let latencies = &*connection.shared.latencies;
+    let began = latencies.now();
     let mut state = S::Turn::default();
     let mut used = 0;
     let result = loop {
@@ -167,7 +170,9 @@ fn turn<S: Service>(
         match cut(rest) {
             Ok(Cut::Frame(frame, bytes)) => {
                 used += bytes;
-                if let Err(error) = serve(connection, service, &mut state, frame, decoder, output) {
+                if let Err(error) = serve(
+                    connection, service, &mut state, began, frame, decoder, output,
+                ) {
                     break Err(End::Malformed(error));
                 }
                 if output.len() > OUTPUT_BYTES {
@@ -189,11 +194,14 @@ fn turn<S: Service>(
     if finished.is_err() {
         // Some requests are left unanswered: their senders learn it from the end of the connection.
         tracing::error!(peer = %connection.peer(), "the end of a turn panicked");
+        output.clear(OUTPUT_BYTES);
+        output.answers.clear();
         return Err(End::Closed);
     }
     // Producers get their answers before anything else is done with what they sent.
     connection.write(output.bytes());
     output.clear(OUTPUT_BYTES);
+    latencies.turn_ended(&mut output.answers, began);
     service.end_turn(&mut state);
     result
 }
@@ -218,6 +226,7 @@ fn serve<S: Service>(
     connection: &Arc<Connection>,
     service: &S,
     state: &mut S::Turn,
+    began: u64,
     frame: Frame<'_>,
     decoder: &mut Decoder,
     output: &mut Output,
@@ -233,7 +242,16 @@ fn serve<S: Service>(
         connection,
         command.opaque,
         command.encoding,
-        command.is_oneway(),
+        Asked {
+            request: command.code,
+            answered: if command.is_oneway() {
+                Answered::Oneway
+            } else {
+                Answered::Promptly
+            },
+            is_late: false,
+            at: began,
+        },
     );
     let outcome = catch_unwind(AssertUnwindSafe(|| service.handle(state, &command, reply)));
     if outcome.is_err() {

@@ -23,6 +23,7 @@ use crate::{
     call::{Replies, Reply},
     command::Command,
     connection::Connection,
+    latency::Latencies,
     reader,
     tls::{ServerTls, session::Session},
 };
@@ -152,6 +153,7 @@ pub(crate) struct Shared {
     pub(crate) partial_bytes: Budget,
     pub(crate) outbox_bytes: Budget,
     pub(crate) refusals: Gate,
+    pub(crate) latencies: Arc<Latencies>,
     started: Instant,
     /// Seconds since the start, plus one; renewed by the sweep, read per turn.
     seconds: AtomicU32,
@@ -170,6 +172,7 @@ impl Shared {
             outbox_bytes: Budget::new(limits.outbox_total_bytes),
             limits,
             refusals: Gate::default(),
+            latencies: Arc::default(),
             started: Instant::now(),
             seconds: AtomicU32::new(1),
             connections: Mutex::default(),
@@ -402,6 +405,11 @@ impl Server {
     /// All connections.
     pub fn all_connections(&self) -> Vec<Arc<Connection>> {
         self.shared.all_connections()
+    }
+
+    /// How long its requests took.
+    pub fn latencies(&self) -> &Arc<Latencies> {
+        &self.shared.latencies
     }
 
     /// Accepts no more; the connections stay.

@@ -80,7 +80,7 @@ impl Lite {
             {
                 of_client.push_back(Held {
                     ask,
-                    reply,
+                    reply: reply.hold(),
                     deadline,
                 });
                 self.waiting.fetch_add(1, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a running broker tells Prometheus. Apache: `BrokerMetricsManager` and what it starts.
 //!
-//! Nothing is counted for it: names, offsets and counts that exist are read when somebody asks, on a
+//! Nothing is counted for it but the answers of each turn (`remoting/src/latency.rs`): names, offsets and counts that exist are read when somebody asks, on a
 //! thread of the asker's. Each lock is taken for one name or for a copy of a list, so that requests
 //! do not wait for a scrape.
 
@@ -10,6 +10,7 @@ mod lag;
 mod messages;
 pub mod names;
 mod pop;
+mod rpc;
 mod store;
 
 use std::{
@@ -20,6 +21,7 @@ use std::{
 
 use aerobee_daemon::exposition::{Exposition, Samples};
 use aerobee_message::topic;
+use aerobee_remoting::latency::Latencies;
 use aerobee_store::Store;
 
 pub(crate) use self::lag::Times;
@@ -59,6 +61,8 @@ pub struct Metrics {
     pub(crate) transactions: Weak<Transactions>,
     pub(crate) pops: Arc<Pops>,
     pub(crate) times: Times,
+    /// Of each port.
+    pub(crate) rpc: Vec<Arc<Latencies>>,
 }
 
 impl Metrics {
@@ -86,6 +90,9 @@ impl Metrics {
         if keys.enable_request_metrics {
             self.write_messages(out);
             self.write_changes(out);
+        }
+        if keys.enable_remoting_metrics {
+            self.write_rpc(out);
         }
         if keys.enable_connection_metrics {
             self.write_clients(out);

@@ -25,6 +25,7 @@ metrics! {
     BYTES_OUT = counter("rocketmq_throughput_out_total", "Bytes of messages handed to consumers.");
     TOPIC_CREATE_TIME = histogram("rocketmq_topic_create_execution_time_milliseconds", "Time to create or change topics on request.");
     GROUP_CREATE_TIME = histogram("rocketmq_consumer_group_create_execution_time_milliseconds", "Time to create or change groups on request.");
+    RPC_LATENCY = histogram("rocketmq_rpc_latency_milliseconds", "Time from reading a request to its answer, which is that of all requests read at once; held ones until they were answered.");
     PRODUCER_CONNECTIONS = gauge("rocketmq_producer_connections", "Producers that are connected, one for each of their groups.");
     CONSUMER_CONNECTIONS = gauge("rocketmq_consumer_connections", "Consumers that are connected.");
     LAG_MESSAGES = gauge("rocketmq_consumer_lag_messages", "Messages that a group has not consumed.");

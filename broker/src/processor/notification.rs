@@ -44,7 +44,7 @@ impl Pop {
             .then(|| self.pops.blocked_until(&wanted, now))
             .flatten();
         let held = Held {
-            reply: reply.defer(),
+            reply: reply.hold(),
             wanted,
             purpose: Purpose::Notification,
             deadline: Polls::deadline(born, request.poll_time, now),

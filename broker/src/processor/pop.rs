@@ -75,7 +75,11 @@ impl Pop {
             return self.polls.pass_on(&popped, &wanted);
         }
         let held = |reply: Reply<'_>, wanted| Held {
-            reply: reply.defer(),
+            reply: if popped.cold {
+                reply.defer()
+            } else {
+                reply.hold()
+            },
             wanted,
             purpose: Purpose::Pop,
             deadline: if request.poll_time > 0 {

@@ -424,7 +424,11 @@ impl Pull {
             return self.puller.answer(&read, offset, &asker, reply);
         }
         let held = HeldPull {
-            reply: reply.defer(),
+            reply: if may_wait {
+                reply.hold()
+            } else {
+                reply.defer()
+            },
             asker,
             offset,
             max_messages,

@@ -18,7 +18,7 @@ use libtest_mimic::{Failed, Trial};
 use crate::world::{JAVA, SCENARIO_LIMIT, World};
 
 /// What Apache exports and we do not, with the reason.
-const ABSENT: [(&str, &str); 6] = [
+const ABSENT: [(&str, &str); 5] = [
     ("target_info", "a remark of Apache's exporter about itself"),
     (
         "rocketmq_processor_watermark",
@@ -35,10 +35,6 @@ const ABSENT: [(&str, &str); 6] = [
     (
         "rocketmq_pop_revive_out_message_total",
         "what is popped is known from memory, the revive topic is read after a crash only",
-    ),
-    (
-        "rocketmq_rpc_latency_milliseconds",
-        "the time of single requests is not measured",
     ),
 ];
 
