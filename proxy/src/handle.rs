@@ -7,7 +7,7 @@
 //! have one more, the name of their lite topic, as not every SDK sends it back. Apache:
 //! `common/consumer/ReceiptHandle.java`.
 
-use std::{borrow::Cow, fmt};
+use std::borrow::Cow;
 
 use aerobee_message::topic::RETRY_PREFIX;
 
@@ -126,17 +126,35 @@ impl Handle {
 
     /// What the broker calls the handle: all but our last field.
     pub(crate) fn extra_info(&self) -> String {
-        format!(
-            "{} {} {} {} {} {} {} {}",
-            self.start_offset,
-            self.pop_time,
-            self.invisible_time,
-            self.revive_queue,
-            self.kind.text(),
-            self.broker,
-            self.queue_id,
-            self.offset
-        )
+        let mut out = String::with_capacity(128);
+        // Each message has one: formatting by digits is several times faster than by format!.
+        let number = |out: &mut String, number: i64| {
+            out.push_str(itoa::Buffer::new().format(number));
+            out.push(' ');
+        };
+        number(&mut out, self.start_offset);
+        number(&mut out, self.pop_time);
+        number(&mut out, self.invisible_time);
+        number(&mut out, self.revive_queue.into());
+        for text in [self.kind.text(), &self.broker] {
+            out.push_str(text);
+            out.push(' ');
+        }
+        number(&mut out, self.queue_id.into());
+        out.push_str(itoa::Buffer::new().format(self.offset));
+        out
+    }
+
+    /// The handle as clients get it.
+    pub(crate) fn text(&self) -> String {
+        let mut out = self.extra_info();
+        out.push(' ');
+        out.push_str(itoa::Buffer::new().format(self.log_offset));
+        if let Some(name) = &self.lite_topic {
+            out.push(' ');
+            out.push_str(name);
+        }
+        out
     }
 
     /// The handle after its times have changed.
@@ -152,16 +170,6 @@ impl Handle {
     }
 }
 
-impl fmt::Display for Handle {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{} {}", self.extra_info(), self.log_offset)?;
-        match &self.lite_topic {
-            Some(name) => write!(out, " {name}"),
-            None => Ok(()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,7 +179,7 @@ mod tests {
     #[test]
     fn handles_are_read_and_written() {
         let handle = Handle::parse(TEXT).unwrap();
-        assert_eq!(handle.to_string(), TEXT);
+        assert_eq!(handle.text(), TEXT);
         assert_eq!(handle.visible_at(), 1_700_000_060_000);
         assert_eq!(handle.kind.topic("t", "g"), "%RETRY%g+t");
         let of_broker = Handle::parse(&handle.extra_info()).unwrap();
@@ -184,7 +192,7 @@ mod tests {
     fn handles_of_lite_topics_name_them() {
         let handle = Handle::parse("0 1 2 999 0 b 0 7 4096 news-1").unwrap();
         assert_eq!(handle.lite_topic.as_deref(), Some("news-1"));
-        assert_eq!(handle.to_string(), "0 1 2 999 0 b 0 7 4096 news-1");
+        assert_eq!(handle.text(), "0 1 2 999 0 b 0 7 4096 news-1");
         assert_eq!(handle.extra_info(), "0 1 2 999 0 b 0 7");
         assert_eq!(
             handle.of_lite(Some("x")).lite_topic.as_deref(),

@@ -94,9 +94,11 @@ pub(crate) fn ready(
         keys::TRACE_CONTEXT,
         system.trace_context.as_deref(),
     )?;
-    let peer = caller.peer.map(|peer| peer.to_string());
-    let born_host = given(Some(system.born_host.trim())).or(peer.as_deref());
-    push_clean(&mut out, keys::BORN_HOST, born_host)?;
+    match (given(Some(system.born_host.trim())), caller.peer) {
+        (Some(host), _) => push_clean(&mut out, keys::BORN_HOST, Some(host))?,
+        (None, Some(peer)) => Properties::push(&mut out, keys::BORN_HOST, &peer.to_string()),
+        (None, None) => {}
+    }
     let born = system.born_timestamp.as_ref().map(timestamp_ms);
     if let Some(born) = born {
         Properties::push(&mut out, keys::BORN_TIMESTAMP, &born.to_string());

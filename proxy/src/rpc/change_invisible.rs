@@ -49,7 +49,7 @@ pub(crate) async fn answer(
     match changed {
         Ok(handle) => Ok(ChangeInvisibleDurationResponse {
             status: Some(ok()),
-            receipt_handle: handle.to_string(),
+            receipt_handle: handle.text(),
         }),
         Err(failure) => {
             if let Some(kept) = kept.filter(|_| failure.code() != Code::InvalidReceiptHandle) {

@@ -379,7 +379,7 @@ async fn deliver(
                 }
             }
         }
-        let receipt = message.handle.to_string();
+        let receipt = message.handle.text();
         let about = About {
             topic: &wanted.topic,
             sdk: wanted.caller.sdk,
