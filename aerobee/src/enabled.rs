@@ -51,7 +51,7 @@ pub(crate) async fn run_proxy(args: &aerobee_proxy::Args, shutdown: Shutdown) ->
     let (mut everything, mut exporter) = config.http_addresses()?;
     if !aerobee_proxy::run::wants_broker(&config)? {
         let http = roles::open(everything, exporter)?;
-        let proxy = Proxy::start(config)?;
+        let proxy = Proxy::start(config, None)?;
         tracing::info!(
             address = %proxy.address(),
             also = proxy.remoting_address().map(tracing::field::display),
@@ -71,7 +71,7 @@ pub(crate) async fn run_proxy(args: &aerobee_proxy::Args, shutdown: Shutdown) ->
     exporter = exporter.or(of_broker.1);
     let http = roles::open(everything, exporter)?;
     let broker = Broker::start(broker_config).await?;
-    let proxy = match Proxy::start(config) {
+    let proxy = match Proxy::start(config, Some(&broker.local())) {
         Ok(proxy) => proxy,
         Err(error) => {
             aerobee_broker::run::stop(broker).await;

@@ -81,7 +81,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> Result<(), Error> {
             return Err(error);
         }
     };
-    let proxy = match start_proxy(&args, tls, namesrv.address()) {
+    let proxy = match start_proxy(&args, tls, namesrv.address(), &broker) {
         Ok(proxy) => proxy,
         Err(error) => {
             aerobee_broker::run::stop(broker).await;
@@ -152,7 +152,12 @@ async fn start_broker(
     Ok(Broker::start(config).await?)
 }
 
-fn start_proxy(args: &Args, tls: TlsKeys, namesrv: SocketAddr) -> Result<Proxy, Error> {
+fn start_proxy(
+    args: &Args,
+    tls: TlsKeys,
+    namesrv: SocketAddr,
+    broker: &Broker,
+) -> Result<Proxy, Error> {
     let mut config = match &args.proxy_config {
         Some(path) => aerobee_proxy::Config::load(path)?,
         None => aerobee_proxy::Config::default(),
@@ -168,7 +173,7 @@ fn start_proxy(args: &Args, tls: TlsKeys, namesrv: SocketAddr) -> Result<Proxy, 
     }
     // A developer's Ctrl-C should not wait for long polls of clients that stay.
     config.grpc_shutdown_time_seconds = config.grpc_shutdown_time_seconds.min(5);
-    Ok(Proxy::start(config)?)
+    Ok(Proxy::start(config, Some(&broker.local()))?)
 }
 
 /// Says what listens where, and a first thing to try.

@@ -13,7 +13,7 @@ use aerobee_daemon::{
     flags::{Address, parse_addresses},
     logging::set_levels,
 };
-use aerobee_remoting::{Bound, Server, tls::Secure};
+use aerobee_remoting::{Bound, Local, Server, tls::Secure};
 use aerobee_store::{Env, Store};
 use tokio::task::{JoinSet, spawn_blocking};
 
@@ -197,6 +197,11 @@ impl Broker {
     /// Where the broker listens.
     pub fn address(&self) -> SocketAddr {
         self.main.address()
+    }
+
+    /// The broker for clients in this process.
+    pub fn local(&self) -> Local {
+        self.main.local()
     }
 
     /// Where the fast port listens, if there is room for one below the port.

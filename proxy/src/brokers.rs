@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The door to brokers and name servers: every request that leaves the proxy goes through here.
+//! The door to brokers and name servers: every request that leaves the proxy goes through here. A broker
+//! of the same process takes them without a socket.
 //!
 //! Short calls and polls have connections of their own, so that a broker that stops reading one with
 //! very many held polls does not hold up sends.
@@ -13,7 +14,8 @@ use std::{
 };
 
 use aerobee_remoting::{
-    Client, Request, RequestCode, Response, ResponseCode, header::WriteFields, tls::ClientTls,
+    Client, Local, Request, RequestCode, Response, ResponseCode, header::WriteFields,
+    tls::ClientTls,
 };
 
 use crate::{relay::Relay, status::Failure};
@@ -43,8 +45,13 @@ impl Brokers {
         poll_connections: usize,
         relay: &Arc<Relay>,
         tls: Option<Arc<ClientTls>>,
+        local: Option<&Local>,
     ) -> Self {
-        let client = || Client::with_service(Arc::clone(relay)).secured(tls.clone());
+        let client = || {
+            Client::with_service(Arc::clone(relay))
+                .secured(tls.clone())
+                .beside(local.cloned())
+        };
         Self {
             name_servers,
             name_server: AtomicUsize::new(0),

@@ -400,12 +400,7 @@ impl Service for Back {
 }
 
 fn pass_on(reply: Deferred, answer: &Response) {
-    reply.respond(
-        answer.code,
-        &answer.remark,
-        &answer.fields[..],
-        &[&answer.body],
-    );
+    reply.respond(answer.code, &answer.remark, &answer.fields, &[&answer.body]);
 }
 
 fn fail(reply: Deferred, failure: Failure) {

@@ -32,18 +32,16 @@ pub(crate) struct Popped {
 
 /// The messages of an answer.
 pub(crate) fn popped(
-    response: Response,
+    response: &Response,
     (group, broker, order): (&str, &str, bool),
 ) -> Result<Vec<Popped>, Failure> {
-    let Response { fields, body, .. } = response;
-    let owned = aerobee_remoting::Fields::owned(&fields);
-    let reply = <PopReply<'_> as aerobee_remoting::Header<'_>>::read(&owned)?;
+    let reply: PopReply<'_> = response.header()?;
     let starts = starts(reply.start_offset_info.unwrap_or_default());
     let offsets = offsets(reply.msg_offset_info.unwrap_or_default());
     let counts = order.then(|| counts(reply.order_count_info.unwrap_or_default()));
     let mut taken: HashMap<(Kind, i32), usize> = HashMap::new();
     let mut all = Vec::new();
-    for bytes in records(&Bytes::from(body)) {
+    for bytes in records(&response.body) {
         let record = RecordView::parse(&bytes)
             .map_err(|error| Failure::new(Code::InternalServerError, error))?;
         let mut handle = match record

@@ -89,7 +89,7 @@ pub fn wants_broker(config: &Config) -> Result<bool, StartError> {
 /// # Errors
 /// It cannot start; the error names cause and fix.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), StartError> {
-    let proxy = Proxy::start(config)?;
+    let proxy = Proxy::start(config, None)?;
     tracing::info!(
         address = %proxy.address(),
         also = proxy.remoting_address().map(tracing::field::display),

@@ -12,7 +12,7 @@ use std::{
 
 use aerobee_daemon::{StartError as ProcessError, flags::parse_addresses};
 use aerobee_remoting::{
-    Adopter, Limits,
+    Adopter, Limits, Local,
     tls::{ClientTls, Secure},
 };
 use tokio::{
@@ -61,12 +61,13 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Listens. Brokers are found when they are needed.
+    /// Listens. Brokers are found when they are needed; `local` is the one of this process, if there is
+    /// one.
     ///
     /// # Errors
     /// A port cannot be bound, the certificate cannot be used, or no name server is given; the error
     /// names the fix.
-    pub fn start(config: Config) -> Result<Self, StartError> {
+    pub fn start(config: Config, local: Option<&Local>) -> Result<Self, StartError> {
         let name_servers: Vec<String> = parse_addresses(&config.namesrv_addr)?
             .iter()
             .map(ToString::to_string)
@@ -86,13 +87,14 @@ impl Proxy {
             port if port == config.grpc_server_port => None,
             port => Some(bind(SocketAddr::new(ip, port))?),
         };
-        let address = local(&listener)?;
-        let remoting_address = second.as_ref().map(local).transpose()?;
+        let address = address_of(&listener)?;
+        let remoting_address = second.as_ref().map(address_of).transpose()?;
         let config = Arc::new(config);
         let (drain, drained) = watch::channel(false);
         let upstream = config.upstream.values().map_err(ProcessError::from)?;
         let upstream = Secure::read(upstream).map_err(StartError::Upstream)?.client;
-        let (parts, relay_client) = assemble(&config, name_servers, upstream, drained.clone());
+        let (parts, relay_client) =
+            assemble(&config, name_servers, (upstream, local), drained.clone());
         let forward = Forward::new(
             Arc::clone(&parts.brokers),
             Arc::clone(&parts.routes),
@@ -182,7 +184,7 @@ fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     Ok(socket.listen(1024).map_err(failed)?)
 }
 
-fn local(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+fn address_of(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(|source| {
         ProcessError::System {
             action: "read the address of a listener",
@@ -195,7 +197,7 @@ fn local(listener: &TcpListener) -> Result<SocketAddr, StartError> {
 fn assemble(
     config: &Arc<Config>,
     name_servers: Vec<String>,
-    upstream: Option<Arc<ClientTls>>,
+    (upstream, local): (Option<Arc<ClientTls>>, Option<&Local>),
     drain: watch::Receiver<bool>,
 ) -> (Arc<Parts>, Announcer) {
     let clients = Arc::new(Clients::new(Duration::from_millis(
@@ -207,6 +209,7 @@ fn assemble(
         config.rocketmq_mq_client_num,
         &relay,
         upstream,
+        local,
     ));
     let routes = Arc::new(Routes::new(Arc::clone(&brokers), config));
     let receipts = Arc::new(Receipts::new(

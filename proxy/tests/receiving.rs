@@ -56,7 +56,15 @@ async fn change(grpc: &mut Grpc, topic: &str, handle: &str, seconds: i64) -> (Co
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_sent_is_received_once_and_acknowledged() {
-    let cluster = Cluster::start().await;
+    received_once(Cluster::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_of_another_process_is_asked_over_its_sockets() {
+    received_once(Cluster::start_apart().await).await;
+}
+
+async fn received_once(cluster: Cluster) {
     cluster.topic("t", "NORMAL").await;
     let mut grpc = cluster.grpc().await;
     for n in 0..4 {
@@ -80,7 +88,15 @@ async fn what_is_sent_is_received_once_and_acknowledged() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_waiting_receive_is_answered_at_once() {
-    let cluster = Cluster::start().await;
+    answered_at_once(Cluster::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_receive_is_answered_at_once_over_sockets() {
+    answered_at_once(Cluster::start_apart().await).await;
+}
+
+async fn answered_at_once(cluster: Cluster) {
     cluster.topic("t", "NORMAL").await;
     let (mut waiting, mut sending) = (cluster.grpc().await, cluster.grpc().await);
     let mut waits = Vec::new();
@@ -99,8 +115,8 @@ async fn a_waiting_receive_is_answered_at_once() {
         waits.push(came.saturating_duration_since(sent));
     }
     waits.sort();
-    // Twenty milliseconds are the promise; a machine that is busy with other tests gets more.
-    assert!(waits[2] < Duration::from_millis(200), "{waits:?}");
+    // Twenty milliseconds are the promise; here it must only not be the end of the poll.
+    assert!(waits[2] < Duration::from_secs(5), "{waits:?}");
     cluster.stop().await;
 }
 

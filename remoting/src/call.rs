@@ -3,8 +3,10 @@
 
 use std::{cell::RefCell, fmt::Display, sync::Arc};
 
+use tokio::sync::oneshot;
+
 use crate::{
-    Encoding, ResponseCode,
+    Encoding, Response, ResponseCode,
     command::Command,
     connection::Connection,
     header::{Empty, Header, WriteFields},
@@ -78,12 +80,46 @@ pub type Deferred = Reply<'static>;
 enum Sink<'t> {
     /// Answers go out together when the turn ends.
     Turn {
-        out: &'t mut Output,
+        out: Out<'t>,
         connection: &'t Arc<Connection>,
     },
-    Later(Arc<Connection>),
+    Later {
+        connection: Arc<Connection>,
+        /// Who waits in this process; else the answer is written to the connection.
+        caller: Option<oneshot::Sender<Response>>,
+    },
     /// Moved into another reply.
     Gone,
+}
+
+/// Where the answers of a turn go.
+#[derive(Debug)]
+enum Out<'t> {
+    /// To the other end of the connection.
+    Frames(&'t mut Output),
+    /// To a caller in this process, who has made one request.
+    Caller(&'t mut Answer),
+}
+
+impl Out<'_> {
+    #[inline]
+    fn again(&mut self) -> Out<'_> {
+        match self {
+            Out::Frames(out) => Out::Frames(out),
+            Out::Caller(answer) => Out::Caller(answer),
+        }
+    }
+}
+
+/// What became of a request that a caller in this process made.
+#[derive(Debug, Default)]
+pub(crate) enum Answer {
+    /// Nothing: no answer was owed.
+    #[default]
+    None,
+    Given(Response),
+    /// It is deferred.
+    Awaited(oneshot::Receiver<Response>),
 }
 
 impl<'t> Reply<'t> {
@@ -97,10 +133,31 @@ impl<'t> Reply<'t> {
         asked: Asked,
     ) -> Self {
         Self {
-            sink: Sink::Turn { out, connection },
+            sink: Sink::Turn {
+                out: Out::Frames(out),
+                connection,
+            },
             opaque,
             encoding,
             owed: asked.answered != Answered::Oneway,
+            asked,
+        }
+    }
+
+    /// A reply to a caller in this process; `connection` is the one that he would have come on.
+    pub(crate) fn to_caller(
+        answer: &'t mut Answer,
+        connection: &'t Arc<Connection>,
+        asked: Asked,
+    ) -> Self {
+        Self {
+            sink: Sink::Turn {
+                out: Out::Caller(answer),
+                connection,
+            },
+            opaque: 0,
+            encoding: Encoding::Json,
+            owed: true,
             asked,
         }
     }
@@ -110,7 +167,7 @@ impl<'t> Reply<'t> {
     pub fn connection(&self) -> &Arc<Connection> {
         match &self.sink {
             Sink::Turn { connection, .. } => connection,
-            Sink::Later(connection) => connection,
+            Sink::Later { connection, .. } => connection,
             Sink::Gone => unreachable!("a moved reply is not reachable"),
         }
     }
@@ -189,24 +246,38 @@ impl<'t> Reply<'t> {
     /// The answers of the turn that this reply belongs to, if it is not over.
     pub fn replies(&mut self) -> Option<Replies<'_>> {
         match &mut self.sink {
-            Sink::Turn { out, connection } => Some(Replies { out, connection }),
+            Sink::Turn { out, connection } => Some(Replies {
+                out: out.again(),
+                connection,
+            }),
             _ => None,
         }
     }
 
     /// Makes the reply outlive the turn.
     pub fn defer(mut self) -> Deferred {
-        let connection = match std::mem::replace(&mut self.sink, Sink::Gone) {
-            Sink::Turn { connection, .. } => {
+        let sink = match std::mem::replace(&mut self.sink, Sink::Gone) {
+            Sink::Turn { out, connection } => {
                 connection.owe();
-                Arc::clone(connection)
+                let caller = match out {
+                    Out::Frames(_) => None,
+                    Out::Caller(answer) => {
+                        let (caller, awaited) = oneshot::channel();
+                        *answer = Answer::Awaited(awaited);
+                        Some(caller)
+                    }
+                };
+                Sink::Later {
+                    connection: Arc::clone(connection),
+                    caller,
+                }
             }
-            Sink::Later(connection) => connection,
+            Sink::Later { connection, caller } => Sink::Later { connection, caller },
             Sink::Gone => unreachable!("a moved reply is not reachable"),
         };
         let owed = std::mem::take(&mut self.owed);
         Reply {
-            sink: Sink::Later(connection),
+            sink,
             opaque: self.opaque,
             encoding: self.encoding,
             owed,
@@ -243,14 +314,23 @@ impl<'t> Reply<'t> {
             return;
         }
         match &mut self.sink {
-            Sink::Turn { out, .. } => {
-                out.response(self.encoding, code.0, self.opaque, remark, header, body);
-            }
-            Sink::Later(connection) => LATER.with_borrow_mut(|out| {
-                out.response(self.encoding, code.0, self.opaque, remark, header, body);
-                connection.write(out.bytes());
-                out.clear(KEEP_BYTES);
-            }),
+            Sink::Turn {
+                out: Out::Frames(out),
+                ..
+            } => out.response(self.encoding, code.0, self.opaque, remark, header, body),
+            Sink::Turn {
+                out: Out::Caller(answer),
+                ..
+            } => **answer = Answer::Given(Response::new(code, remark, header, body)),
+            Sink::Later { connection, caller } => match caller.take() {
+                // The caller may have given up.
+                Some(caller) => drop(caller.send(Response::new(code, remark, header, body))),
+                None => LATER.with_borrow_mut(|out| {
+                    out.response(self.encoding, code.0, self.opaque, remark, header, body);
+                    connection.write(out.bytes());
+                    out.clear(KEEP_BYTES);
+                }),
+            },
             Sink::Gone => {}
         }
     }
@@ -261,11 +341,14 @@ impl Reply<'_> {
     #[inline]
     fn count(&mut self, code: ResponseCode) {
         match &mut self.sink {
-            Sink::Turn { out, .. } if !self.asked.is_late => {
+            Sink::Turn {
+                out: Out::Frames(out),
+                ..
+            } if !self.asked.is_late => {
                 out.answers.note(self.asked.kind(code.0));
             }
             Sink::Turn { connection, .. } => connection.count(&self.asked, code),
-            Sink::Later(connection) => connection.count(&self.asked, code),
+            Sink::Later { connection, .. } => connection.count(&self.asked, code),
             Sink::Gone => {}
         }
     }
@@ -284,12 +367,19 @@ pub struct Ticket {
 /// The answers of a turn, for those who put theirs off.
 #[derive(Debug)]
 pub struct Replies<'t> {
-    out: &'t mut Output,
+    out: Out<'t>,
     connection: &'t Arc<Connection>,
 }
 
 impl<'t> Replies<'t> {
     pub(crate) fn new(out: &'t mut Output, connection: &'t Arc<Connection>) -> Self {
+        let out = Out::Frames(out);
+        Self { out, connection }
+    }
+
+    /// The reply of a caller in this process, put off.
+    pub(crate) fn to_caller(answer: &'t mut Answer, connection: &'t Arc<Connection>) -> Self {
+        let out = Out::Caller(answer);
         Self { out, connection }
     }
 
@@ -308,7 +398,7 @@ impl<'t> Replies<'t> {
         } = ticket;
         Reply {
             sink: Sink::Turn {
-                out: self.out,
+                out: self.out.again(),
                 connection: self.connection,
             },
             opaque,
@@ -335,7 +425,7 @@ impl Drop for Reply<'_> {
                 &[],
             );
         }
-        if let Sink::Later(connection) = &self.sink {
+        if let Sink::Later { connection, .. } = &self.sink {
             connection.settle();
         }
     }
@@ -354,7 +444,15 @@ const CORKED_MAX: usize = 64;
 impl Corked {
     /// The reply `deferred`, answering into this cork.
     pub fn attach(&mut self, mut deferred: Deferred) -> Reply<'_> {
-        let Sink::Later(connection) = std::mem::replace(&mut deferred.sink, Sink::Gone) else {
+        if let Sink::Later {
+            caller: Some(_), ..
+        } = &deferred.sink
+        {
+            // He waits for this answer alone.
+            return deferred;
+        }
+        let Sink::Later { connection, .. } = std::mem::replace(&mut deferred.sink, Sink::Gone)
+        else {
             unreachable!("a deferred reply keeps its connection");
         };
         let owed = std::mem::take(&mut deferred.owed);
@@ -375,7 +473,10 @@ impl Corked {
         };
         let (connection, out) = &mut self.outputs[at];
         Reply {
-            sink: Sink::Turn { out, connection },
+            sink: Sink::Turn {
+                out: Out::Frames(out),
+                connection,
+            },
             opaque: deferred.opaque,
             encoding: deferred.encoding,
             owed,

@@ -8,16 +8,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
     Language, RequestCode, ResponseCode,
     call::Reply,
-    command::{Command, Fields},
+    command::{Command, OwnedFields},
     connection::Connection,
     error::{ClientError, FieldError},
     header::{Header, WriteFields},
+    local::Local,
+    output::{LANGUAGE, VERSION},
     server::{Limits, Service, Shared},
     tls::{ClientTls, session::Session},
 };
@@ -37,20 +40,37 @@ pub struct Response {
     /// Language of the other end.
     pub language: Language,
     /// The named fields.
-    pub fields: Vec<(String, String)>,
+    pub fields: OwnedFields,
     /// The body.
-    pub body: Vec<u8>,
+    pub body: Bytes,
 }
 
 impl Response {
+    /// An answer of this process; the body is the pieces of `body`, one after the other.
+    pub(crate) fn new<H: WriteFields + ?Sized>(
+        code: ResponseCode,
+        remark: &str,
+        header: &H,
+        body: &[&[u8]],
+    ) -> Self {
+        Self {
+            code,
+            remark: remark.to_owned(),
+            version: VERSION,
+            language: LANGUAGE,
+            fields: OwnedFields::of(header),
+            body: body.concat().into(),
+        }
+    }
+
     pub(crate) fn from_command(command: &Command<'_>) -> Self {
         Self {
             code: ResponseCode(command.code),
             remark: command.remark.to_owned(),
             version: command.version,
             language: command.language,
-            fields: command.fields.to_owned_pairs(),
-            body: command.body.to_vec(),
+            fields: command.fields.to_owned_fields(),
+            body: Bytes::copy_from_slice(command.body),
         }
     }
 
@@ -64,7 +84,7 @@ impl Response {
     /// # Errors
     /// A field is missing or does not parse.
     pub fn header<'a, H: Header<'a>>(&'a self) -> Result<H, FieldError> {
-        H::read(&Fields::owned(&self.fields))
+        H::read(&self.fields.fields())
     }
 }
 
@@ -90,6 +110,8 @@ pub struct Client<S: Service = NoRequests> {
     service: Arc<S>,
     /// How connections are made secure; plain without it.
     tls: Option<Arc<ClientTls>>,
+    /// A server of this process: what is for it needs no socket.
+    local: Option<Local>,
     /// Addresses come from configuration and registered brokers; a broken one is removed.
     slots: Mutex<HashMap<String, Slot>>,
     sweep: tokio::task::JoinHandle<()>,
@@ -117,9 +139,18 @@ impl<S: Service> Client<S> {
             shared,
             service,
             tls: None,
+            local: None,
             slots: Mutex::default(),
             sweep,
         }
+    }
+
+    /// The same beside a server of this process: it takes the requests that are for it without a
+    /// socket. The connection to it stays, for what the server asks of its clients.
+    #[must_use]
+    pub fn beside(mut self, local: Option<Local>) -> Self {
+        self.local = local;
+        self
     }
 
     /// The same, with TLS on every connection if there is some.
@@ -141,10 +172,24 @@ impl<S: Service> Client<S> {
         body: &[u8],
         within: Duration,
     ) -> Result<Response, ClientError> {
-        let started = Instant::now();
-        let connection = self.connection(address, within).await?;
-        let left = within.saturating_sub(started.elapsed());
-        connection.request(code, header, body, left).await
+        let (connection, left) = match self.open(address) {
+            Some(connection) => (connection, within),
+            None => {
+                let started = Instant::now();
+                let connection = self.connection(address, within).await?;
+                (connection, within.saturating_sub(started.elapsed()))
+            }
+        };
+        let Some(local) = &self.local else {
+            return connection.request(code, header, body, left).await;
+        };
+        if let Some(answer) = local.ask(&connection, code, header, body) {
+            return answer?.within(&connection, left).await;
+        }
+        let answer = connection.request(code, header, body, left).await?;
+        // Whoever has answered has accepted the connection.
+        local.look_for(&connection);
+        Ok(answer)
     }
 
     /// Sends a request that is not answered.
@@ -169,7 +214,20 @@ impl<S: Service> Client<S> {
     /// # Errors
     /// No connection could be made within `within`.
     pub async fn connected(&self, address: &str, within: Duration) -> Result<u64, ClientError> {
-        Ok(self.connection(address, within).await?.id())
+        let connection = match self.open(address) {
+            Some(connection) => connection,
+            None => self.connection(address, within).await?,
+        };
+        Ok(connection.id())
+    }
+
+    /// The connection to `address`, if there is one and nobody is about to make another.
+    fn open(&self, address: &str) -> Option<Arc<Connection>> {
+        let slots = self.slots.lock();
+        let slot = slots.get(address)?.try_lock().ok()?;
+        slot.as_ref()
+            .filter(|connection| !connection.is_closed())
+            .cloned()
     }
 
     /// The connection to `address`, made when there is none.

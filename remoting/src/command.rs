@@ -8,6 +8,7 @@ use crate::{
     encoding::{compact, json},
     error::DecodeError,
     frame::Frame,
+    header::{FieldWriter, Name, WriteFields},
 };
 
 /// Bit 0 of `flag`: the command answers another one.
@@ -120,11 +121,105 @@ impl<'a> Fields<'a> {
             .map(|(_, value)| value)
     }
 
+    /// Copies of all fields, together.
+    pub fn to_owned_fields(&self) -> OwnedFields {
+        let mut owned = OwnedFields::default();
+        for (name, value) in self.iter() {
+            owned.pair(name, value);
+        }
+        owned
+    }
+
     /// Copies of all pairs.
     pub fn to_owned_pairs(&self) -> Vec<(String, String)> {
         self.iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect()
+    }
+}
+
+/// Fields that outlive what they were received in, or that were never bytes of a frame: one text, and
+/// where each name and value stands in it.
+#[derive(Debug, Clone, Default)]
+pub struct OwnedFields {
+    text: String,
+    spans: Vec<FieldSpan>,
+}
+
+impl OwnedFields {
+    /// The fields that a header writes.
+    pub(crate) fn of<H: WriteFields + ?Sized>(header: &H) -> Self {
+        let mut fields = Self {
+            // Most headers fit, so that each is two allocations.
+            text: String::with_capacity(256),
+            spans: Vec::with_capacity(16),
+        };
+        header.write(&mut fields);
+        fields
+    }
+
+    /// To be read.
+    #[inline]
+    pub fn fields(&self) -> Fields<'_> {
+        Fields(Source::Spans {
+            spans: &self.spans,
+            text: &self.text,
+            unescaped: "",
+        })
+    }
+
+    /// Bytes of all names and values.
+    pub(crate) fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Removes all fields; gives the memory back when it grew unusually large.
+    pub(crate) fn clear(&mut self) {
+        self.text.clear();
+        self.spans.clear();
+        if self.text.capacity() > KEEP_BYTES {
+            self.text.shrink_to(KEEP_BYTES);
+            self.spans.shrink_to(KEEP_BYTES / size_of::<FieldSpan>());
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, text: &str) -> Span {
+        let start = self.text.len();
+        self.text.push_str(text);
+        Span::in_text(start, self.text.len())
+    }
+}
+
+impl FieldWriter for OwnedFields {
+    #[inline]
+    fn text(&mut self, name: Name, value: &str) {
+        self.pair(name.plain, value);
+    }
+
+    #[inline]
+    fn int(&mut self, name: Name, value: i64) {
+        self.pair(name.plain, itoa::Buffer::new().format(value));
+    }
+
+    #[inline]
+    fn flag(&mut self, name: Name, value: bool) {
+        self.pair(name.plain, if value { "true" } else { "false" });
+    }
+
+    #[inline]
+    fn pair(&mut self, name: &str, value: &str) {
+        let name = self.push(name);
+        let value = self.push(value);
+        self.spans.push(FieldSpan { name, value });
+    }
+}
+
+impl WriteFields for OwnedFields {
+    fn write<W: FieldWriter>(&self, out: &mut W) {
+        for (name, value) in self.fields().iter() {
+            out.pair(name, value);
+        }
     }
 }
 

@@ -63,6 +63,8 @@ pub struct Connection {
     pub(crate) partial_since: AtomicU32,
     pub(crate) stuck_since: AtomicU32,
     next_opaque: AtomicI32,
+    /// The other end, where it was looked for and is a server of this process.
+    pub(crate) twin: OnceLock<Option<Arc<Connection>>>,
     /// Requests of ours that wait for an answer; bounded by [`PENDING_MAX`].
     pending: Mutex<HashMap<i32, oneshot::Sender<Response>>>,
 }
@@ -106,6 +108,7 @@ impl Connection {
             partial_since: AtomicU32::new(0),
             stuck_since: AtomicU32::new(0),
             next_opaque: AtomicI32::new(0),
+            twin: OnceLock::new(),
             pending: Mutex::default(),
         })
     }
@@ -380,6 +383,17 @@ impl Connection {
     /// One more answer is deferred.
     pub(crate) fn owe(&self) {
         self.owed.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Something has come or gone that no socket has seen.
+    pub(crate) fn touch(&self) {
+        self.active_at
+            .store(self.shared.seconds(), Ordering::Relaxed);
+    }
+
+    /// Whether so many answers are deferred that one more request has to be refused.
+    pub(crate) fn owes_too_much(&self) -> bool {
+        self.owed.load(Ordering::Acquire) as usize >= PENDING_MAX
     }
 
     /// A deferred answer was given, or given up.

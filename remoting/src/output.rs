@@ -15,7 +15,7 @@ use crate::{
 
 /// What we say of ourselves in every command: clients of all languages know Java's name, and take
 /// the version for that of the broker.
-const LANGUAGE: Language = Language::Java;
+pub(crate) const LANGUAGE: Language = Language::Java;
 /// Ordinal of V5_5_0 in Apache's `MQVersion`.
 pub const VERSION: i32 = 513;
 

@@ -24,6 +24,7 @@ use crate::{
     command::Command,
     connection::Connection,
     latency::Latencies,
+    local::Local,
     reader,
     tls::{ServerTls, session::Session},
 };
@@ -192,6 +193,14 @@ impl Shared {
         self.connections.lock().remove(&id);
     }
 
+    /// The connection that comes from `peer` and ends at `local`.
+    pub(crate) fn between(&self, peer: SocketAddr, local: SocketAddr) -> Option<Arc<Connection>> {
+        let connections = self.connections.lock();
+        let mut all = connections.values();
+        all.find(|connection| connection.peer() == peer && connection.local() == local)
+            .cloned()
+    }
+
     pub(crate) fn all_connections(&self) -> Vec<Arc<Connection>> {
         self.connections.lock().values().cloned().collect()
     }
@@ -338,6 +347,7 @@ impl<S: Service> Drop for Adopter<S> {
 #[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
+    local: Local,
     address: SocketAddr,
     stop: watch::Sender<bool>,
 }
@@ -364,6 +374,7 @@ impl Server {
         let address = listener.local_addr()?;
         let shared = Shared::with_tls(limits, tls.clone());
         let (stop, stopped) = watch::channel(false);
+        let local = Local::new(&shared, &service);
         tokio::spawn(accept(
             listener,
             Arc::clone(&shared),
@@ -387,9 +398,15 @@ impl Server {
         });
         Ok(Self {
             shared,
+            local,
             address,
             stop,
         })
+    }
+
+    /// The server for clients in this process.
+    pub fn local(&self) -> Local {
+        self.local.clone()
     }
 
     /// The address bound, with its real port.

@@ -481,7 +481,7 @@ async fn the_client_asks_reconnects_and_times_out() {
                 .await
         }
     };
-    assert_eq!(ask(ECHO, 5000).await.unwrap().body, b"hello");
+    assert_eq!(ask(ECHO, 5000).await.unwrap().body, &b"hello"[..]);
     assert!(matches!(
         ask(HOLD, 50).await,
         Err(ClientError::Timeout { .. })
@@ -504,7 +504,7 @@ async fn the_client_asks_reconnects_and_times_out() {
         assert!(started.elapsed() < Duration::from_secs(60));
         answer = ask(ECHO, 1000).await;
     }
-    assert_eq!(answer.unwrap().body, b"hello");
+    assert_eq!(answer.unwrap().body, &b"hello"[..]);
 }
 
 #[tokio::test]

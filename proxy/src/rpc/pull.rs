@@ -13,7 +13,6 @@ use aerobee_remoting::{
     ResponseCode,
     header::pull::{PullMessage, PullReply, SUBSCRIPTION, SUSPEND},
 };
-use bytes::Bytes;
 
 use super::{Frames, Parts, offsets::queue_of};
 use crate::{
@@ -129,7 +128,7 @@ async fn pull(
         status(Code::MessageNotFound, "no new message")
     })];
     if found {
-        for bytes in records(&Bytes::from(response.body)) {
+        for bytes in records(&response.body) {
             if let Ok(record) = RecordView::parse(&bytes) {
                 contents.push(Content::Message(outgoing::message(&bytes, &record, about)));
             }

@@ -265,7 +265,7 @@ impl Drop for Flight {
         runtime.spawn(async move {
             let Ok(response) = landing.await else { return };
             if response.is_success()
-                && let Ok(all) = wanted.popped(response)
+                && let Ok(all) = wanted.popped(&response)
             {
                 give_back(&parts, &wanted, all).await;
             }
@@ -274,7 +274,7 @@ impl Drop for Flight {
 }
 
 impl Wanted {
-    fn popped(&self, response: Response) -> Result<Vec<Popped>, Failure> {
+    fn popped(&self, response: &Response) -> Result<Vec<Popped>, Failure> {
         if self.lite {
             return receive_lite::popped(response, &self.broker);
         }
@@ -349,7 +349,7 @@ async fn deliver(
     response: Response,
 ) -> Result<Delivery, Failure> {
     let max_attempts = wanted.config.retry_max_times.saturating_add(1);
-    let all = wanted.popped(response)?;
+    let all = wanted.popped(&response)?;
     let client: Arc<str> = Arc::from(&*wanted.caller.client_id);
     let mut ready = VecDeque::with_capacity(all.len());
     for message in all {

@@ -54,11 +54,9 @@ pub(crate) fn is_lite_client(parts: &Parts, client: &str) -> bool {
 }
 
 /// The messages of an answer.
-pub(crate) fn popped(response: Response, broker: &str) -> Result<Vec<Popped>, Failure> {
-    let Response { fields, body, .. } = response;
-    let owned = aerobee_remoting::Fields::owned(&fields);
-    let reply = <PopLiteReply<'_> as aerobee_remoting::Header<'_>>::read(&owned)?;
-    let all: Vec<Bytes> = records(&Bytes::from(body)).collect();
+pub(crate) fn popped(response: &Response, broker: &str) -> Result<Vec<Popped>, Failure> {
+    let reply: PopLiteReply<'_> = response.header()?;
+    let all: Vec<Bytes> = records(&response.body).collect();
     let counts = counts(reply.order_count_info.unwrap_or_default(), all.len());
     let mut popped: Vec<Popped> = Vec::with_capacity(all.len());
     for (bytes, count) in all.into_iter().zip(counts) {

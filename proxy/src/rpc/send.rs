@@ -215,9 +215,8 @@ fn entries(
     let stored: SendReply<'_> = response.header()?;
     let recall_handle = response
         .fields
-        .iter()
-        .find(|(name, _)| name == "recallHandle")
-        .map(|(_, value)| value.clone())
+        .fields()
+        .get("recallHandle")
         .unwrap_or_default();
     let entry = |at: usize, message: &Message| {
         let message_id = message
@@ -235,7 +234,7 @@ fn entries(
             message_id,
             transaction_id,
             offset: stored.queue_offset.saturating_add(at as i64),
-            recall_handle: recall_handle.clone(),
+            recall_handle: recall_handle.to_owned(),
         }
     };
     Ok(messages

@@ -66,6 +66,19 @@ impl Cluster {
         broker_keys: &[(&str, &str)],
         change: impl FnOnce(&mut Config),
     ) -> Self {
+        Self::start_as(true, broker_keys, change).await
+    }
+
+    /// The proxy speaks to the broker over sockets, as if it were another process.
+    pub(crate) async fn start_apart() -> Self {
+        Self::start_as(false, &[], |_| {}).await
+    }
+
+    async fn start_as(
+        beside: bool,
+        broker_keys: &[(&str, &str)],
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut namesrv = aerobee_namesrv::Config::default();
         namesrv.server.listen_port = 0;
@@ -83,7 +96,7 @@ impl Cluster {
             ..Config::default()
         };
         change(&mut config);
-        let proxy = Proxy::start(config).unwrap();
+        let proxy = Proxy::start(config, beside.then(|| broker.local()).as_ref()).unwrap();
         Self {
             namesrv,
             broker,

@@ -254,7 +254,7 @@ impl Question {
                 fields,
                 body,
                 ..
-            }) => reply.respond(code, &remark, &fields[..], &[&body]),
+            }) => reply.respond(code, &remark, &fields, &[&body]),
             Err(error @ ClientError::Timeout { .. }) => reply.fail(
                 ResponseCode::CONSUME_MSG_TIMEOUT,
                 format_args!("consumer <{group}> <{client}> Timeout: {error}"),
