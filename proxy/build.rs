@@ -16,6 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Bodies are slices of what was received, not copies.
         .bytes(".")
         .build_transport(false)
+        .codec_path("crate::codec::Codec")
         .compile_fds(files)?;
     Ok(())
 }

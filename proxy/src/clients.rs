@@ -46,8 +46,8 @@ pub(crate) const COMMANDS_MAX: usize = 64;
 /// Commands that wait for a client's answer.
 const WAITING_MAX: usize = 64;
 
-/// The way to a client.
-pub(crate) type Commands = mpsc::Sender<Result<TelemetryCommand, tonic::Status>>;
+/// The way to a client. Boxed: a channel has room for many, though mostly none is on its way.
+pub(crate) type Commands = mpsc::Sender<Box<Result<TelemetryCommand, tonic::Status>>>;
 
 /// What a client is in its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,7 +95,7 @@ impl Client {
         let stream = self.stream.lock();
         stream
             .as_ref()
-            .is_some_and(|(_, commands)| commands.try_send(Ok(command)).is_ok())
+            .is_some_and(|(_, commands)| commands.try_send(Box::new(Ok(command))).is_ok())
     }
 
     /// Sends a command that carries `nonce` and waits for the answer that repeats it.

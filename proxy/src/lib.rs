@@ -10,6 +10,7 @@ mod body;
 mod brokers;
 mod caller;
 mod clients;
+mod codec;
 pub mod config;
 pub mod error;
 mod forward;

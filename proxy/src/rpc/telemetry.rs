@@ -31,13 +31,15 @@ use crate::{
 
 /// Commands on their way to a client.
 #[derive(Debug)]
-pub(crate) struct CommandStream(mpsc::Receiver<Result<TelemetryCommand, tonic::Status>>);
+pub(crate) struct CommandStream(mpsc::Receiver<Box<Result<TelemetryCommand, tonic::Status>>>);
 
 impl Stream for CommandStream {
     type Item = Result<TelemetryCommand, tonic::Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_recv(context)
+        self.0
+            .poll_recv(context)
+            .map(|command| command.map(|command| *command))
     }
 }
 
@@ -72,7 +74,7 @@ pub(crate) fn refused(failure: &Failure) -> CommandStream {
         command: None,
     };
     // There is room for one.
-    let _ = commands.try_send(Ok(command));
+    let _ = commands.try_send(Box::new(Ok(command)));
     CommandStream(receiver)
 }
 
@@ -109,7 +111,7 @@ impl Session<'_> {
                     tonic::Status::internal(failure.to_string())
                 };
                 // If it is gone, it is gone.
-                let _ = self.commands.send(Err(status)).await;
+                let _ = self.commands.send(Box::new(Err(status))).await;
                 return;
             }
         }
@@ -124,10 +126,10 @@ impl Session<'_> {
             nonce: format!("drain-{}", self.client.id),
         });
         // Who does not read finds the end of the stream instead.
-        let _ = self.commands.try_send(Ok(TelemetryCommand {
+        let _ = self.commands.try_send(Box::new(Ok(TelemetryCommand {
             status: None,
             command: Some(command),
-        }));
+        })));
     }
 
     async fn take(&self, received: TelemetryCommand) -> Result<(), Failure> {
@@ -135,7 +137,7 @@ impl Session<'_> {
             Some(Command::Settings(settings)) => {
                 let answer = self.settle(settings.clone()).await?;
                 // The client reads too slowly, or is gone: its stream ends with the next read.
-                let _ = self.commands.send(Ok(answer)).await;
+                let _ = self.commands.send(Box::new(Ok(answer))).await;
             }
             Some(Command::ThreadStackTrace(trace)) => {
                 let nonce = trace.nonce.clone();
