@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which service a request is for: ours, without a detour, health or reflection.
+//! Which service a request is for: ours, health or reflection. Calls that come with every message take
+//! the shortest way.
 
 use std::{
     convert::Infallible,
@@ -20,8 +21,12 @@ use tonic::{body::Body, service::Routes};
 use tower_service::Service as _;
 
 use crate::{
-    caller::Peer, listen::Coarse, rpc::Parts, service::Messaging,
-    v2::messaging_service_server::MessagingServiceServer,
+    caller::Peer,
+    listen::Coarse,
+    plain::{self, Answer},
+    rpc::Parts,
+    service::Messaging,
+    v2::messaging_service_server::{MessagingService as _, MessagingServiceServer},
 };
 
 /// Where all calls of `MessagingService` begin.
@@ -32,13 +37,18 @@ const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors
 /// All services.
 #[derive(Debug, Clone)]
 pub(crate) struct Front {
-    messaging: MessagingServiceServer<Messaging>,
+    messaging: Messaging,
+    /// Most bytes of a request.
+    message_max: usize,
+    /// The same service, for calls of any shape.
+    any: MessagingServiceServer<Messaging>,
     others: Routes,
 }
 
 impl Front {
     pub(crate) fn new(parts: &Arc<Parts>, message_max: usize) -> Self {
-        let messaging = MessagingServiceServer::new(Messaging(Arc::clone(parts)))
+        let messaging = Messaging(Arc::clone(parts));
+        let any = MessagingServiceServer::new(messaging.clone())
             .max_decoding_message_size(message_max)
             .max_encoding_message_size(usize::MAX);
         let (_, health) = tonic_health::server::health_reporter();
@@ -52,7 +62,12 @@ impl Front {
         if let (Ok(v1), Ok(alpha)) = (reflection().build_v1(), reflection().build_v1alpha()) {
             others = others.add_service(v1).add_service(alpha);
         }
-        Self { messaging, others }
+        Self {
+            messaging,
+            message_max,
+            any,
+            others,
+        }
     }
 
     /// The services, for the calls of one connection.
@@ -104,7 +119,7 @@ impl Drop for Counted {
 /// The body of an answer, which keeps its call open.
 #[derive(Debug)]
 pub(crate) struct OpenBody {
-    body: Body,
+    body: Answer,
     _open: Counted,
 }
 
@@ -146,16 +161,37 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
     fn call(&self, mut request: Request<Incoming>) -> Answering {
         let open = Counted::new(&self.open);
         request.extensions_mut().insert(Peer(self.peer));
-        if request.uri().path().starts_with(MESSAGING) {
-            let answer = self.front.messaging.clone().call(request);
-            Box::pin(async move { answer.await.map(|answer| keep_open(answer, open)) })
-        } else {
+        let Some(method) = request.uri().path().strip_prefix(MESSAGING) else {
             let answer = self.front.others.clone().call(request.map(Body::new));
-            Box::pin(async move { answer.await.map(|answer| keep_open(answer, open)) })
+            return Box::pin(async move { answer.await.map(|answer| of_tonic(answer, open)) });
+        };
+        let service = self.front.messaging.clone();
+        let max = self.front.message_max;
+        match method {
+            "SendMessage" if plain::is_plain(request.headers()) => Box::pin(async move {
+                let send = async |request| service.send_message(request).await;
+                Ok(keep_open(plain::unary(request, max, send).await, open))
+            }),
+            "AckMessage" if plain::is_plain(request.headers()) => Box::pin(async move {
+                let ack = async |request| service.ack_message(request).await;
+                Ok(keep_open(plain::unary(request, max, ack).await, open))
+            }),
+            "ReceiveMessage" if plain::is_plain(request.headers()) => Box::pin(async move {
+                let receive = async |request| service.receive_message(request).await;
+                Ok(keep_open(plain::deliver(request, max, receive).await, open))
+            }),
+            _ => {
+                let answer = self.front.any.clone().call(request);
+                Box::pin(async move { answer.await.map(|answer| of_tonic(answer, open)) })
+            }
         }
     }
 }
 
-fn keep_open(answer: Response<Body>, open: Counted) -> Response<OpenBody> {
+fn keep_open(answer: Response<Answer>, open: Counted) -> Response<OpenBody> {
     answer.map(|body| OpenBody { body, _open: open })
+}
+
+fn of_tonic(answer: Response<Body>, open: Counted) -> Response<OpenBody> {
+    keep_open(answer.map(Answer::Tonic), open)
 }

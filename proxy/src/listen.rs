@@ -4,6 +4,7 @@
 //! `proxy/remoting/MultiProtocolRemotingServer.java`).
 
 use std::{
+    future::poll_fn,
     io,
     net::SocketAddr,
     sync::{
@@ -15,7 +16,7 @@ use std::{
 
 use aerobee_remoting::Adopter;
 use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, copy_bidirectional},
     net::{TcpListener, TcpStream},
@@ -26,6 +27,7 @@ use tokio::{
 use crate::{
     config::{Config, TlsMode},
     forward::Forward,
+    fresh::Fresh,
     http::{Front, Open},
     tls::Tls,
 };
@@ -209,14 +211,18 @@ impl Door {
     {
         let open = Arc::new(Open::default());
         let service = self.front.service(peer, Arc::clone(&open));
-        let connection = builder(&self.config).serve_connection(TokioIo::new(stream), service);
+        let calls = Fresh::default();
+        let builder = builder(&self.config, calls.clone());
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let idle = Duration::from_millis(self.config.grpc_client_idle_time_mills.max(1000));
         let mut drain = self.drain.clone();
         let mut leaving = false;
         loop {
             tokio::select! {
-                ended = connection.as_mut() => return ended.map_err(io::Error::other),
+                ended = poll_fn(|context| calls.poll(connection.as_mut(), context)) => {
+                    return ended.map_err(io::Error::other);
+                }
                 () = sleep(idle / 4), if !leaving => {
                     if open.idle_for() >= idle {
                         leaving = true;
@@ -234,10 +240,11 @@ impl Door {
 
 /// Windows large enough for batches of large messages; pings find dead peers, and clients may ping as
 /// often as they like.
-fn builder(config: &Config) -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+fn builder(config: &Config, calls: Fresh) -> http2::Builder<Fresh> {
+    let mut builder = http2::Builder::new(calls);
     builder
         .timer(TokioTimer::new())
+        .auto_date_header(false)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(8 << 20)
         .max_frame_size(64 << 10)

@@ -458,7 +458,8 @@ impl Delivery {
         }
     }
 
-    fn next(&mut self) -> Option<Content> {
+    /// The next frame.
+    pub(crate) fn next(&mut self) -> Option<Content> {
         if let Some(status) = self.status.take() {
             return Some(Content::Status(status));
         }
