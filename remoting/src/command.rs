@@ -149,11 +149,7 @@ pub struct OwnedFields {
 impl OwnedFields {
     /// The fields that a header writes.
     pub(crate) fn of<H: WriteFields + ?Sized>(header: &H) -> Self {
-        let mut fields = Self {
-            // Most headers fit, so that each is two allocations.
-            text: String::with_capacity(256),
-            spans: Vec::with_capacity(16),
-        };
+        let mut fields = Self::default();
         header.write(&mut fields);
         fields
     }
@@ -209,6 +205,11 @@ impl FieldWriter for OwnedFields {
 
     #[inline]
     fn pair(&mut self, name: &str, value: &str) {
+        if self.spans.is_empty() {
+            // Most headers fit, so that each is two allocations.
+            self.text.reserve(256);
+            self.spans.reserve(16);
+        }
         let name = self.push(name);
         let value = self.push(value);
         self.spans.push(FieldSpan { name, value });
