@@ -175,6 +175,22 @@ async fn a_request_is_run_where_it_is_made_on_the_connection_that_it_would_take(
 }
 
 #[tokio::test]
+async fn requests_are_counted_as_those_of_the_socket_are() {
+    let server = serve();
+    let beside = Beside::of(&server, &server);
+    for _ in 0..3 {
+        beside.place().await;
+    }
+    let latencies = server.latencies().read();
+    let mut good = latencies
+        .iter()
+        .filter(|latency| latency.response == ResponseCode::SUCCESS);
+    // The first one went over the socket: it is counted when its turn has ended.
+    let counted: u64 = good.next().unwrap().spans.iter().sum();
+    assert!((2..=3).contains(&counted), "{counted}");
+}
+
+#[tokio::test]
 async fn another_server_is_asked_over_its_socket() {
     let (server, local) = (serve(), serve());
     let beside = Beside::of(&server, &local);
