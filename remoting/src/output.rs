@@ -138,7 +138,9 @@ fn write_json<H: WriteFields + ?Sized>(out: &mut Vec<u8>, head: Head<'_>, header
     out.extend_from_slice(digits.format(head.code).as_bytes());
     // C++ dereferences the fields, Java reads the region from them: they are always there.
     out.extend_from_slice(b",\"extFields\":{");
-    header.write(&mut JsonFields::new(out));
+    let mut fields = JsonFields::new(out);
+    header.write(&mut fields);
+    fields.end();
     out.extend_from_slice(b"},\"flag\":");
     out.extend_from_slice(digits.format(head.flag).as_bytes());
     out.extend_from_slice(b",\"language\":\"");

@@ -38,11 +38,12 @@ fn expand(input: &DeriveInput) -> Result<Tokens> {
     let write = fields.iter().map(|field| {
         let ident = &field.ident;
         let name = field.short.as_ref().unwrap_or(&field.name);
-        let quoted = format!("\"{name}\":\"");
+        let first = format!("\"{name}\":\"");
+        let next = format!("\",{first}");
         quote! {
             ::aerobee_remoting::header::Value::write(
                 &self.#ident,
-                ::aerobee_remoting::header::Name { plain: #name, quoted: #quoted },
+                ::aerobee_remoting::header::Name { plain: #name, first: #first, next: #next },
                 out,
             );
         }

@@ -543,21 +543,35 @@ pub(crate) fn keep(unescaped: &mut Vec<u8>, text: &str) -> Span {
     Span::in_unescaped(start, unescaped.len())
 }
 
-/// Writes the members of `extFields`.
+/// Writes the members of `extFields`, whose values are all strings. The closing quote of the last one is left to what
+/// follows, [`JsonFields::end`] at last, so that a field is two pieces: name and value.
 pub(crate) struct JsonFields<'a> {
     out: &'a mut Vec<u8>,
-    first: bool,
+    is_open: bool,
 }
 
 impl<'a> JsonFields<'a> {
     pub(crate) fn new(out: &'a mut Vec<u8>) -> Self {
-        Self { out, first: true }
+        Self {
+            out,
+            is_open: false,
+        }
     }
 
     #[inline(always)]
-    fn comma(&mut self) {
-        if !std::mem::take(&mut self.first) {
-            self.out.push(b',');
+    fn name(&mut self, name: Name) {
+        let name = if std::mem::replace(&mut self.is_open, true) {
+            name.next
+        } else {
+            name.first
+        };
+        self.out.extend_from_slice(name.as_bytes());
+    }
+
+    #[inline(always)]
+    pub(crate) fn end(self) {
+        if self.is_open {
+            self.out.push(b'"');
         }
     }
 }
@@ -565,34 +579,31 @@ impl<'a> JsonFields<'a> {
 impl FieldWriter for JsonFields<'_> {
     #[inline(always)]
     fn text(&mut self, name: Name, value: &str) {
-        self.comma();
-        self.out.extend_from_slice(name.quoted.as_bytes());
+        self.name(name);
         write_escaped(self.out, value);
-        self.out.push(b'"');
     }
 
     #[inline(always)]
     fn int(&mut self, name: Name, value: i64) {
-        self.comma();
-        self.out.extend_from_slice(name.quoted.as_bytes());
+        self.name(name);
         self.out
             .extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-        self.out.push(b'"');
     }
 
     #[inline(always)]
     fn flag(&mut self, name: Name, value: bool) {
-        self.comma();
-        self.out.extend_from_slice(name.quoted.as_bytes());
+        self.name(name);
         self.out
-            .extend_from_slice(if value { b"true\"" } else { b"false\"" });
+            .extend_from_slice(if value { b"true" } else { b"false" });
     }
 
     fn pair(&mut self, name: &str, value: &str) {
-        self.comma();
+        if std::mem::replace(&mut self.is_open, true) {
+            self.out.extend_from_slice(b"\",");
+        }
         write_string(self.out, name);
-        self.out.push(b':');
-        write_string(self.out, value);
+        self.out.extend_from_slice(b":\"");
+        write_escaped(self.out, value);
     }
 }
 
@@ -761,6 +772,31 @@ mod tests {
         let text = r#"{"extFields":{"a":"\"\\\/\b\f\n\r\t\u00e9\uD83D\uDE00\uD83Dx"}}"#;
         let wanted = "\"\\/\u{8}\u{c}\n\r\té😀\u{FFFD}x";
         assert_eq!(field(text, "a").as_deref(), Some(wanted));
+    }
+
+    #[test]
+    fn fields_are_written_as_strings() {
+        let written = |write: &dyn Fn(&mut JsonFields<'_>)| {
+            let mut bytes = Vec::new();
+            let mut fields = JsonFields::new(&mut bytes);
+            write(&mut fields);
+            fields.end();
+            String::from_utf8(bytes).unwrap()
+        };
+        let name = Name {
+            plain: "n",
+            first: r#""n":""#,
+            next: r#"","n":""#,
+        };
+        assert_eq!(written(&|_| {}), "");
+        assert_eq!(written(&|fields| fields.int(name, -5)), r#""n":"-5""#);
+        let mixed = written(&|fields| {
+            fields.pair("a\"", "b\n");
+            fields.text(name, "x\"y");
+            fields.flag(name, true);
+            fields.pair("z", "");
+        });
+        assert_eq!(mixed, r#""a\"":"b\n","n":"x\"y","n":"true","z":"""#);
     }
 
     #[test]

@@ -44,13 +44,15 @@ pub trait Request: WriteFields {
     const CODE: RequestCode;
 }
 
-/// The name of a field, beside the form that JSON needs, made when the derive is expanded.
+/// The name of a field, beside the forms that JSON needs, made when the derive is expanded.
 #[derive(Debug, Clone, Copy)]
 pub struct Name {
     /// `queueId`
     pub plain: &'static str,
     /// `"queueId":"`, ready for the value.
-    pub quoted: &'static str,
+    pub first: &'static str,
+    /// `","queueId":"`, which closes the value before as well.
+    pub next: &'static str,
 }
 
 /// Takes fields one by one; the two encodings implement it.
