@@ -116,8 +116,11 @@ impl Script for Transactions {
         Ok(())
     }
 
-    fn finish(&mut self, _tally: &mut Tally) -> Result<(), Error> {
-        self.0.await_all()?;
+    fn finish(&mut self, tally: &mut Tally) -> Result<(), Error> {
+        // What was refused is not awaited; it is told as a failure.
+        if tally.errors.is_empty() {
+            self.0.await_all()?;
+        }
         thread::sleep(NOTED);
         Ok(())
     }

@@ -263,6 +263,8 @@ fn java(programs: &Programs, home: &Path, heap: &str) -> Command {
     command
 }
 
+/// The two last lines keep the broker from refusing sends (code 2) where another load holds it up, as
+/// what is done for those that it takes is the question.
 fn broker_conf(home: &Path, port: u16) -> String {
     format!(
         "brokerClusterName=DefaultCluster\n\
@@ -275,7 +277,9 @@ fn broker_conf(home: &Path, port: u16) -> String {
          storePathRootDir={home}/store\n\
          storePathCommitLog={home}/store/commitlog\n\
          autoCreateTopicEnable=true\n\
-         flushDiskType=ASYNC_FLUSH\n",
+         flushDiskType=ASYNC_FLUSH\n\
+         waitTimeMillsInSendQueue=10000\n\
+         osPageCacheBusyTimeOutMills=10000\n",
         port + 1,
         home = home.display()
     )
