@@ -135,6 +135,11 @@ fn configuration() -> String {
         let keys: Vec<String> = group.keys.iter().map(|key| format!("`{key}`")).collect();
         let _ = writeln!(out, "| {} | {} |", keys.join(", "), group.reason);
     }
+    out.push_str("\nA key of users, access lists, controllers or DLedger that would switch them on stops the start: nobody shall believe to be protected by it.\n\n## Keys of Apache's proxy without effect\n\n| keys | why |\n|---|---|\n");
+    for (reason, keys) in aerobee_proxy::WITHOUT_EFFECT {
+        let keys: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
+        let _ = writeln!(out, "| {} | {reason} |", keys.join(", "));
+    }
     out
 }
 

@@ -19,7 +19,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::{
     StartError, StopError,
-    config::{BrokerRole, Config, Identity},
+    config::{BrokerRole, Config, Identity, broken_promise},
     groups::Groups,
     lite::Lite,
     longpoll::pull::HeldPulls,
@@ -286,6 +286,12 @@ fn refuse_unsupported(config: &Config) -> Result<(), StartError> {
             value: config.store.in_sync_replicas.to_string(),
             reason: "replication is not supported by this version; set it to 1",
         });
+    }
+    for key in config.unknown() {
+        let value = config.get(key).unwrap_or_default();
+        if let Some((key, reason)) = broken_promise(key, &value) {
+            return Err(StartError::Unsupported { key, value, reason });
+        }
     }
     Ok(())
 }

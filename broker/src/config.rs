@@ -25,6 +25,7 @@ use aerobee_message::properties::{Properties, keys};
 use aerobee_store::{FlushMode, LogDirs, TransferLimits};
 use arc_swap::{ArcSwap, Guard};
 
+pub(crate) use self::absent::broken_promise;
 pub use self::{
     absent::{WITHOUT_EFFECT, without_effect},
     effect::{RESTART_KEYS, needs_restart},

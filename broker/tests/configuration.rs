@@ -7,6 +7,8 @@ mod support;
 
 use std::collections::HashMap;
 
+use aerobee_broker::{Broker, Config};
+use aerobee_daemon::Properties;
 use serde_json::json;
 use support::{Client, Running};
 
@@ -39,6 +41,34 @@ async fn a_change_counts_at_once_and_is_kept() {
     assert_eq!(client.ask(352, json!({"group": "g"}), &[]).await.code(), 26);
     let file = running.file("config/broker.properties");
     assert_eq!(file, "autoCreateSubscriptionGroup=false\n");
+}
+
+#[tokio::test]
+async fn what_promises_users_or_replicas_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    for key in [
+        "aclEnable",
+        "authenticationEnabled",
+        "authorizationEnabled",
+        "enableControllerMode",
+        "enableDLegerCommitLog",
+    ] {
+        let store = directory.path().display();
+        let text = format!("storePathRootDir={store}\nlistenPort=0\n{key}=true\n");
+        let mut config = Config::default();
+        config.apply(&Properties::parse(&text).unwrap());
+        let refused = Broker::start(config).await.err().unwrap().to_string();
+        let reason = format!("{key} = true: ");
+        assert!(refused.starts_with(&reason), "{refused}");
+    }
+    // Nor may it be promised while the broker runs: the next start would not come up.
+    let running = Running::start().await;
+    let mut client = running.connect().await;
+    let answer = client
+        .ask(25, json!({}), b"authenticationEnabled=true\n")
+        .await;
+    assert_eq!(answer.code(), 29);
+    assert!(answer.remark().contains("access lists"), "{answer:?}");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use std::{
 use aerobee_daemon::TlsKeys;
 use serde::Deserialize;
 
-use crate::error::StartError;
+use crate::{absent::is_broken_promise, error::StartError};
 
 /// Whether the proxy stands in front of a cluster or in a broker's process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -246,6 +246,11 @@ impl Config {
                 path: path.to_owned(),
                 source,
             })?;
+        for (key, value) in &config.unknown {
+            if is_broken_promise(key, value) {
+                return Err(StartError::NoUsers(key.clone()));
+            }
+        }
         if !config.unknown.is_empty() {
             let keys: Vec<_> = config.unknown.keys().map(String::as_str).collect();
             tracing::warn!(keys = keys.join(", "), file = %path.display(), "keys that the proxy does not read");
@@ -323,6 +328,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::absent::WITHOUT_EFFECT;
 
     #[test]
     fn apaches_file_is_read_and_unknown_keys_are_kept() {
@@ -333,6 +339,32 @@ mod tests {
         assert_eq!(config.tls_mode().unwrap(), TlsMode::Enforcing);
         assert_eq!(config.unknown.len(), 1);
         assert_eq!(config.mode().unwrap(), Mode::Cluster);
+    }
+
+    #[test]
+    fn what_promises_that_users_are_checked_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("rmq-proxy.json");
+        for text in [
+            r#"{"authenticationEnabled":true}"#,
+            r#"{"authorizationEnabled":"true"}"#,
+        ] {
+            fs::write(&file, text).unwrap();
+            let refused = Config::load(&file).unwrap_err();
+            assert!(matches!(refused, StartError::NoUsers(_)), "{refused}");
+        }
+        fs::write(&file, r#"{"authenticationEnabled":false}"#).unwrap();
+        Config::load(&file).unwrap();
+    }
+
+    #[test]
+    fn keys_without_effect_are_none_that_are_read() {
+        for key in WITHOUT_EFFECT.iter().flat_map(|(_, keys)| *keys) {
+            // Those that are read refuse a value of the wrong kind.
+            let text = format!(r#"{{"{key}":[[]]}}"#);
+            let config: Config = serde_json::from_str(&text).unwrap();
+            assert_eq!(config.unknown.len(), 1, "{key}");
+        }
     }
 
     #[test]

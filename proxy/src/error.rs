@@ -35,6 +35,11 @@ pub enum StartError {
         /// Where and why.
         source: serde_json::Error,
     },
+    /// The configuration asks for a check that this version does not make.
+    #[error(
+        "{0} = true: users and access lists are not supported by this version: keep the ports closed to strangers, and remove the key"
+    )]
+    NoUsers(String),
     /// The mode is unknown.
     #[error("proxyMode \"{0}\" is unknown; use LOCAL or CLUSTER")]
     Mode(String),

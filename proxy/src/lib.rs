@@ -5,6 +5,7 @@
 //! table of calls, `rpc` has a file for each; `brokers` is the only door to the cluster. Clients of
 //! the remoting protocol are served as well, by `forward`.
 
+mod absent;
 mod announce;
 mod body;
 mod brokers;
@@ -41,6 +42,7 @@ mod transaction_id;
 mod wire;
 
 pub use crate::{
+    absent::WITHOUT_EFFECT,
     config::Config,
     error::StartError,
     run::{Args, run},

@@ -346,6 +346,26 @@ pub const WITHOUT_EFFECT: &[WithoutEffect] = &[
     ),
 ];
 
+/// Keys that promise protection when they are on: a broker that ran without it would leave open, or
+/// lose, what its operator believes to be closed, or kept.
+const PROMISES: &[(&str, &str)] = &[
+    ("aclEnable", NO_USERS),
+    ("authenticationEnabled", NO_USERS),
+    ("authorizationEnabled", NO_USERS),
+    ("enableControllerMode", NO_REPLICAS),
+    ("enableDLegerCommitLog", NO_REPLICAS),
+];
+const NO_USERS: &str = "users and access lists are not supported by this version: keep the ports closed to strangers (firewall, or tls.server.need.client.auth=require), and remove the key";
+const NO_REPLICAS: &str =
+    "replication is not supported by this version: start a single master, and remove the key";
+
+/// The key, and why a broker must not run with this value of it.
+pub(crate) fn broken_promise(key: &str, value: &str) -> Option<(&'static str, &'static str)> {
+    let is_on = value.trim().eq_ignore_ascii_case("true");
+    let promise = PROMISES.iter().find(|(name, _)| *name == key)?;
+    is_on.then_some(*promise)
+}
+
 /// Whether `pattern`, in which each `*` stands for any letters, is the whole of `key`.
 fn is_like(key: &str, pattern: &str) -> bool {
     let mut parts = pattern.split('*');

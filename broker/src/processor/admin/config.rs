@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use super::Refusal;
 use crate::{
     clients::Clients,
-    config::{Config, Switches, needs_restart},
+    config::{Config, Switches, broken_promise, needs_restart},
     groups::Groups,
     registration::Registration,
     runtime::Runtime,
@@ -50,6 +50,12 @@ pub(crate) struct ConfigAdmin {
 enum ChangeError {
     #[error("Can not update config in black list.")]
     Fixed,
+    /// The next start would be refused.
+    #[error("{key}: {reason}")]
+    Unsupported {
+        key: &'static str,
+        reason: &'static str,
+    },
     #[error(transparent)]
     Text(#[from] properties::Error),
     #[error(transparent)]
@@ -90,6 +96,11 @@ impl ConfigAdmin {
         let now = Config::clone(&self.switches.config());
         if changes.iter().any(|(key, _)| is_fixed(&now, key)) {
             return Err(ChangeError::Fixed);
+        }
+        for (key, value) in changes.iter() {
+            if let Some((key, reason)) = broken_promise(key, value) {
+                return Err(ChangeError::Unsupported { key, reason });
+            }
         }
         let update = now.updated(changes)?;
         let servers = addresses(&update.config)?;
@@ -202,7 +213,9 @@ fn keep(file: &std::path::Path, changed: &Properties) -> Result<(), ChangeError>
 fn refusal(error: &ChangeError) -> Refusal {
     let code = match error {
         ChangeError::Fixed => ResponseCode::NO_PERMISSION,
-        ChangeError::Values(_) | ChangeError::Addresses(_) => ResponseCode::INVALID_PARAMETER,
+        ChangeError::Unsupported { .. } | ChangeError::Values(_) | ChangeError::Addresses(_) => {
+            ResponseCode::INVALID_PARAMETER
+        }
         ChangeError::Text(_) | ChangeError::Persist(_) | ChangeError::Stopping(_) => {
             ResponseCode::SYSTEM_ERROR
         }
