@@ -366,6 +366,27 @@ async fn a_waiting_pop_hears_in_time_that_there_is_nothing() {
     assert!(waited < Duration::from_secs(20), "{waited:?}");
 }
 
+/// Many begin to wait while others cease, so that the end of a wait is looked for just when there was nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn each_of_many_pops_that_wait_at_odd_moments_hears_in_time() {
+    let (running, _client) = with_messages(1, 0).await;
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        let mut consumer = running.connect().await;
+        waiting.spawn(async move {
+            for _ in 0..300 {
+                let poll = json!({"pollTime": "70"});
+                assert_eq!(pop(&mut consumer, poll).await.code(), 210);
+            }
+        });
+    }
+    let all = async { while waiting.join_next().await.transpose().unwrap().is_some() {} };
+    assert!(
+        timeout(Duration::from_secs(90), all).await.is_ok(),
+        "a pop waits on after its time"
+    );
+}
+
 #[tokio::test]
 async fn a_retried_message_wakes_its_group() {
     let (running, mut client) = with_messages(1, 1).await;

@@ -200,8 +200,9 @@ impl Polls {
             waiting.push_back(held);
             state.count += 1;
             state.mark(&topic);
+            // Before anybody can take it: the total never lacks one that waits.
+            self.total.fetch_add(1, Ordering::Relaxed);
         }
-        self.total.fetch_add(1, Ordering::Relaxed);
         if wakes < self.next.load(Ordering::SeqCst) {
             self.earlier.notify_one();
         }
@@ -354,9 +355,10 @@ impl Polls {
             self.next.store(i64::MAX, Ordering::SeqCst);
             let next = self.answer_overdue(now).max(now + GRAIN);
             self.next.store(next, Ordering::SeqCst);
-            let idle = self.total.load(Ordering::SeqCst) == 0;
             let wait = (next - now).clamp(GRAIN, SLEEP_MAX).unsigned_abs();
-            if idle {
+            // By what was seen, not by the total: whoever came later than the look has found no time noted that is
+            // earlier than its own, and wakes this task.
+            if next == i64::MAX {
                 self.earlier.notified().await;
             } else {
                 // Elapsed is the common case.

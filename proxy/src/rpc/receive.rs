@@ -37,8 +37,8 @@ use crate::{
 
 /// Most messages of one pop; brokers refuse more.
 const BATCH_MAX: i32 = 32;
-/// What a poll leaves of the client's deadline, so that its answer comes in time.
-const RESERVE: Duration = Duration::from_millis(200);
+/// Timeout of requests of a client that has sent no settings, or none with one.
+const PATIENCE_DEFAULT: Duration = Duration::from_secs(3);
 /// Poll of a client that names neither a time nor a deadline.
 const POLL_DEFAULT: Duration = Duration::from_secs(20);
 
@@ -137,9 +137,13 @@ async fn check(
         .long_polling_timeout
         .as_ref()
         .map(|span| duration_ms(span_ms(span)));
+    let client = parts.clients.get(&caller.client_id);
+    let settings = client.and_then(|client| client.settings());
+    let patience = settings.and_then(|settings| settings.request_timeout.as_ref().map(span_ms));
     let poll = poll_time(
         &caller,
         asked_poll,
+        patience.map_or(PATIENCE_DEFAULT, duration_ms),
         config.grpc_client_consumer_max_long_polling_timeout_millis,
     );
     let route = parts.routes.topic(topic).await?;
@@ -198,16 +202,21 @@ pub(crate) fn check_invisible(asked: i64, min: i64, max: i64) -> Result<(), Fail
 }
 
 /// How long to wait for messages: as asked, within the bound, and so that the client still waits.
-fn poll_time(caller: &Caller, asked: Option<Duration>, max_ms: i64) -> Duration {
-    let remaining = caller.remaining();
-    let poll = asked
-        .or(remaining)
-        .unwrap_or(POLL_DEFAULT)
-        .min(duration_ms(max_ms));
-    match remaining {
-        Some(remaining) => poll.min(remaining.saturating_sub(RESERVE)),
-        None => poll,
-    }
+///
+/// The deadline of an older SDK is the time that it wants to wait and `patience`, its timeout of requests, but it
+/// does not say what it wants: as Apache's proxy does, half of the timeout is left for the way back.
+fn poll_time(
+    caller: &Caller,
+    asked: Option<Duration>,
+    patience: Duration,
+    max_ms: i64,
+) -> Duration {
+    let max = duration_ms(max_ms);
+    let Some(remaining) = caller.remaining() else {
+        return asked.unwrap_or(POLL_DEFAULT).min(max);
+    };
+    let longest = remaining.saturating_sub((patience / 2).min(remaining / 2));
+    asked.unwrap_or(longest).min(longest).min(max)
 }
 
 fn tags_of(filter: &FilterExpression) -> Result<Option<Vec<String>>, Failure> {
@@ -533,21 +542,22 @@ mod tests {
     #[test]
     fn polls_end_before_their_client_gives_up() {
         let seconds = Duration::from_secs;
-        assert_eq!(poll_time(&caller(None), None, 20_000), seconds(20));
-        assert_eq!(
-            poll_time(&caller(None), Some(seconds(40)), 20_000),
-            seconds(20)
-        );
-        assert_eq!(
-            poll_time(&caller(Some(seconds(60))), Some(seconds(2)), 20_000),
-            seconds(2)
-        );
-        let short = poll_time(&caller(Some(seconds(5))), Some(seconds(30)), 20_000);
-        assert!(short < seconds(5) && short > seconds(4));
-        assert_eq!(
-            poll_time(&caller(Some(Duration::ZERO)), None, 20_000),
-            Duration::ZERO
-        );
+        let poll = |remaining: Option<u64>, asked: Option<u64>, patience| {
+            let caller = caller(remaining.map(seconds));
+            poll_time(&caller, asked.map(seconds), seconds(patience), 20_000)
+        };
+        assert_eq!(poll(None, None, 3), seconds(20));
+        assert_eq!(poll(None, Some(40), 3), seconds(20));
+        assert_eq!(poll(Some(60), Some(2), 3), seconds(2));
+        assert_eq!(poll(Some(0), None, 3), Duration::ZERO);
+        // Time runs: what is left is less than what was given.
+        let about = |poll: Duration, most: f64| {
+            poll.as_secs_f64() <= most && poll.as_secs_f64() > most / 2.0
+        };
+        assert!(about(poll(Some(20), None, 10), 15.0));
+        assert!(about(poll(Some(13), None, 3), 11.5));
+        assert!(about(poll(Some(5), Some(30), 3), 3.5));
+        assert!(about(poll(Some(2), None, 10), 1.0));
     }
 
     #[test]
