@@ -87,7 +87,7 @@ pub(crate) fn check_current(handle: &Handle) -> Result<(), Failure> {
     }
     Err(Failure::new(
         Code::InvalidReceiptHandle,
-        "receipt handle is expired: the message is visible again; ask for a longer invisible duration, or consume faster",
+        "receipt handle is expired (INVALID_RECEIPT_HANDLE): the message is visible again; ask for a longer invisible duration, or consume faster",
     ))
 }
 
