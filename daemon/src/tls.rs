@@ -26,7 +26,7 @@ config! {
         "tls.server.keyPath" => server_key_path: String = given("tls.server.keyPath", ""),
         /// Certificate chain in PEM.
         "tls.server.certPath" => server_cert_path: String = given("tls.server.certPath", ""),
-        /// Password of the private key; encrypted keys are refused here.
+        /// Password of the private key, if it is encrypted (PKCS #8).
         "tls.server.keyPassword" => server_key_password: String = given("tls.server.keyPassword", ""),
         /// Whether certificates of clients are asked for: `none`, `optional` or `require`.
         "tls.server.need.client.auth" => server_need_client_auth: String = given("tls.server.need.client.auth", "none"),
@@ -38,12 +38,16 @@ config! {
         "tls.client.keyPath" => client_key_path: String = given("tls.client.keyPath", ""),
         /// Its certificate chain in PEM.
         "tls.client.certPath" => client_cert_path: String = given("tls.client.certPath", ""),
-        /// Password of that key; encrypted keys are refused here.
+        /// Password of that key, if it is encrypted (PKCS #8).
         "tls.client.keyPassword" => client_key_password: String = given("tls.client.keyPassword", ""),
         /// Whether certificates of other servers are verified.
         "tls.client.authServer" => client_auth_server: bool = given("tls.client.authServer", "false") == "true",
         /// Certificates that they are verified by, in PEM.
         "tls.client.trustCertPath" => client_trust_cert_path: String = given("tls.client.trustCertPath", ""),
+        /// Cipher suites that may be used, by Java's names, with commas; empty is all that are safe.
+        "tls.ciphers" => ciphers: String = given("tls.ciphers", ""),
+        /// Versions that may be used, of `TLSv1.2` and `TLSv1.3`, with commas; empty is both.
+        "tls.protocols" => protocols: String = given("tls.protocols", ""),
         /// A file of these keys, which go before those here. It may be missing.
         "tls.config.file" => config_file: String = given("tls.config.file", "/etc/rocketmq/tls.properties"),
     }

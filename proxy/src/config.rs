@@ -137,6 +137,8 @@ pub struct Config {
     pub tls_test_mode_enable: bool,
     /// Key in PEM.
     pub tls_key_path: String,
+    /// Password of the key, if it is encrypted (PKCS #8).
+    pub tls_key_password: String,
     /// Certificate chain in PEM.
     pub tls_cert_path: String,
     /// How often both are looked at, ms.
@@ -147,6 +149,12 @@ pub struct Config {
     /// `disabled`, `permissive` or `enforcing`.
     #[serde(rename = "tls.server.mode")]
     pub tls_server_mode: String,
+    /// Cipher suites that may be used, by Java's names, with commas; empty is all that are safe.
+    #[serde(rename = "tls.ciphers")]
+    pub tls_ciphers: String,
+    /// Versions that may be used, of `TLSv1.2` and `TLSv1.3`, with commas; empty is both.
+    #[serde(rename = "tls.protocols")]
+    pub tls_protocols: String,
     /// TLS of connections to brokers and name servers; not of this file.
     #[serde(skip)]
     pub upstream: TlsKeys,
@@ -220,10 +228,13 @@ impl Default for Config {
             metrics_prom_exporter_host: String::new(),
             tls_test_mode_enable: true,
             tls_key_path: String::new(),
+            tls_key_password: String::new(),
             tls_cert_path: String::new(),
             tls_cert_watch_interval_ms: 3_600_000,
             tls_directory: PathBuf::new(),
             tls_server_mode: "permissive".to_owned(),
+            tls_ciphers: String::new(),
+            tls_protocols: String::new(),
             upstream: TlsKeys::default(),
             enable_proxy_protocol: true,
             unknown: BTreeMap::new(),

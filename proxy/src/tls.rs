@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use aerobee_remoting::tls::Pair;
+use aerobee_remoting::tls::{Pair, Password, Suites};
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use tokio_rustls::TlsAcceptor;
@@ -31,6 +31,8 @@ pub(crate) struct Tls {
     config: ArcSwap<ServerConfig>,
     key: PathBuf,
     cert: PathBuf,
+    password: Option<Password>,
+    suites: Suites,
 }
 
 impl Tls {
@@ -45,11 +47,16 @@ impl Tls {
             ("", _) | (_, "") => return Err(TlsError::Half),
             (key, cert) => (PathBuf::from(key), PathBuf::from(cert)),
         };
-        let loaded = load(&key, &cert)?;
+        let password = Some(&config.tls_key_password).filter(|password| !password.is_empty());
+        let password = password.cloned().map(Password);
+        let suites = Suites::of(&config.tls_ciphers, &config.tls_protocols)?;
+        let loaded = load(&key, &cert, password.as_ref(), &suites)?;
         Ok(Some(Arc::new(Self {
             config: ArcSwap::from_pointee(loaded),
             key,
             cert,
+            password,
+            suites,
         })))
     }
 
@@ -68,7 +75,7 @@ impl Tls {
                 continue;
             }
             known = now;
-            match load(&self.key, &self.cert) {
+            match load(&self.key, &self.cert, self.password.as_ref(), &self.suites) {
                 Ok(config) => {
                     self.config.store(Arc::new(config));
                     tracing::info!(certificate = %self.cert.display(), "certificate loaded again");
@@ -85,11 +92,15 @@ impl Tls {
     }
 }
 
-fn load(key: &Path, cert: &Path) -> Result<ServerConfig, TlsError> {
-    let Pair { chain, key } = Pair::load(key, cert)?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
+fn load(
+    key: &Path,
+    cert: &Path,
+    password: Option<&Password>,
+    suites: &Suites,
+) -> Result<ServerConfig, TlsError> {
+    let Pair { chain, key } = Pair::load(key, cert, password)?;
+    let mut config = ServerConfig::builder_with_provider(Arc::clone(&suites.provider))
+        .with_protocol_versions(&suites.versions)?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![HTTP2.to_vec()];

@@ -2,11 +2,12 @@
 //! Keys and certificates: those of files, or one that we make.
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
+use pkcs8::{EncryptedPrivateKeyInfo, SecretDocument};
 use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _},
@@ -17,6 +18,16 @@ use super::TlsError;
 /// Names that a certificate of ours is for.
 const OWN_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
+/// A password; it is not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(pub String);
+
+impl fmt::Debug for Password {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("…")
+    }
+}
+
 /// Where key and certificate chain are, in PEM.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Files {
@@ -24,9 +35,22 @@ pub struct Files {
     pub key: Option<PathBuf>,
     /// The certificate chain.
     pub cert: Option<PathBuf>,
+    /// What the key is encrypted with, if it is.
+    pub password: Option<Password>,
 }
 
 impl Files {
+    /// What is in the files; none when there are none.
+    ///
+    /// # Errors
+    /// Only one of them was given, or one cannot be read.
+    pub(crate) fn pair(&self) -> Result<Option<Pair>, TlsError> {
+        let Some((key, cert)) = self.both()? else {
+            return Ok(None);
+        };
+        Pair::load(key, cert, self.password.as_ref()).map(Some)
+    }
+
     /// Both paths, or none.
     ///
     /// # Errors
@@ -58,14 +82,14 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Reads both files.
+    /// Reads both files. The key may be encrypted (PKCS #8).
     ///
     /// # Errors
-    /// One cannot be read or is not PEM.
-    pub fn load(key: &Path, cert: &Path) -> Result<Self, TlsError> {
+    /// One cannot be read, is not PEM, or is encrypted otherwise than with the password.
+    pub fn load(key: &Path, cert: &Path, password: Option<&Password>) -> Result<Self, TlsError> {
         Ok(Self {
             chain: certificates(cert)?,
-            key: PrivateKeyDer::from_pem_file(key).map_err(pem(key, "key"))?,
+            key: private_key(key, password)?,
         })
     }
 
@@ -108,6 +132,43 @@ fn pem(
         what,
         source,
     }
+}
+
+/// Label of an encrypted key.
+const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
+
+fn private_key(
+    path: &Path,
+    password: Option<&Password>,
+) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let text = fs::read_to_string(path).map_err(|source| TlsError::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    // The form of before PKCS #8 has the label of a plain key, and says so in a line of its own.
+    let is_old = text.contains("Proc-Type: 4,ENCRYPTED");
+    if !is_old && !text.contains(ENCRYPTED) {
+        return PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(pem(path, "key"));
+    }
+    let unusable = |why: &str| TlsError::Encrypted {
+        path: path.to_owned(),
+        why: why.to_owned(),
+    };
+    if is_old {
+        return Err(unusable("it is not in the form of PKCS #8"));
+    }
+    let password = password.ok_or_else(|| unusable("no password is given"))?;
+    let at = text.find("-----BEGIN ENCRYPTED").unwrap_or_default();
+    let (label, encrypted) =
+        SecretDocument::from_pem(&text[at..]).map_err(|error| unusable(&error.to_string()))?;
+    if label != ENCRYPTED {
+        return Err(unusable("it is no PEM"));
+    }
+    let key = EncryptedPrivateKeyInfo::try_from(encrypted.as_bytes())
+        .map_err(|error| unusable(&error.to_string()))?
+        .decrypt(&password.0)
+        .map_err(|error| unusable(&format!("the password is wrong, or {error}")))?;
+    Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into())
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -10,7 +10,7 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-use super::{Pair, Settings, TlsError, certificate::trusted, provider};
+use super::{Settings, TlsError, certificate::trusted};
 
 /// Connects with TLS.
 #[derive(Debug)]
@@ -27,8 +27,9 @@ impl ClientTls {
         if !settings.enable {
             return Ok(None);
         }
+        let provider = || Arc::clone(&settings.suites.provider);
         let builder = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(&settings.suites.versions)
             .map_err(TlsError::Pair)?;
         let builder = if settings.auth_server {
             let path = settings.client_trust.as_deref().ok_or(TlsError::NoTrust(
@@ -42,11 +43,8 @@ impl ClientTls {
                 .dangerous()
                 .with_custom_certificate_verifier(verifier)
         };
-        let config = match settings.client.both()? {
-            Some((key, cert)) => {
-                let pair = Pair::load(key, cert)?;
-                builder.with_client_auth_cert(pair.chain, pair.key)?
-            }
+        let config = match settings.client.pair()? {
+            Some(pair) => builder.with_client_auth_cert(pair.chain, pair.key)?,
             None => builder.with_no_client_auth(),
         };
         Ok(Some(Arc::new(Self {

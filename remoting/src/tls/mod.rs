@@ -9,13 +9,15 @@ mod certificate;
 mod client;
 mod server;
 pub(crate) mod session;
+mod suites;
 
 use std::{io, path::PathBuf, sync::Arc};
 
 pub use self::{
-    certificate::{Files, Pair},
+    certificate::{Files, Pair, Password},
     client::ClientTls,
     server::ServerTls,
+    suites::Suites,
 };
 
 /// What connections may begin with. Key: `tls.server.mode`.
@@ -53,42 +55,42 @@ pub struct Settings {
     pub auth_server: bool,
     /// `tls.client.trustCertPath`: by which ones.
     pub client_trust: Option<PathBuf>,
+    /// `tls.ciphers` and `tls.protocols`: what both sides may use.
+    pub suites: Suites,
 }
 
 impl Settings {
     /// Reads the settings through `get`, which gives the value of a key, if it has one.
     ///
     /// # Errors
-    /// A key asks for what is not there: encrypted private keys.
+    /// A key asks for what is not there.
     pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, TlsError> {
         let text = |key: &str| get(key).filter(|value| !value.is_empty());
         let path = |key: &str| text(key).map(PathBuf::from);
         let is_set = |key: &str, unset: bool| {
             text(key).map_or(unset, |value| value.eq_ignore_ascii_case("true"))
         };
-        for key in ["tls.server.keyPassword", "tls.client.keyPassword"] {
-            if text(key).is_some() {
-                return Err(TlsError::KeyPassword(key));
-            }
-        }
+        let files = |side: &str| Files {
+            key: path(&format!("tls.{side}.keyPath")),
+            cert: path(&format!("tls.{side}.certPath")),
+            password: text(&format!("tls.{side}.keyPassword")).map(Password),
+        };
         Ok(Self {
             server_mode: text("tls.server.mode").unwrap_or_else(|| "permissive".to_owned()),
             test_mode: is_set("tls.test.mode.enable", true),
             need_client_auth: text("tls.server.need.client.auth")
                 .unwrap_or_else(|| "none".to_owned()),
-            server: Files {
-                key: path("tls.server.keyPath"),
-                cert: path("tls.server.certPath"),
-            },
+            server: files("server"),
             auth_client: is_set("tls.server.authClient", false),
             server_trust: path("tls.server.trustCertPath"),
             enable: is_set("tls.enable", false),
-            client: Files {
-                key: path("tls.client.keyPath"),
-                cert: path("tls.client.certPath"),
-            },
+            client: files("client"),
             auth_server: is_set("tls.client.authServer", false),
             client_trust: path("tls.client.trustCertPath"),
+            suites: Suites::of(
+                &text("tls.ciphers").unwrap_or_default(),
+                &text("tls.protocols").unwrap_or_default(),
+            )?,
         })
     }
 
@@ -150,11 +152,26 @@ pub enum TlsError {
         /// What it may be.
         words: &'static str,
     },
-    /// Private keys are read in plain PEM only.
+    /// A private key is encrypted and stays so.
     #[error(
-        "{0}: encrypted private keys are not read here; decrypt it (openssl pkcs8 -in <key> -out <plain key>), keep it with mode 600 and drop the password"
+        "cannot decrypt the key {}: {why}; set tls.server.keyPassword (tls.client.keyPassword, tlsKeyPassword of the proxy), or write it anew: openssl pkcs8 -topk8 -v2 aes-256-cbc -in <key> -out <new key>", path.display()
     )]
-    KeyPassword(&'static str),
+    Encrypted {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// Nothing is left that the sides could agree on.
+    #[error("{key} = \"{value}\" leaves nothing to use; known are {known}")]
+    Suites {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// What it may name.
+        known: String,
+    },
     /// Clients are to be verified, but by nothing.
     #[error(
         "{0} asks for certificates of the other side, but nothing says which to trust: set {1}"
@@ -191,8 +208,4 @@ impl Secure {
             server: ServerTls::open(settings)?,
         })
     }
-}
-
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
 }

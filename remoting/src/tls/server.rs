@@ -9,7 +9,7 @@ use std::{
 use parking_lot::Mutex;
 use rustls::{ServerConfig, server::WebPkiClientVerifier};
 
-use super::{Files, Mode, Pair, Settings, TlsError, certificate::trusted, provider};
+use super::{Files, Mode, Pair, Settings, TlsError, certificate::trusted};
 
 /// How often the files are looked at.
 const WATCH: Duration = Duration::from_secs(1);
@@ -99,12 +99,13 @@ impl ServerTls {
 }
 
 fn load(settings: &Settings) -> Result<ServerConfig, TlsError> {
-    let pair = match settings.server.both()? {
-        Some((key, cert)) => Pair::load(key, cert)?,
+    let pair = match settings.server.pair()? {
+        Some(pair) => pair,
         None => Pair::make()?,
     };
+    let provider = || Arc::clone(&settings.suites.provider);
     let builder = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(&settings.suites.versions)
         .map_err(TlsError::Pair)?;
     let builder = match (asks(settings)?, settings.auth_client) {
         (Asks::Nothing, _) | (Asks::Maybe, false) => builder.with_no_client_auth(),
