@@ -32,7 +32,7 @@ use crate::{
     requeue::Requeue,
     schedule::Schedule,
     timer::Timer,
-    topics::Topics,
+    topics::{self, Topics},
     transaction::Transactions,
 };
 
@@ -91,8 +91,11 @@ impl Broker {
         let values = config.tls.values().map_err(ProcessError::from)?;
         let secure = Secure::read(values)?;
         let levels = Arc::new(config.store.delay_levels()?);
-        let store_config = config.to_store(&levels);
         let root = PathBuf::from(&config.store.store_path_root_dir);
+        let store_config = aerobee_store::Config {
+            batch_topics: topics::batch_topics(&root.join("config").join("topics.json")),
+            ..config.to_store(&levels)
+        };
         let crashed = root.join("abort").exists();
         let store = spawn_blocking(move || Store::open(store_config, env))
             .await

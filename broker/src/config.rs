@@ -43,6 +43,7 @@ use crate::{
 const RECORD_EXTRA_BYTES: usize = 64 << 10;
 /// Bytes of an entry of a consume queue; Apache rounds the size of a file up to whole entries.
 const QUEUE_ENTRY_BYTES: u64 = 20;
+const BATCH_QUEUE_ENTRY_BYTES: u64 = 46;
 
 /// Apache's delays of the levels.
 const DELAY_LEVELS: &str = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h";
@@ -216,6 +217,8 @@ config! {
         "mappedFileSizeCommitLog" => mapped_file_size_commit_log: i64 [4_096..=2_147_479_552] = 1 << 30,
         /// Size of a file of a consume queue, bytes; rounded up to whole entries of 20.
         "mappedFileSizeConsumeQueue" => mapped_file_size_consume_queue: i64 [20..=2_147_479_552] = 6_000_000,
+        /// Size of a file of a queue of batches (topics with `queue.type=BatchCQ`), bytes; rounded up to whole entries of 46.
+        "mapperFileSizeBatchConsumeQueue" => mapper_file_size_batch_consume_queue: i64 [46..=2_116_000_000] = 13_800_000,
         /// When a message is acknowledged.
         "flushDiskType" important => flush_disk_type: FlushDiskType = FlushDiskType::AsyncFlush,
         /// Longest time that written bytes wait for a flush under asynchronous flush, ms.
@@ -346,13 +349,16 @@ impl StoreKeys {
     fn to_store(&self, levels: &DelayLevels) -> aerobee_store::Config {
         let count = |value: i32| value.unsigned_abs();
         let millis = |value: i64| Duration::from_millis(value.unsigned_abs());
-        let queue_entries = self
-            .mapped_file_size_consume_queue
-            .unsigned_abs()
-            .div_ceil(QUEUE_ENTRY_BYTES);
+        let entries = |bytes: i64, width: u64| {
+            u32::try_from(bytes.unsigned_abs().div_ceil(width)).unwrap_or(u32::MAX)
+        };
         aerobee_store::Config {
             commit_log_file_bytes: self.mapped_file_size_commit_log.unsigned_abs(),
-            queue_file_entries: u32::try_from(queue_entries).unwrap_or(u32::MAX),
+            queue_file_entries: entries(self.mapped_file_size_consume_queue, QUEUE_ENTRY_BYTES),
+            batch_queue_file_entries: entries(
+                self.mapper_file_size_batch_consume_queue,
+                BATCH_QUEUE_ENTRY_BYTES,
+            ),
             flush_mode: match self.flush_disk_type {
                 FlushDiskType::AsyncFlush => FlushMode::Async,
                 FlushDiskType::SyncFlush => FlushMode::Sync,

@@ -152,6 +152,19 @@ impl QueueSlot {
         Ok(())
     }
 
+    /// Appends a batch that stays one record.
+    pub(crate) fn append_inner_batch(
+        &self,
+        store: &Store,
+        record: &Record<'_>,
+        messages: usize,
+    ) -> Result<Appended, AppendError> {
+        let queue = self.queue().ok_or(AppendError::QueueGone)?;
+        let appended = store.append_inner_batch(queue, record, messages)?;
+        self.count(messages, false, &appended);
+        Ok(appended)
+    }
+
     pub(crate) fn waiters(&self) -> &Waiters {
         &self.waiters
     }
@@ -171,16 +184,22 @@ pub struct Topic {
     turn: AtomicU32,
     /// Clients may not send here.
     closed_to_clients: bool,
+    /// Batches of its messages stay whole.
+    is_batch: bool,
     store: Arc<Store>,
 }
 
 impl Topic {
     pub(crate) fn new(config: TopicConfig, store: &Arc<Store>) -> Self {
         let slots = Vec::from_iter((0..queue_count(&config)).map(|_| OnceLock::new()));
+        let is_batch = has_batch_queues(&config);
+        if is_batch {
+            store.add_batch_topic(&config.topic_name);
+        }
         Self {
             name: config.topic_name.as_str().into(),
-            closed_to_clients: names::is_not_sendable(&config.topic_name)
-                || has_batch_queues(&config),
+            closed_to_clients: names::is_not_sendable(&config.topic_name),
+            is_batch,
             most_queues: most_queues(&config).into(),
             multi_tag: is_multi_tag(&config).into(),
             config: ArcSwap::from_pointee(config),
@@ -234,6 +253,11 @@ impl Topic {
     #[inline]
     pub(crate) fn is_closed_to_clients(&self) -> bool {
         self.closed_to_clients
+    }
+
+    /// Whether batches of its messages stay whole, in queues of batches.
+    pub(crate) fn is_batch(&self) -> bool {
+        self.is_batch
     }
 
     /// Messages and bytes that were put into its queues since the start.
@@ -314,13 +338,22 @@ impl Topic {
     }
 }
 
-/// Whether Apache's broker keeps batches of the topic whole, in queues of another form. Messages for it would get ordinary
-/// queues here, on which that broker does not start.
-pub(crate) fn has_batch_queues(config: &TopicConfig) -> bool {
-    config
-        .attributes
-        .get("queue.type")
-        .is_some_and(|kind| kind == "BatchCQ")
+/// Attribute of topics that says which queues they have, and its value for such with queues of batches.
+const QUEUE_TYPE: (&str, &str) = ("queue.type", "BatchCQ");
+
+fn has_batch_queues(config: &TopicConfig) -> bool {
+    let kind = config.attributes.get(QUEUE_TYPE.0);
+    kind.is_some_and(|kind| kind == QUEUE_TYPE.1)
+}
+
+/// Topics with queues of batches, for the store, which is opened before the table. Changes nothing: a file that makes no
+/// sense is dealt with when the table is opened.
+pub(crate) fn batch_topics(path: &Path) -> Vec<String> {
+    let read = |path: &Path| fastjson::from_slice::<File>(&std::fs::read(path).ok()?).ok();
+    let file = read(path).or_else(|| read(&persist::backup_of(path)));
+    let topics = file.unwrap_or_default().topic_config_table.into_iter();
+    let batch = topics.filter(|(_, config)| has_batch_queues(config));
+    batch.map(|(name, _)| name).collect()
 }
 
 fn most_queues(config: &TopicConfig) -> i32 {
@@ -384,6 +417,10 @@ impl File {
                 write_queue_nums: 0,
                 ..TopicConfig::default()
             });
+            if queue.is_batch() {
+                let (name, value) = QUEUE_TYPE;
+                config.attributes.insert(name.to_owned(), value.to_owned());
+            }
             let count = queue.id().saturating_add(1);
             config.read_queue_nums = config.read_queue_nums.max(count);
             config.write_queue_nums = config.write_queue_nums.max(count);
@@ -391,7 +428,7 @@ impl File {
         let names: Vec<&str> = table.keys().map(String::as_str).collect();
         tracing::error!(
             topics = names.join(", "),
-            "topics are made again from the queues of the store, with permission to read and write and no attributes"
+            "topics are made again from the queues of the store, with permission to read and write and no other attributes than queue.type"
         );
         Self {
             topic_config_table: table,

@@ -296,6 +296,65 @@ async fn a_batch_is_stored_as_single_messages_in_a_row() {
 }
 
 #[tokio::test]
+async fn a_batch_for_a_topic_with_queues_of_batches_stays_one_record() {
+    let mut running = Running::start().await;
+    let mut client = running.connect().await;
+    let fields = json!({
+        "topic": "whole", "defaultTopic": "TBW102", "readQueueNums": "1", "writeQueueNums": "1",
+        "perm": "6", "topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false",
+        "attributes": "+queue.type=BatchCQ",
+    });
+    assert_eq!(client.ask(17, fields, &[]).await.code(), 0);
+    let mut body = Vec::new();
+    for index in 0..7 {
+        batch::push(&mut body, index, format!("body {index}").as_bytes(), b"");
+    }
+    let fields = |unique: &str| {
+        json!({
+            "a": "g", "b": "whole", "c": "TBW102", "d": "4", "e": "0", "f": "0", "g": "5", "h": "0",
+            "i": format!("WAIT{SEP}true{END}TAGS{SEP}t{END}{unique}"), "m": "true",
+        })
+    };
+    let keyed = fields(&format!("UNIQ_KEY{SEP}U1{END}"));
+    for (number, offset) in [(0, "0"), (1, "7"), (2, "15")] {
+        if number == 2 {
+            assert_eq!(
+                client.send("whole", 0, "single").await.field("queueOffset"),
+                "14"
+            );
+            running = running.restart().await;
+            client = running.connect().await;
+        }
+        let answer = client.ask(320, keyed.clone(), &body).await;
+        assert_eq!((answer.code(), answer.field("queueOffset")), (0, offset));
+        assert_eq!(answer.field("batchUniqId"), "U1");
+        assert_eq!(answer.field("msgId").len(), 32, "one id for all");
+    }
+    // Without a key of its own a batch is taken apart, as in Apache's broker.
+    let answer = client.ask(320, fields(""), &body).await;
+    assert_eq!(answer.field("queueOffset"), "22");
+    assert_eq!(answer.field("msgId").split(',').count(), 7);
+    let queue = json!({"topic": "whole", "queueId": "0"});
+    assert_eq!(client.ask(30, queue, &[]).await.field("offset"), "29");
+    let pulled = client.pull("whole", 0, 3).await;
+    assert_eq!((pulled.code(), pulled.field("nextBeginOffset")), (0, "29"));
+    let first = RecordView::parse(&pulled.body).unwrap();
+    assert_eq!((first.queue_offset(), first.body()), (0, &body[..]));
+    assert_eq!(first.sys_flag(), 0xC0);
+    let properties = first.properties();
+    let property = |name| properties.get(name);
+    assert_eq!(property(keys::INNER_NUM), Some("7"));
+    assert_eq!(property(keys::INNER_BASE), Some("0"));
+    assert_eq!(property(keys::TAGS), Some("t"));
+    assert!(property(keys::CLUSTER).is_some());
+    let lied = json!({
+        "a": "g", "b": "whole", "c": "TBW102", "d": "4", "e": "0", "f": "0", "g": "5", "h": "0",
+        "i": format!("INNER_NUM{SEP}5{END}"), "m": "false",
+    });
+    assert_eq!(client.ask(310, lied, b"x").await.code(), 13);
+}
+
+#[tokio::test]
 async fn bad_batches_are_refused_whole() {
     let running = Running::start().await;
     let mut client = running.connect().await;

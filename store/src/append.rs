@@ -214,6 +214,23 @@ pub(crate) struct NewEntry {
     pub(crate) tags_code: TagsCode,
 }
 
+impl NewEntry {
+    /// The queue entry of the record.
+    #[inline]
+    pub(crate) fn entry(self, physical: i64, store_timestamp: i64) -> Entry {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a record is shorter than a file, that than 2 GiB"
+        )]
+        let size = self.len as i32;
+        Entry {
+            physical,
+            size,
+            tags_code: self.tags_code.at(store_timestamp),
+        }
+    }
+}
+
 /// Writes one record and its entry behind the last ones; `write` fills the record's bytes. The caller has seen to the
 /// room for both, and publishes them.
 #[inline]
@@ -236,19 +253,7 @@ pub(crate) fn put(
     appender.writer.advance(entry.len);
     appender.last_start = physical;
     if entry.is_queued {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "a record is shorter than a file, that than 2 GiB"
-        )]
-        let size = entry.len as i32;
-        queue.put(
-            tail,
-            Entry {
-                physical,
-                size,
-                tags_code: entry.tags_code.at(store_timestamp),
-            },
-        );
+        queue.put(tail, entry.entry(physical, store_timestamp));
     }
     Appended {
         physical,

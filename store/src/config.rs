@@ -49,6 +49,10 @@ pub struct Config {
     pub commit_log_file_bytes: u64,
     /// Entries of one consume queue file (`mappedFileSizeConsumeQueue` / 20).
     pub queue_file_entries: u32,
+    /// Entries of one file of a queue of batches (`mapperFileSizeBatchConsumeQueue` / 46).
+    pub batch_queue_file_entries: u32,
+    /// Topics with `queue.type=BatchCQ`; those that have such queues already need not be named.
+    pub batch_topics: Vec<String>,
     /// When an append counts as done (`flushDiskType`).
     pub flush_mode: FlushMode,
     /// Longest time that bytes stay unflushed (`flushIntervalCommitLog`).
@@ -102,6 +106,8 @@ impl Config {
             log_dirs: LogDirs::default(),
             commit_log_file_bytes: 1 << 30,
             queue_file_entries: 300_000,
+            batch_queue_file_entries: 300_000,
+            batch_topics: Vec::new(),
             flush_mode: FlushMode::Async,
             flush_interval: Duration::from_millis(500),
             flush_bytes: 4 << 20,

@@ -18,6 +18,7 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
 use crate::{
+    batch_queue::Units,
     config::FlushMode,
     error::AppendError,
     files::Files,
@@ -88,6 +89,8 @@ impl Entry {
 pub struct Queue {
     topic: Arc<str>,
     id: i32,
+    /// What Apache's broker reads of a queue of batches.
+    pub(crate) units: Option<Box<Mutex<Units>>>,
     /// A directory, and perhaps files, exist.
     pub(crate) has_dir: AtomicBool,
     /// What lies behind the last entry in the file is not known to be zero.
@@ -167,9 +170,11 @@ pub(crate) enum Chunk {
 
 impl Queue {
     pub(crate) fn new(topic: Arc<str>, id: i32, shared: Arc<Shared>, found: &Found) -> Arc<Queue> {
+        let units = shared.is_batch_topic(&topic).then(Box::default);
         Arc::new_cyclic(|me| Queue {
             topic,
             id,
+            units,
             has_dir: found.has_dir.into(),
             unverified: found.unverified.into(),
             touched: false.into(),
@@ -218,9 +223,17 @@ impl Queue {
         self.id
     }
 
+    /// Whether the topic has `queue.type=BatchCQ`: a record may hold several messages.
+    #[must_use]
+    #[inline]
+    pub fn is_batch(&self) -> bool {
+        self.units.is_some()
+    }
+
     /// Where its files are.
     pub(crate) fn dir(&self) -> PathBuf {
-        layout::queue_dir(&self.shared.root, &self.topic, self.id)
+        let kind = layout::entries_of(self.is_batch());
+        layout::queue_dir(&self.shared.root, kind, &self.topic, self.id)
     }
 
     /// Offset of the first message that can be read.

@@ -44,6 +44,17 @@ pub(crate) fn tags_code(record: &RecordView<'_>, levels: &[i64]) -> i64 {
     properties.get(keys::TAGS).map_or(0, tags::code_of)
 }
 
+/// How many messages a record holds: more than one only if it is an inner batch (Apache:
+/// `CommitLog.setBatchSizeIfNeeded`).
+pub(crate) fn inner_messages(record: &RecordView<'_>) -> i64 {
+    if record.sys_flag() & sysflag::INNER_BATCH == 0 {
+        return 1;
+    }
+    let count = record.properties().get(keys::INNER_NUM);
+    let count = count.and_then(|count| count.parse::<i16>().ok());
+    count.map_or(1, |count| i64::from(count.max(1)))
+}
+
 /// Whether a record has a place in a queue.
 pub(crate) fn is_queued(record: &RecordView<'_>) -> bool {
     sysflag::is_queued(record.sys_flag()) && record.queue_id() >= 0 && record.queue_offset() >= 0
@@ -56,6 +67,8 @@ pub(crate) struct QueuePlace<'a> {
     pub(crate) queue_id: i32,
     pub(crate) offset: i64,
     pub(crate) entry: Entry,
+    /// How many messages the record holds, for a queue of batches.
+    pub(crate) messages: i64,
 }
 
 /// All places of a record, `levels` being the delays of the levels: none for records of the kind that has none; light queues follow the queue of its own
@@ -77,6 +90,7 @@ pub(crate) fn places<'a>(record: &RecordView<'a>, levels: &[i64]) -> SmallVec<[Q
         queue_id: record.queue_id(),
         offset: record.queue_offset(),
         entry,
+        messages: inner_messages(record),
     });
     let properties = record.properties();
     if let Some(offsets) = properties.get(keys::INNER_MULTI_QUEUE_OFFSET)
@@ -91,6 +105,7 @@ pub(crate) fn places<'a>(record: &RecordView<'a>, levels: &[i64]) -> SmallVec<[Q
                 queue_id: 0,
                 offset,
                 entry,
+                messages: 1,
             })
         }));
     }
@@ -127,6 +142,8 @@ pub(crate) fn dispatch(
         // The topic was deleted and made again: later records count from 0 anew.
         queue.cut(offset)?;
     }
-    queue.put_recovered(entry)?;
+    for _ in 0..if queue.is_batch() { place.messages } else { 1 } {
+        queue.put_recovered(entry)?;
+    }
     Ok(Dispatched::Added)
 }

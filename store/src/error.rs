@@ -115,15 +115,6 @@ pub enum OpenError {
         /// The snapshot.
         path: PathBuf,
     },
-    /// A topic has batch consume queues, which are not read here.
-    #[error(
-        "{} holds queues of a topic with queue.type=BatchCQ, whose batches are kept whole: this version does not serve such topics; nothing was changed: go on with Apache's broker, or delete the topic there first",
-        path.display()
-    )]
-    BatchQueues {
-        /// The topic's directory.
-        path: PathBuf,
-    },
     /// The directory keeps its state in `RocksDB`, which is not read here.
     #[error(
         "{} shows that this directory keeps state in RocksDB ({kept}): let Apache's broker write it back to files (storeType=default, the RocksDB switches off), or remove it if that state is not needed",

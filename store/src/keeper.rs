@@ -160,7 +160,8 @@ impl Inner {
         self.log.sync_until(end)?;
         self.serve_waiters();
         for queue in &dirty {
-            if let Err(error) = queue.write_out()
+            let written = queue.write_out().and_then(|()| queue.write_units(self));
+            if let Err(error) = written
                 && !queue.tail().retired
             {
                 if error.kind() == io::ErrorKind::StorageFull {
@@ -222,7 +223,7 @@ impl Inner {
                     .zip(&ends)
                     .flat_map(|(queue, end)| queue.covered(*end))
                     .collect();
-                covered.push((Operation::SyncDir, root.clone()));
+                covered.extend(self.entry_roots().map(|root| (Operation::SyncDir, root)));
                 covered
             })
             .inspect_err(|error| self.marks.sync_failed(&root, error))?;
@@ -265,10 +266,23 @@ impl Inner {
                 _ => {}
             }
         }
-        let parent = self.config.dir.join(layout::CONSUME_QUEUE);
-        self.env
-            .sync_dir(&parent)
-            .inspect_err(|error| self.marks.sync_failed(&parent, error))
+        for parent in self.entry_roots() {
+            self.env
+                .sync_dir(&parent)
+                .inspect_err(|error| self.marks.sync_failed(&parent, error))?;
+        }
+        Ok(())
+    }
+
+    /// The directories that hold those of topics.
+    fn entry_roots(&self) -> impl Iterator<Item = PathBuf> {
+        let queues = self.config.dir.join(layout::CONSUME_QUEUE);
+        let batches = self.config.dir.join(layout::BATCH_ENTRIES);
+        let batches = self
+            .env
+            .exists(&batches)
+            .then(|| [batches, self.config.dir.clone()]);
+        [queues].into_iter().chain(batches.into_iter().flatten())
     }
 
     /// Flushes queues and checkpoint now, so that what a start has found is durable from here on; for the start.

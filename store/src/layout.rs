@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 
 pub(crate) const COMMIT_LOG: &str = "commitlog";
 pub(crate) const CONSUME_QUEUE: &str = "consumequeue";
+/// Queues whose entries say how many messages a record holds.
+pub(crate) const BATCH_QUEUE: &str = "batchconsumequeue";
+/// Ours: an entry for each message of those queues. Apache ignores it.
+pub(crate) const BATCH_ENTRIES: &str = "batchentries";
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 pub(crate) const ABORT: &str = "abort";
 pub(crate) const LOCK: &str = "lock";
@@ -44,9 +48,18 @@ pub(crate) fn base_of(name: &str) -> Option<i64> {
     name.parse().ok()
 }
 
-/// The directory of a queue.
-pub(crate) fn queue_dir(root: &Path, topic: &str, id: i32) -> PathBuf {
-    root.join(CONSUME_QUEUE).join(topic).join(id.to_string())
+/// The directory of a queue below one of the directories of queues.
+pub(crate) fn queue_dir(root: &Path, kind: &str, topic: &str, id: i32) -> PathBuf {
+    root.join(kind).join(topic).join(id.to_string())
+}
+
+/// Where the entries of a topic's queues are.
+pub(crate) fn entries_of(is_batch: bool) -> &'static str {
+    if is_batch {
+        BATCH_ENTRIES
+    } else {
+        CONSUME_QUEUE
+    }
 }
 
 /// Whether a topic can be the name of a directory, and nothing but that.

@@ -17,6 +17,7 @@ mod staged;
 
 mod abort_file;
 mod background;
+mod batch_queue;
 #[expect(
     unsafe_code,
     reason = "one system call that no safe crate has in this form"

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use crate::{
     append::{Appended, NewEntry, put},
-    consume_queue::{Entry, Queue},
+    consume_queue::Queue,
     error::AppendError,
     layout,
     store::Store,
@@ -219,15 +219,7 @@ impl Store {
         log.marks.set_end(end);
         queue.publish(&tail);
         drop(tail);
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "a record is shorter than a file, that than 2 GiB"
-        )]
-        let entry = Entry {
-            physical: appended.physical,
-            size: len as i32,
-            tags_code: record.tags_code.at(store_timestamp),
-        };
+        let entry = entry.entry(appended.physical, store_timestamp);
         for light in lights.iter().flatten() {
             let mut tail = light.tail();
             light.put(&mut tail, entry);

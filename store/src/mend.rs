@@ -45,8 +45,11 @@ pub(crate) fn mend(queue: &Queue, files: &Files, until: i64) -> io::Result<()> {
                         && *place.topic == **queue.topic()
                         && place.offset == good
                     {
-                        entries.push((good, place.entry));
-                        good += 1;
+                        let messages = if queue.is_batch() { place.messages } else { 1 };
+                        for _ in 0..messages {
+                            entries.push((good, place.entry));
+                            good += 1;
+                        }
                     }
                 }
                 from += record.total_len() as i64;
@@ -71,7 +74,7 @@ fn last_good(queue: &Queue, files: &Files, until: i64) -> io::Result<(i64, i64)>
     let (mut good, mut end) = (min, 0);
     while good < until {
         match read_entry(&queue.shared.env, files, good)? {
-            Some(entry) if entry.size > 0 && entry.physical >= end => {
+            Some(entry) if entry.size > 0 && (entry.physical >= end || entry.end() == end) => {
                 if !entry.is_blank() {
                     end = entry.end();
                 }

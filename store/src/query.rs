@@ -7,7 +7,7 @@ use crate::{
     consume_queue::{Entry, Queue},
     dispatch,
     read::Run,
-    store::Store,
+    store::{Inner, Store},
 };
 
 /// Which of the messages around a time is meant.
@@ -31,34 +31,16 @@ pub struct QueueEntry {
 }
 
 /// Bytes of a record up to the end of the store time, with any address.
-const HEADER_BYTES: usize = 76;
+pub(crate) const HEADER_BYTES: usize = 76;
 
-impl Store {
-    /// The record that starts at a position, read from the file and checked in full; `None` when none does.
-    #[must_use]
-    pub fn record_at(&self, physical: i64) -> Option<Run> {
-        if physical < self.min_physical() || physical >= self.confirmed() {
-            return None;
-        }
-        let head = self.bytes_at(physical, 8)?;
-        let len = i32::from_be_bytes(*head.first_chunk()?);
-        let len = usize::try_from(len)
-            .ok()
-            .filter(|len| *len <= self.inner.largest_append)?;
-        let bytes = self.bytes_at(physical, len)?;
-        let record = RecordView::parse(&bytes).ok()?;
-        let is_whole = record.total_len() == bytes.len() && record.physical_offset() == physical;
-        (is_whole && record.crc_matches()).then(|| Run::owned(bytes, physical))
-    }
-
+impl Inner {
     /// Published bytes of the log, by a plain read; fewer when the file ends before.
     pub(crate) fn bytes_at(&self, physical: i64, len: usize) -> Option<Vec<u8>> {
-        let file = self.inner.log.file_of(physical)?;
+        let file = self.log.file_of(physical)?;
         let at = usize::try_from(physical - file.base()).ok()?;
         let len = len.min(file.published().checked_sub(at)?);
         let mut bytes = vec![0; len];
         let read = self
-            .inner
             .env
             .read_at(file.file()?, file.path(), &mut bytes, at as u64);
         match read {
@@ -69,6 +51,25 @@ impl Store {
                 None
             }
         }
+    }
+}
+
+impl Store {
+    /// The record that starts at a position, read from the file and checked in full; `None` when none does.
+    #[must_use]
+    pub fn record_at(&self, physical: i64) -> Option<Run> {
+        if physical < self.min_physical() || physical >= self.confirmed() {
+            return None;
+        }
+        let head = self.inner.bytes_at(physical, 8)?;
+        let len = i32::from_be_bytes(*head.first_chunk()?);
+        let len = usize::try_from(len)
+            .ok()
+            .filter(|len| *len <= self.inner.largest_append)?;
+        let bytes = self.inner.bytes_at(physical, len)?;
+        let record = RecordView::parse(&bytes).ok()?;
+        let is_whole = record.total_len() == bytes.len() && record.physical_offset() == physical;
+        (is_whole && record.crc_matches()).then(|| Run::owned(bytes, physical))
     }
 
     /// Topics that have queues and whose names begin so, in no order.
@@ -107,7 +108,7 @@ impl Store {
         if first >= self.confirmed() {
             return -1;
         }
-        let head = self.bytes_at(first, HEADER_BYTES);
+        let head = self.inner.bytes_at(first, HEADER_BYTES);
         head.and_then(|head| store_timestamp_of(&head))
             .unwrap_or(-1)
     }
@@ -125,7 +126,7 @@ impl Store {
         if entry.is_blank() || entry.physical < self.min_physical() {
             return None;
         }
-        store_timestamp_of(&self.bytes_at(entry.physical, HEADER_BYTES)?)
+        self.inner.store_time_at(entry.physical)
     }
 
     /// The offset that belongs to a time, between the first offset and the one after the last (Apache:
@@ -151,9 +152,14 @@ impl Store {
                 high = middle;
             }
         }
-        match boundary {
+        let found = match boundary {
             Boundary::Lower => low,
             Boundary::Upper => (low - 1).clamp(min, max),
+        };
+        if queue.is_batch() {
+            queue.first_of_batch(found)
+        } else {
+            found
         }
     }
 

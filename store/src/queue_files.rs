@@ -115,7 +115,7 @@ impl Queue {
                 &self.shared.env,
                 &self.dir(),
                 self.shared.file_bytes,
-                written,
+                written * ENTRY,
             )?;
             self.unverified.store(false, Ordering::Release);
         }
@@ -363,10 +363,14 @@ pub(crate) fn read_entry(env: &Env, files: &Files, offset: i64) -> io::Result<Op
     Ok((read == ENTRY_BYTES).then(|| Entry::of_bytes(&bytes)))
 }
 
-/// Removes files behind entry `next` and makes the rest of its own zero, where it is not. What is there was written
+/// Removes files behind a position and makes the rest of its own zero, where it is not. What is there was written
 /// before a crash, for messages that may be gone.
-fn clear_behind(env: &Env, dir: &Path, file_bytes: u64, next: i64) -> io::Result<()> {
-    let position = next * ENTRY;
+pub(crate) fn clear_behind(
+    env: &Env,
+    dir: &Path,
+    file_bytes: u64,
+    position: i64,
+) -> io::Result<()> {
     let own = position - position.rem_euclid(file_bytes.cast_signed());
     let mut removed = false;
     let listed = env.list(dir)?;

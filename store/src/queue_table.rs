@@ -7,7 +7,7 @@
 //! them up.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     fmt,
     path::PathBuf,
     sync::{
@@ -16,7 +16,7 @@ use std::{
     },
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 
 use crate::{
@@ -98,6 +98,10 @@ pub(crate) struct Shared {
     /// Bytes of one consume queue file.
     pub(crate) file_bytes: u64,
     pub(crate) log_file_bytes: u64,
+    /// Bytes of one file of a queue of batches.
+    pub(crate) unit_file_bytes: u64,
+    /// Topics whose queues are queues of batches.
+    batch_topics: RwLock<HashSet<Arc<str>>>,
     /// Where the log is.
     pub(crate) homes: Arc<Homes>,
     /// Delays of the delay levels.
@@ -135,6 +139,15 @@ impl Shared {
             root: config.dir.clone(),
             file_bytes: u64::from(config.queue_file_entries) * crate::layout::ENTRY_BYTES as u64,
             log_file_bytes: config.commit_log_file_bytes,
+            unit_file_bytes: u64::from(config.batch_queue_file_entries)
+                * crate::batch_queue::UNIT_BYTES as u64,
+            batch_topics: RwLock::new(
+                config
+                    .batch_topics
+                    .iter()
+                    .map(|topic| topic.as_str().into())
+                    .collect(),
+            ),
             homes: Arc::clone(homes),
             delay_levels: config.delay_levels.clone(),
             open_max: config.open_queues.max(1),
@@ -143,6 +156,23 @@ impl Shared {
             asks: Mutex::default(),
             prepare_signal: Signal::default(),
         })
+    }
+
+    /// Whether queues of a topic are queues of batches.
+    pub(crate) fn is_batch_topic(&self, topic: &str) -> bool {
+        let topics = self.batch_topics.read();
+        !topics.is_empty() && topics.contains(topic)
+    }
+
+    /// Makes the queues of a topic queues of batches, those that are made from now on.
+    pub(crate) fn add_batch_topic(&self, topic: &str) {
+        if !self.is_batch_topic(topic) {
+            self.batch_topics.write().insert(topic.into());
+        }
+    }
+
+    pub(crate) fn remove_batch_topic(&self, topic: &str) {
+        self.batch_topics.write().remove(topic);
     }
 
     #[inline]

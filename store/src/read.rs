@@ -8,6 +8,7 @@ use aerobee_message::RecordView;
 use smallvec::SmallVec;
 
 use crate::{
+    batch_queue::MESSAGES_MAX,
     consume_queue::{Chunk, Entry, Queue},
     dispatch,
     layout::ENTRY_BYTES,
@@ -304,14 +305,18 @@ fn outside(from: i64, min: i64, max: i64) -> Option<(ReadStatus, i64)> {
 
 impl Reader<'_> {
     fn scan(&mut self, queue: &Queue, accept: &mut impl Accept) {
+        let enough = self.read.next + SCAN_ENTRIES.max(i64::from(self.limits.max_messages));
+        let is_batch = queue.is_batch();
+        // A batch is taken as a whole.
         let until = self
             .read
             .max
-            .min(self.read.next + SCAN_ENTRIES.max(i64::from(self.limits.max_messages)));
+            .min(enough + if is_batch { MESSAGES_MAX } else { 0 });
+        let mut batch = None;
         let mut removed = false;
         let mut copied = Vec::new();
         let mut mapped;
-        while self.read.next < until {
+        'entries: while self.read.next < until {
             let at = self.read.next;
             let entries = match queue.chunk(at, until, self.access, &mut copied) {
                 Chunk::Mapped(found, from, len) => {
@@ -332,10 +337,27 @@ impl Reader<'_> {
                     return self.finish(ReadStatus::OffsetFoundNull);
                 }
             };
-            for bytes in entries.chunks_exact(ENTRY_BYTES) {
+            let mut entries = entries.chunks_exact(ENTRY_BYTES);
+            while let Some(bytes) = entries.next() {
                 let Some(entry) = bytes.first_chunk().map(Entry::of_bytes) else {
                     return;
                 };
+                if is_batch {
+                    match batch {
+                        Some((seen, messages)) if seen == entry => {
+                            self.read.next += 1;
+                            self.read.messages += messages;
+                            continue;
+                        }
+                        _ if self.read.next >= enough
+                            || self.lacks_room_for(bytes, entries.clone()) =>
+                        {
+                            break 'entries;
+                        }
+                        _ => {}
+                    }
+                }
+                let before = self.read.messages;
                 if entry.is_extended() || accept.code(entry.tags_code) {
                     match self.take(entry, accept) {
                         Taken::Yes | Taken::Unwanted => {}
@@ -346,7 +368,9 @@ impl Reader<'_> {
                     }
                 }
                 self.read.next += 1;
-                if self.read.messages >= self.limits.max_messages && self.read.messages > 0 {
+                if is_batch {
+                    batch = Some((entry, self.read.messages - before));
+                } else if self.has_all() {
                     return self.finish(ReadStatus::Found);
                 }
             }
@@ -356,6 +380,19 @@ impl Reader<'_> {
         } else {
             ReadStatus::NoMatchedMessage
         });
+    }
+
+    /// Whether a batch has more messages than are still wanted: its entry and those that follow.
+    fn lacks_room_for(&self, entry: &[u8], next: std::slice::ChunksExact<'_, u8>) -> bool {
+        let most = self.limits.max_messages.saturating_sub(self.read.messages) as usize;
+        let same = next.take_while(|other| *other == entry);
+        self.read.messages > 0 && 1 + same.take(most).count() > most
+    }
+
+    /// Whether as many messages were found as are wanted.
+    #[inline]
+    fn has_all(&self) -> bool {
+        self.read.messages >= self.limits.max_messages && self.read.messages > 0
     }
 
     /// Sets the status; what was found before counts for more.

@@ -23,7 +23,11 @@ impl Store {
         let mut at = from.max(self.min_physical());
         let mut wanted = WINDOW_BYTES;
         while at < end {
-            let Some(window) = self.bytes_at(at, wanted).filter(|bytes| !bytes.is_empty()) else {
+            let Some(window) = self
+                .inner
+                .bytes_at(at, wanted)
+                .filter(|bytes| !bytes.is_empty())
+            else {
                 return at;
             };
             let mut rest = &window[..];
@@ -72,6 +76,7 @@ impl Store {
         base -= base.rem_euclid(file_bytes);
         while base > min {
             let stored = self
+                .inner
                 .bytes_at(base, HEADER_BYTES)
                 .and_then(|bytes| store_timestamp_of(&bytes));
             if stored.is_some_and(|stored| stored < time) {

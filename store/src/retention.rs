@@ -363,19 +363,19 @@ impl Queue {
         let old = self.min_offset();
         self.correct_min(inner.marks.min());
         let min = self.min_offset();
+        let mut removed = self.forget_units_before(inner.marks.min())?;
         if self.base_for(old * ENTRY) == self.base_for(min * ENTRY) {
-            return Ok(0);
+            return Ok(removed);
         }
         let _only_one = self.files_work.lock();
         let durable = {
             let tail = self.tail();
             if tail.retired {
-                return Ok(0);
+                return Ok(removed);
             }
             tail.flushed.min(min) * ENTRY
         };
         let files = self.files_locked()?;
-        let mut removed = 0;
         for pair in files.bases().windows(2) {
             let [base, next] = *pair else { break };
             if next > durable {

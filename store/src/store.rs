@@ -228,11 +228,18 @@ impl Store {
         // First the note that queues know less than the log, so that the next start does not bring the topic back.
         self.inner.keep_queues()?;
         self.inner.keep_signal.kick();
-        let parent = self.inner.config.dir.join(layout::CONSUME_QUEUE);
-        let dir = parent.join(topic);
-        if self.inner.env.exists(&dir) {
-            self.inner.env.remove_dir_all(&dir)?;
-            self.inner.env.sync_dir(&parent)?;
+        self.inner.shared.remove_batch_topic(topic);
+        for kind in [
+            layout::CONSUME_QUEUE,
+            layout::BATCH_QUEUE,
+            layout::BATCH_ENTRIES,
+        ] {
+            let parent = self.inner.config.dir.join(kind);
+            let dir = parent.join(topic);
+            if self.inner.env.exists(&dir) {
+                self.inner.env.remove_dir_all(&dir)?;
+                self.inner.env.sync_dir(&parent)?;
+            }
         }
         Ok(())
     }
@@ -351,14 +358,28 @@ fn check(config: &Config) -> Result<(), OpenError> {
             rule,
         });
     }
-    let entries = u64::from(config.queue_file_entries);
-    if !(1..=50_000_000).contains(&entries) {
-        let rule = "a consume queue file has between 1 and 50,000,000 entries of 20 bytes";
-        return Err(OpenError::Setting {
-            setting: "mappedFileSizeConsumeQueue",
-            value: entries,
-            rule,
-        });
+    for (setting, entries, most, rule) in [
+        (
+            "mappedFileSizeConsumeQueue",
+            config.queue_file_entries,
+            50_000_000,
+            "a consume queue file has between 1 and 50,000,000 entries of 20 bytes",
+        ),
+        (
+            "mapperFileSizeBatchConsumeQueue",
+            config.batch_queue_file_entries,
+            46_000_000,
+            "a file of a queue of batches has between 1 and 46,000,000 entries of 46 bytes",
+        ),
+    ] {
+        let value = u64::from(entries);
+        if !(1..=most).contains(&value) {
+            return Err(OpenError::Setting {
+                setting,
+                value,
+                rule,
+            });
+        }
     }
     Ok(())
 }

@@ -240,12 +240,6 @@ fn rocksdb_directories_are_refused() {
 #[test]
 fn what_is_kept_in_forms_that_are_not_read_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let batch = dir.path().join("batchconsumequeue/T/0");
-    fs::create_dir_all(&batch).unwrap();
-    let error = open_error(dir.path());
-    assert!(matches!(error, OpenError::BatchQueues { .. }), "{error}");
-    assert!(error.to_string().contains("queue.type=BatchCQ"));
-    fs::remove_dir_all(dir.path().join("batchconsumequeue/T")).unwrap();
     let snapshot = dir.path().join("timerwheel.1048576");
     fs::write(&snapshot, b"").unwrap();
     let error = open_error(dir.path());

@@ -306,13 +306,18 @@ fn queues<W: Write>(
                 || {
                     json!({
                         "topic": topic, "queue": id, "offset": item.offset,
+                        "messages": item.batch.map(|(messages, _)| messages),
+                        "stored": item.batch.map(|(_, stored)| stored),
                         "position": item.physical, "length": item.size,
                         "tagsCode": item.tags_code, "state": state,
                     })
                 },
                 || {
+                    let batch = item.batch.map_or_else(String::new, |(messages, stored)| {
+                        format!(" messages {messages} stored {}", time::text(stored))
+                    });
                     format!(
-                        "queue {id} offset {} position {} length {} tags code {}: {state}",
+                        "queue {id} offset {}{batch} position {} length {} tags code {}: {state}",
                         item.offset, item.physical, item.size, item.tags_code
                     )
                 },

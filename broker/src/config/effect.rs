@@ -36,6 +36,7 @@ pub const RESTART_KEYS: &[&str] = &[
     "mappedFileSizeCommitLog",
     "mappedFileSizeConsumeQueue",
     "mappedFileSizeTimerLog",
+    "mapperFileSizeBatchConsumeQueue",
     "maxHashSlotNum",
     "maxIndexNum",
     "maxTransferBytesOnMessageInDisk",

@@ -3,8 +3,9 @@
 
 use aerobee_message::{
     batch, id,
-    properties::{Properties, pairs},
+    properties::{Properties, keys, pairs},
     record::Record,
+    sysflag,
 };
 use aerobee_remoting::{Reply, ResponseCode};
 use aerobee_store::Appended;
@@ -40,6 +41,11 @@ impl Send {
         }
         if outer.is_delayed || outer.is_timer {
             return reply.fail(ResponseCode::MESSAGE_ILLEGAL, DELAYED_BATCH);
+        }
+        if target.topic.is_batch()
+            && let Some(key) = outer.unique_key
+        {
+            return self.store_inner_batch(turn, incoming, target, (&outer, key), reply);
         }
         let mut items: SmallVec<[batch::Item<'_>; 32]> = SmallVec::new();
         for item in batch::items(incoming.body) {
@@ -95,9 +101,51 @@ impl Send {
             },
             transaction_id,
             recall_handle: None,
+            batch_key: None,
             waits: outer.waits,
         };
         self.answer(&stored, &appended, reply);
         self.arrived(turn, &slot);
+    }
+
+    /// Stores a batch as one record, which consumers take apart.
+    fn store_inner_batch(
+        &self,
+        turn: &mut Turn,
+        incoming: &Incoming<'_>,
+        target: &Target,
+        (outer, key): (&Scan<'_>, &str),
+        reply: Reply<'_>,
+    ) {
+        let messages = match batch::count(incoming.body) {
+            Ok(messages) => messages,
+            Err(error) => {
+                return reply.fail(
+                    ResponseCode::MESSAGE_ILLEGAL,
+                    format_args!("the message is illegal: {error}"),
+                );
+            }
+        };
+        let mut properties = Vec::with_capacity(incoming.request.properties.len() + 64);
+        for (name, value) in Properties(incoming.request.properties.as_bytes()).iter() {
+            if !matches!(name, keys::CLUSTER | keys::INNER_NUM | keys::INNER_BASE) {
+                Properties::push(&mut properties, name, value);
+            }
+        }
+        Properties::push(&mut properties, keys::CLUSTER, &self.identity.cluster);
+        Properties::push(&mut properties, keys::INNER_NUM, &messages.to_string());
+        let pieces: [&[u8]; 1] = [&properties];
+        let mut record = self.record(incoming, target, &pieces, outer.tags_code());
+        record.sys_flag |= sysflag::INNER_BATCH | sysflag::NEED_UNWRAP;
+        let slot = turn.slot_at(target.slot);
+        let appended = match slot.append_inner_batch(&self.store, &record, messages) {
+            Ok(appended) => appended,
+            Err(error) => return fail(&error, reply),
+        };
+        let stored = Stored {
+            batch_key: Some(key),
+            ..Stored::new(&slot, target.queue_id, appended, key, outer.waits)
+        };
+        self.stored(turn, &stored, reply);
     }
 }

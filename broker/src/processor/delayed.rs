@@ -113,6 +113,7 @@ impl Send {
                     first: appended,
                     transaction_id: unique_key,
                     recall_handle: handle.as_deref(),
+                    batch_key: None,
                     waits: scan.waits,
                 };
                 self.stored(turn, &stored, reply);

@@ -22,6 +22,8 @@ pub(super) struct Scan<'a> {
     pub(super) priority: Option<i32>,
     /// Names of light queues that the message is to stand in.
     pub(super) light_queues: Option<&'a str>,
+    /// Whether it claims to hold several messages.
+    pub(super) has_inner_number: bool,
     /// Whether there are properties that the broker replaces.
     pub(super) has_broker_keys: bool,
 }
@@ -72,6 +74,7 @@ impl<'a> Scan<'a> {
                 keys::MSG_REGION | keys::TRACE_ON | keys::CLUSTER | keys::POP_CK => {
                     scan.has_broker_keys = true;
                 }
+                keys::INNER_NUM => scan.has_inner_number = true,
                 keys::SHARDING_KEY => scan.is_ordered = true,
                 keys::PRIORITY => priority = Some(value),
                 _ => {}

@@ -47,6 +47,9 @@ use crate::{
 const V3_4_9: i32 = 121;
 /// A longer body is copied once only, straight into the log.
 const STAGED_BODY_MAX: usize = 32 << 10;
+/// Remark to a single message with the number of messages of a batch.
+const NO_INNER_BATCH: &str =
+    "the message is illegal: it has the property INNER_NUM, which the broker gives to batches";
 /// Longest properties of a message, bytes.
 pub(super) const PROPERTIES_MAX_BYTES: usize = i16::MAX as usize;
 
@@ -284,6 +287,9 @@ impl Send {
         let scan = Scan::of(pairs(request.properties));
         if let Err(refusal) = self.check_message(incoming) {
             return reply.fail(refusal.code, refusal.remark);
+        }
+        if scan.has_inner_number {
+            return reply.fail(ResponseCode::MESSAGE_ILLEGAL, NO_INNER_BATCH);
         }
         if (scan.is_delayed || scan.is_timer) && !scan.is_half(request) {
             return self.store_delayed(turn, incoming, target, &scan, reply);
@@ -544,7 +550,7 @@ impl Send {
             queue_id: stored.queue_id,
             queue_offset: stored.first.queue_offset,
             transaction_id: Some(stored.transaction_id),
-            batch_uniq_id: None,
+            batch_uniq_id: stored.batch_key,
             recall_handle: stored.recall_handle,
             region: Some(&self.identity.region),
             trace_on: Some(self.identity.trace_on),
@@ -573,6 +579,8 @@ pub(super) struct Stored<'a> {
     pub(super) first: Appended,
     pub(super) transaction_id: &'a str,
     pub(super) recall_handle: Option<&'a str>,
+    /// Of a batch that stays one record.
+    pub(super) batch_key: Option<&'a str>,
     pub(super) waits: bool,
 }
 
@@ -592,6 +600,7 @@ impl<'a> Stored<'a> {
             first,
             transaction_id,
             recall_handle: None,
+            batch_key: None,
             waits,
         }
     }

@@ -14,8 +14,11 @@ use crate::{
 
 const TOPICS: usize = 3;
 const ARRIVAL: Duration = Duration::from_secs(60);
-/// Several commit log files from a few megabytes.
-const CONF: [(&str, &str); 1] = [("mappedFileSizeCommitLog", "1048576")];
+/// Several commit log files from a few megabytes, several files of a queue of batches from a few dozen.
+const CONF: [(&str, &str); 2] = [
+    ("mappedFileSizeCommitLog", "1048576"),
+    ("mapperFileSizeBatchConsumeQueue", "460"),
+];
 
 pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
     vec![
@@ -26,14 +29,21 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
             and_back(world, Cluster::kill_broker, false)
         }),
         world.trial("store_every_form_of_message_and_back", |world| {
-            every_form(world, Cluster::stop_broker, true)
+            every_form(world, Cluster::stop_broker, true, "SimpleCQ")
         }),
         world.trial(
             "store_every_form_of_message_and_back_after_kills",
             |world| {
                 // What a group has committed is written every few seconds only.
-                every_form(world, Cluster::kill_broker, false)
+                every_form(world, Cluster::kill_broker, false, "SimpleCQ")
             },
+        ),
+        world.trial("store_batches_that_stay_whole_and_back", |world| {
+            every_form(world, Cluster::stop_broker, true, "BatchCQ")
+        }),
+        world.trial(
+            "store_batches_that_stay_whole_and_back_after_kills",
+            |world| every_form(world, Cluster::kill_broker, false, "BatchCQ"),
         ),
         world.trial("store_a_thousand_queues_and_back", thousand_queues),
         world.trial("store_deleted_heads_and_empty_files", deleted_heads),
@@ -73,6 +83,7 @@ fn every_form(
     world: &World,
     down: fn(&mut Cluster) -> aerobee_compat_tests::Result<()>,
     with_group: bool,
+    queue_type: &str,
 ) -> Result<(), Failed> {
     let _slot = world.slot();
     let mut cluster = Cluster::start(Plan {
@@ -87,6 +98,7 @@ fn every_form(
             ("prefix", &*prefix),
             ("topic", &topic),
             ("queues", "4"),
+            ("queue_type", queue_type),
             ("word", word),
             ("rounds", "15"),
         ];
@@ -105,6 +117,7 @@ fn every_form(
             ("prefix", &*prefix),
             ("topic", &consumed.name),
             ("queues", "4"),
+            ("queue_type", queue_type),
         ];
         java.perform("create", cluster, &with, SCENARIO_LIMIT)?;
         let word = format!("part{}x", consumed.rounds);

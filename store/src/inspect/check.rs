@@ -7,6 +7,7 @@ use aerobee_message::RecordView;
 
 use super::{
     BRIDGE_TOPIC, Directory, InspectError, Kind, Progress, Report,
+    batches::Batches,
     index::IndexCheck,
     log::{Step, Walk},
     queues::{Lateness, Queues},
@@ -58,6 +59,7 @@ impl Directory {
         let mut report = Report::default();
         self.report_log_files(&mut report);
         let mut queues = Queues::open(self, known, &mut report)?;
+        let mut batches = Batches::open(self)?;
         let mut index = IndexCheck::open(self, &mut report)?;
         let lateness = self.lateness()?;
         let mut found = Found::default();
@@ -78,7 +80,7 @@ impl Directory {
                 self.see(
                     step,
                     &mut found,
-                    &mut queues,
+                    (&mut queues, &mut batches),
                     &mut index,
                     lateness,
                     &mut report,
@@ -100,6 +102,9 @@ impl Directory {
             total: report.bytes,
         });
         queues.finish(found.end, &mut report)?;
+        batches.finish(found.end, &mut report)?;
+        queues.late += batches.late;
+        queues.deleted += batches.deleted;
         index.finish(found.end, self.is_clean(), &mut report)?;
         self.check_checkpoint(&found, &mut report)?;
         self.check_summary(&mut report)?;
@@ -123,7 +128,7 @@ impl Directory {
         &self,
         step: Step<'_>,
         found: &mut Found,
-        queues: &mut Queues<'_>,
+        (queues, batches): (&mut Queues<'_>, &mut Batches<'_>),
         index: &mut IndexCheck<'_>,
         lateness: Lateness,
         report: &mut Report,
@@ -133,6 +138,8 @@ impl Directory {
                 self.see_record(at, &record, found, report);
                 if record.topic() == BRIDGE_TOPIC {
                     queues.bridged += 1;
+                } else if batches.has(record.topic()) {
+                    batches.see(&record, lateness, report)?;
                 } else {
                     queues.see(&record, lateness, report)?;
                 }

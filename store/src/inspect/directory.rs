@@ -66,6 +66,8 @@ pub struct Directory {
     pub(super) checkpoint_len: u64,
     pub(super) queue_file_bytes: u64,
     pub(super) geometry: Option<Geometry>,
+    /// Entries of a file of a queue of batches, if there is one.
+    batch_queue_file_entries: Option<u32>,
     /// What is wrong with names and lengths of log files.
     log_faults: Vec<(Kind, PathBuf, Option<u64>, String)>,
     /// Who wrote it last.
@@ -94,9 +96,13 @@ impl std::fmt::Debug for Directory {
     }
 }
 
-const PARTS: [(&str, &str); 15] = [
+const PARTS: [(&str, &str); 16] = [
     ("consumequeue_ext", "extensions of consume queues (Apache)"),
-    ("batchconsumequeue", "queues of batches"),
+    (layout::BATCH_QUEUE, "queues of batches"),
+    (
+        layout::BATCH_ENTRIES,
+        "entries of queues of batches (aerobee)",
+    ),
     (layout::INDEX, "index by keys"),
     ("timerwheel", "wheel of the timer"),
     ("timerlog", "log of the timer"),
@@ -170,7 +176,8 @@ impl Directory {
             Some(geometry) => Some(geometry),
             None => index_geometry(&env, &root.join(layout::INDEX))?,
         };
-        Ok(Directory {
+        let mut directory = Directory {
+            batch_queue_file_entries: None,
             held_by: LockFile::holder(&env, root)
                 .map_err(OpenError::io("examine", root.join(layout::LOCK)))?,
             rocksdb: recovery::refuse_rocksdb(&env, root).err(),
@@ -193,7 +200,10 @@ impl Directory {
             ran_on,
             log_bytes,
             env,
-        })
+        };
+        // Now, as a repair moves them aside.
+        directory.batch_queue_file_entries = directory.look_at_batch_queues()?;
+        Ok(directory)
     }
 
     /// Where it is.
@@ -252,6 +262,9 @@ impl Directory {
         };
         if let Some(geometry) = self.geometry {
             config.index.geometry = geometry;
+        }
+        if let Some(entries) = self.batch_queue_file_entries {
+            config.batch_queue_file_entries = entries;
         }
         config
     }

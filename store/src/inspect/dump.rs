@@ -10,6 +10,7 @@ use super::{
     log::{Step, Walk},
 };
 use crate::{
+    batch_queue::UNIT_BYTES,
     consume_queue::Entry,
     error::OpenError,
     index::format::{self, ENTRY_BYTES as INDEX_ENTRY_BYTES, HEADER_BYTES},
@@ -40,6 +41,8 @@ pub struct QueueItem {
     pub size: i32,
     /// Hash of the tags, a time of delivery, or the address of an extension.
     pub tags_code: i64,
+    /// In a queue of batches: how many messages the record has from that offset on, and when it was stored.
+    pub batch: Option<(i16, i64)>,
 }
 
 /// An index file.
@@ -113,7 +116,10 @@ impl Directory {
         range: Range<i64>,
         mut each: impl FnMut(QueueItem) -> bool,
     ) -> Result<(), InspectError> {
-        let dir = layout::queue_dir(&self.root, topic, id);
+        if layout::is_directory_name(topic) && self.units_dir(topic, id).is_dir() {
+            return self.read_units(topic, id, range, each);
+        }
+        let dir = layout::queue_dir(&self.root, layout::CONSUME_QUEUE, topic, id);
         if !layout::is_directory_name(topic) || !dir.is_dir() {
             return Err(InspectError::NoQueue {
                 path: self.root.clone(),
@@ -152,6 +158,7 @@ impl Directory {
                         physical: entry.physical,
                         size: entry.size,
                         tags_code: entry.tags_code,
+                        batch: None,
                     };
                     if entry.size == 0 || !each(item) {
                         return Ok(());
@@ -160,6 +167,44 @@ impl Directory {
                 }
                 if entries.len() < wanted {
                     return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Directory::read_queue`], of a queue of batches.
+    fn read_units(
+        &self,
+        topic: &str,
+        id: i32,
+        range: Range<i64>,
+        mut each: impl FnMut(QueueItem) -> bool,
+    ) -> Result<(), InspectError> {
+        let files = self.unit_files(topic, id)?;
+        for base in files.bases() {
+            let mut at = *base;
+            loop {
+                let units = files.units_at(at, WINDOW_ENTRIES)?;
+                for unit in &units {
+                    let item = QueueItem {
+                        offset: unit.first,
+                        physical: unit.entry.physical,
+                        size: unit.entry.size,
+                        tags_code: unit.entry.tags_code,
+                        batch: Some((unit.messages, unit.store_time)),
+                    };
+                    let is_in_range = unit.first < range.end && unit.next() > range.start;
+                    if is_in_range && !each(item) {
+                        return Ok(());
+                    }
+                }
+                if units.is_empty() {
+                    break;
+                }
+                at += (units.len() * UNIT_BYTES) as i64;
+                if files.locate(at).1 == 0 {
+                    break;
                 }
             }
         }
@@ -175,7 +220,10 @@ impl Directory {
             return Ok(Vec::new());
         }
         let dirs = self.queue_dirs(topic, &mut super::Report::default())?;
-        Ok(dirs.into_iter().map(|dir| dir.id).collect())
+        let batches = self.batch_queues()?;
+        let batches = batches.into_iter().filter(|(name, _)| **name == *topic);
+        let ids = dirs.into_iter().map(|dir| dir.id);
+        Ok(ids.chain(batches.map(|(_, id)| id)).collect())
     }
 
     /// Names of all topics with queues.

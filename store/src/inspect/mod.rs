@@ -8,6 +8,7 @@
 //! [`Directory::open`] looks around, [`Directory::check`] verifies, [`Directory::read_log`] and its siblings show what
 //! is there, and [`repair`] puts right what can be made anew from the log.
 
+mod batches;
 mod check;
 mod directory;
 mod dump;

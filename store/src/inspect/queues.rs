@@ -139,18 +139,10 @@ impl<'a> Queues<'a> {
         lateness: Lateness,
         report: &mut Report,
     ) -> Result<(), OpenError> {
-        if self.is_of_batches(record.topic()) {
-            return Ok(());
-        }
         for place in dispatch::places(record, &[]) {
             self.see_place(&place, record, lateness, report)?;
         }
         Ok(())
-    }
-
-    /// Whether a topic has its queue in `batchconsumequeue`.
-    fn is_of_batches(&self, _topic: &str) -> bool {
-        false
     }
 
     fn see_place(
@@ -286,7 +278,7 @@ impl<'a> Queues<'a> {
         let mut missing: Vec<_> = self.missing.drain().collect();
         missing.sort_unstable();
         for ((topic, id), (first, count)) in missing {
-            let dir = layout::queue_dir(&self.directory.root, &topic, id);
+            let dir = layout::queue_dir(&self.directory.root, layout::CONSUME_QUEUE, &topic, id);
             let what = format!(
                 "{count} messages of queue {id} of topic {topic} are in the log, the first at position {first}: the queue is missing"
             );
@@ -354,7 +346,7 @@ impl Cursor {
     }
 
     fn dir(&self, directory: &Directory) -> PathBuf {
-        layout::queue_dir(&directory.root, &self.topic, self.id)
+        layout::queue_dir(&directory.root, layout::CONSUME_QUEUE, &self.topic, self.id)
     }
 
     /// File and byte of an entry.

@@ -409,6 +409,7 @@ impl Repair<'_> {
     fn derived(&mut self, report: &Report) -> Result<(), OpenError> {
         let root = self.directory.root.clone();
         let queues_dir = root.join(layout::CONSUME_QUEUE);
+        let batches_dir = root.join(layout::BATCH_QUEUE);
         let mut dirs: BTreeSet<PathBuf> = BTreeSet::new();
         let (mut log, mut queues, mut index, mut checkpoint) = (false, false, false, false);
         for (kind, count) in report.counts() {
@@ -429,10 +430,21 @@ impl Repair<'_> {
                     queues = true;
                     let kept = report.defects().iter().filter(|defect| defect.kind == kind);
                     if kept.clone().count() as u64 == count {
-                        dirs.extend(kept.filter_map(|defect| queue_of(&queues_dir, &defect.path)));
+                        for defect in kept {
+                            dirs.extend(queue_of(&queues_dir, &defect.path));
+                            if let Some(dir) = queue_of(&batches_dir, &defect.path) {
+                                dirs.insert(dir);
+                                // A start makes them of what Apache's broker reads.
+                                dirs.insert(root.join(layout::BATCH_ENTRIES));
+                            }
+                        }
                     } else {
                         // There are too many to name them all.
                         dirs.insert(queues_dir.clone());
+                        dirs.insert(root.join(layout::BATCH_ENTRIES));
+                        for (topic, id) in self.directory.batch_queues()? {
+                            dirs.insert(self.directory.units_dir(&topic, id));
+                        }
                     }
                 }
                 Kind::WrongIndexEntry
@@ -445,7 +457,7 @@ impl Repair<'_> {
             }
         }
         if dirs.contains(&queues_dir) {
-            dirs = BTreeSet::from([queues_dir]);
+            dirs.retain(|dir| *dir == queues_dir || !dir.starts_with(&queues_dir));
         }
         for dir in dirs {
             self.put_aside(&dir)?;

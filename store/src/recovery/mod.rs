@@ -4,6 +4,7 @@
 //! Decisions rest on positions, not on times. Nothing is removed that may hold a message: a tail that is not a record
 //! is copied to `quarantine/` if it contains one, and damage before the durable end keeps the store from opening.
 
+mod batches;
 mod queues;
 mod summary;
 mod tail;
@@ -15,7 +16,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use aerobee_message::RecordView;
+use aerobee_message::{RecordView, sysflag};
 
 use crate::{
     abort_file::Left,
@@ -90,7 +91,6 @@ struct Recovery<'a> {
 /// Recovers a locked directory.
 pub(crate) fn recover(config: &Config, env: &Env, left: Left) -> Result<Recovered, OpenError> {
     refuse_rocksdb(env, &config.dir)?;
-    refuse_batch_queues(env, &config.dir)?;
     let clean_before = left == Left::Clean;
     let homes = Arc::new(Homes::new(config)?);
     for dir in homes.preparing() {
@@ -133,10 +133,12 @@ pub(crate) fn recover(config: &Config, env: &Env, left: Left) -> Result<Recovere
         Some(own) if recovery.has_last_record(own)? => Some(own),
         _ => None,
     };
+    recovery.find_batch_topics()?;
     let summary = recovery.load_summary(trusted, clean_before)?;
     if summary.is_none() {
         recovery.load_queues()?;
     }
+    let imported = recovery.import_batches(own.is_none())?;
 
     let known = recovery.queues.values().flat_map(Ids::values);
     let known = known
@@ -202,7 +204,9 @@ pub(crate) fn recover(config: &Config, env: &Env, left: Left) -> Result<Recovere
         queues = recovery.queues.values().map(Ids::len).sum::<usize>(),
         "the store is recovered"
     );
-    let dirty = std::mem::take(&mut scanned.dirty);
+    let mut dirty = std::mem::take(&mut scanned.dirty);
+    dirty.extend(imported);
+    dirty.extend(recovery.recover_units()?);
     let log = recovery.open_log(end, scanned.last, start)?;
     {
         // Makes sure that the first flush of the queues happens although nothing was appended.
@@ -296,6 +300,10 @@ impl Recovery<'_> {
                     break;
                 }
                 Frame::Record(record) => {
+                    if record.sys_flag() & sysflag::INNER_BATCH != 0 {
+                        // Only queues of batches hold such records.
+                        self.shared.add_batch_topic(record.topic());
+                    }
                     for place in dispatch::places(&record, &self.config.delay_levels) {
                         let queue = self.queue_of(place.topic, place.queue_id);
                         let queue = queue.map_err(|error| self.dispatch_error(error))?;
@@ -551,19 +559,6 @@ fn refuse_wheel_snapshot(env: &Env, root: &Path) -> Result<(), OpenError> {
     match snapshot {
         Some(snapshot) => Err(OpenError::WheelSnapshot {
             path: root.join(snapshot.name),
-        }),
-        None => Ok(()),
-    }
-}
-
-/// Without their batch consume queues topics would get ordinary ones from the log, and Apache's broker would not start on
-/// those.
-fn refuse_batch_queues(env: &Env, root: &Path) -> Result<(), OpenError> {
-    let dir = root.join("batchconsumequeue");
-    let listed = env.list(&dir).map_err(OpenError::io("list", &dir))?;
-    match listed.into_iter().find(|entry| entry.is_dir) {
-        Some(topic) => Err(OpenError::BatchQueues {
-            path: dir.join(topic.name),
         }),
         None => Ok(()),
     }

@@ -20,19 +20,31 @@ use crate::{
 
 impl Recovery<'_> {
     pub(super) fn load_queues(&mut self) -> Result<(), OpenError> {
-        let root = self.config.dir.join(layout::CONSUME_QUEUE);
-        for topic in self.env.list(&root).map_err(OpenError::io("list", &root))? {
-            if topic.is_dir {
-                self.load_topic(&topic.name)?;
-            }
+        for topic in self.listed_topics()? {
+            self.load_topic(&topic)?;
         }
         Ok(())
+    }
+
+    /// Names of all topics that have directories of queues.
+    pub(super) fn listed_topics(&self) -> Result<Vec<String>, OpenError> {
+        let mut topics = Vec::new();
+        for is_batch in [false, true] {
+            let root = self.config.dir.join(layout::entries_of(is_batch));
+            let listed = self.env.list(&root).map_err(OpenError::io("list", &root))?;
+            let dirs = listed.into_iter().filter(|entry| entry.is_dir);
+            // The kind of a topic decides which of two directories is its.
+            let named = dirs.map(|entry| entry.name);
+            topics.extend(named.filter(|name| self.shared.is_batch_topic(name) == is_batch));
+        }
+        Ok(topics)
     }
 
     /// Queues of one topic.
     pub(super) fn load_topic(&mut self, topic: &str) -> Result<(), OpenError> {
         let name: Arc<str> = topic.into();
-        let dir = self.config.dir.join(layout::CONSUME_QUEUE).join(topic);
+        let kind = layout::entries_of(self.shared.is_batch_topic(topic));
+        let dir = self.config.dir.join(kind).join(topic);
         for entry in self.env.list(&dir).map_err(OpenError::io("list", &dir))? {
             let id = entry
                 .name
@@ -54,7 +66,9 @@ impl Recovery<'_> {
     /// Examines one queue: its entries count up to the first that is none, or that its last record does not confirm.
     /// After a crash only those that are known to be durable count; the log has the others.
     fn load_queue(&self, topic: &Arc<str>, id: i32) -> Result<Arc<Queue>, OpenError> {
-        let dir = layout::queue_dir(&self.config.dir, topic, id);
+        let is_batch = self.shared.is_batch_topic(topic);
+        let kind = layout::entries_of(is_batch);
+        let dir = layout::queue_dir(&self.config.dir, kind, topic, id);
         let file_bytes = u64::from(self.config.queue_file_entries) * ENTRY_BYTES as u64;
         let sure_until = self.sure_until.filter(|_| self.left != Left::Clean);
         let bases = match sure_until {
@@ -72,7 +86,7 @@ impl Recovery<'_> {
         let queue_id = light::record_queue_id(topic, id);
         let mut has_stale_tail = false;
         for base in bases.iter().rev() {
-            let entries = read_entries(self.env, &files, *base)?;
+            let entries = read_entries(self.env, &files, *base, is_batch)?;
             let start = base / ENTRY_BYTES as i64;
             let mut valid = entries.valid;
             has_stale_tail |= self.drop_unconfirmed(&mut valid, queue_id, sure_until)?;
@@ -201,8 +215,9 @@ struct Entries {
     has_more: bool,
 }
 
-/// Reads a consume queue file up to the first entry that is none, or that does not continue the one before.
-fn read_entries(env: &Env, files: &Files, base: i64) -> Result<Entries, OpenError> {
+/// Reads a consume queue file up to the first entry that is none, or that does not continue the one before. In a queue
+/// of batches entries of one record repeat.
+fn read_entries(env: &Env, files: &Files, base: i64, is_batch: bool) -> Result<Entries, OpenError> {
     let path = files.path(base);
     let file = env.open(&path).map_err(OpenError::io("open", &path))?;
     let len = usize::try_from(files.file_bytes()).unwrap_or(usize::MAX);
@@ -231,9 +246,9 @@ fn read_entries(env: &Env, files: &Files, base: i64) -> Result<Entries, OpenErro
         let mut rest = &buffer[..read];
         while !ended && let Some((bytes, after)) = rest.split_first_chunk::<ENTRY_BYTES>() {
             let entry = Entry::of_bytes(bytes);
-            let continues = valid
-                .last()
-                .is_none_or(|last| last.is_blank() || entry.physical >= last.end());
+            let continues = valid.last().is_none_or(|last| {
+                last.is_blank() || entry.physical >= last.end() || (is_batch && entry == *last)
+            });
             if entry.physical < 0 || entry.size <= 0 || !continues {
                 ended = true;
             } else {

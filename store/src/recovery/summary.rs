@@ -36,16 +36,8 @@ impl Recovery<'_> {
                 .filter(|found| (own.forgotten..=own.dispatched).contains(&found.position)),
             None => None,
         };
-        let queues_dir = root.join(layout::CONSUME_QUEUE);
-        let listed = self
-            .env
-            .list(&queues_dir)
-            .map_err(OpenError::io("list", &queues_dir))?;
-        let mut unknown: HashSet<&str> = listed
-            .iter()
-            .filter(|entry| entry.is_dir)
-            .map(|entry| entry.name.as_str())
-            .collect();
+        let listed = self.listed_topics()?;
+        let mut unknown: HashSet<&str> = listed.iter().map(String::as_str).collect();
         let holds = found
             .as_ref()
             .is_some_and(|found| found.topics.iter().all(|(name, _)| unknown.remove(&**name)));

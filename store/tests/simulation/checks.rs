@@ -13,7 +13,7 @@ use aerobee_store::{
 
 use crate::{
     clients::{TOPICS, key},
-    model::{Message, Model, body},
+    model::{Message, Model, QueueId, body},
 };
 
 /// Every queue, read to its end, is what the model says, and has nothing more.
@@ -63,8 +63,19 @@ pub fn check_keys(store: &Store, model: &Model) {
 pub fn check_files(root: &Path, config: &Config, store: &Store, model: &Model) {
     let entries = u64::from(config.queue_file_entries);
     for id in model.queues.keys() {
+        let is_batch = config
+            .batch_topics
+            .iter()
+            .any(|topic| topic == TOPICS[id.0]);
+        if is_batch {
+            check_units(root, config, model, *id);
+        }
         let dir = root
-            .join("consumequeue")
+            .join(if is_batch {
+                "batchentries"
+            } else {
+                "consumequeue"
+            })
             .join(TOPICS[id.0])
             .join(id.1.to_string());
         let mut owed = model.of_queue(*id);
@@ -125,6 +136,43 @@ pub fn check_files(root: &Path, config: &Config, store: &Store, model: &Model) {
             path.display()
         );
     }
+}
+
+/// What Apache's broker reads of a queue of batches: one unit for each message, as none is a batch.
+fn check_units(root: &Path, config: &Config, model: &Model, id: QueueId) {
+    const UNIT: usize = 46;
+    let dir = root.join("batchconsumequeue").join(TOPICS[id.0]);
+    let dir = dir.join(id.1.to_string());
+    let mut names: Vec<PathBuf> = fs::read_dir(&dir)
+        .map(|entries| entries.map(|entry| entry.unwrap().path()).collect())
+        .unwrap_or_default();
+    names.sort();
+    let mut owed = model.of_queue(id);
+    for name in names {
+        let bytes = fs::read(&name).unwrap();
+        assert_eq!(bytes.len(), config.batch_queue_file_entries as usize * UNIT);
+        for unit in bytes.chunks(UNIT) {
+            let long = |at: usize| i64::from_be_bytes(*unit[at..].first_chunk().unwrap());
+            match owed.next() {
+                Some(message) => assert_eq!(
+                    (long(0), long(28), &unit[36..38]),
+                    (message.physical, message.offset, &[0, 1][..]),
+                    "{}",
+                    name.display()
+                ),
+                None => assert!(
+                    unit.iter().all(|byte| *byte == 0),
+                    "stale units in {}",
+                    name.display()
+                ),
+            }
+        }
+    }
+    assert!(
+        owed.next().is_none(),
+        "units are missing in {}",
+        dir.display()
+    );
 }
 
 /// Reads from an offset and compares; returns where to go on. `must`: everything there can be read.

@@ -544,7 +544,9 @@ impl Faults for Disk {
                 }
                 if matches!(operation, Operation::Sync | Operation::SyncDir) {
                     // A file of the log that is not yet in use is made again.
-                    let is_data = path.starts_with("consumequeue")
+                    let is_data = ["consumequeue", "batchentries", "batchconsumequeue"]
+                        .iter()
+                        .any(|dir| path.starts_with(dir))
                         || path.starts_with("checkpoint")
                         || (path.starts_with("commitlog") && operation == Operation::Sync);
                     state.failed_syncs += u64::from(is_data);

@@ -93,6 +93,10 @@ impl Habits {
             // Full disks and crashes meet a log that is spread.
             habits.config.log_dirs.writable = vec![root.join("one"), root.join("two")];
         }
+        if random.percent(30) {
+            habits.config.batch_topics = vec![TOPICS[1].to_owned()];
+            habits.config.batch_queue_file_entries = *random.one_of(&[3, 300]);
+        }
         habits
     }
 }

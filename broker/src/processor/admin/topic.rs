@@ -25,7 +25,7 @@ use crate::{
     events::Events,
     offsets::Offsets,
     registration::Registration,
-    topics::{self, QUEUES_MAX, Topics},
+    topics::{QUEUES_MAX, Topics},
 };
 
 /// Permission bits that exist: inherit, write, read, priority.
@@ -154,10 +154,6 @@ impl TopicAdmin {
                 .map_err(|error| failed(error.to_string()))?,
             ..proposed
         };
-        if topics::has_batch_queues(&config) {
-            let remark = "queue.type=BatchCQ is not supported by this version: create the topic with SimpleCQ";
-            return Err(invalid(remark.to_owned()));
-        }
         let same = known.is_some_and(|known| *known == config);
         Ok((!same).then_some(config))
     }

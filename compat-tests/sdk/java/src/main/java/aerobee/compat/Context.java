@@ -182,7 +182,11 @@ final class Context implements AutoCloseable {
     }
 
     static void createTopic(DefaultMQProducer producer, String topic, int queues) throws Exception {
-        producer.createTopic("TBW102", topic, queues, Map.of());
+        createTopic(producer, topic, queues, Map.of());
+    }
+
+    static void createTopic(DefaultMQProducer producer, String topic, int queues, Map<String, String> attributes) throws Exception {
+        producer.createTopic("TBW102", topic, queues, attributes);
         long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(15);
         int seen = 0;
         while (System.nanoTime() < deadline) {

@@ -35,9 +35,11 @@ final class Load {
         scenarios.put("query", Load::query);
     }
 
-    /** Parameters: topic, queues. */
+    /** Parameters: topic, queues, the kind of its queues (queue_type). */
     private static void create(Context context) throws Exception {
-        Context.createTopic(context.producer(), context.get("topic"), context.number("queues", 4));
+        String kind = context.get("queue_type", "");
+        Map<String, String> attributes = kind.isEmpty() ? Map.of() : Map.of("+queue.type", kind);
+        Context.createTopic(context.producer(), context.get("topic"), context.number("queues", 4), attributes);
         context.check("created", true);
     }
 
