@@ -78,8 +78,12 @@ impl Running {
 
     /// Stops the broker and starts another one on its directory.
     pub(crate) async fn restart(self) -> Self {
+        self.restart_with(&[]).await
+    }
+
+    pub(crate) async fn restart_with(self, keys: &[(&str, &str)]) -> Self {
         self.broker.stop().await.unwrap();
-        Self::start_in(self.directory, &[]).await
+        Self::start_in(self.directory, keys).await
     }
 
     pub(crate) fn file(&self, name: &str) -> String {
