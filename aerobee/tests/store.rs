@@ -91,6 +91,11 @@ fn json(args: &[&str], code: i32) -> Value {
     serde_json::from_str(&run(args, code)).unwrap()
 }
 
+fn poke(path: &Path, at: u64, bytes: &[u8]) {
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(bytes, at).unwrap();
+}
+
 #[test]
 fn a_check_tells_what_the_directory_is() {
     let dir = tempfile::tempdir().unwrap();
@@ -277,4 +282,184 @@ fn a_dump_shows_messages_entries_index_and_checkpoint() {
         0,
     );
     assert_eq!(all.lines().count(), 20);
+}
+
+/// When the timer messages of the tests are due.
+const DUE: i64 = 4_000_000_000_000;
+const SLOT: u64 = (DUE as u64 / 1000 % 1_209_600) * 32;
+
+/// A store with three messages that wait for the same time, in wheel and log of the timer as `store-format` says.
+fn with_timer(root: &Path) {
+    let store = Store::open(config(root), Env::real()).unwrap();
+    let queue = store.create_queue("rmq_sys_wheel_timer", 0).unwrap();
+    let property = format!("TIMER_OUT_MS\x01{DUE}\x02REAL_TOPIC\x01orders\x02");
+    let mut log = vec![0; 5200];
+    for number in 0..3_usize {
+        let record = Record {
+            topic: "rmq_sys_wheel_timer",
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 1,
+            born_host: "127.0.0.1:1".parse().unwrap(),
+            store_host: "127.0.0.1:10911".parse().unwrap(),
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: b"later",
+            properties: &[property.as_bytes()],
+            tags_code: TagsCode::Hash(0),
+        };
+        let placed = store.append(&queue, &record).unwrap();
+        let at = number * 52;
+        let previous = if number == 0 { -1 } else { at as i64 - 52 };
+        let unit = &mut log[at..at + 52];
+        unit[..4].copy_from_slice(&52_i32.to_be_bytes());
+        unit[4..12].copy_from_slice(&previous.to_be_bytes());
+        unit[12..16].copy_from_slice(&1_i32.to_be_bytes());
+        unit[16..24].copy_from_slice(&(DUE - 9_000).to_be_bytes());
+        unit[24..28].copy_from_slice(&9_000_i32.to_be_bytes());
+        unit[28..36].copy_from_slice(&placed.physical.to_be_bytes());
+        let size = i32::try_from(placed.end - placed.physical).unwrap();
+        unit[36..40].copy_from_slice(&size.to_be_bytes());
+    }
+    store.close().unwrap();
+    fs::create_dir_all(root.join("timerlog")).unwrap();
+    fs::create_dir_all(root.join("config")).unwrap();
+    fs::write(root.join("timerlog/00000000000000000000"), log).unwrap();
+    let wheel = fs::File::create(root.join("timerwheel")).unwrap();
+    wheel.set_len(38_707_200).unwrap();
+    let slot = [DUE / 1000, 0, 104, 3 << 32].map(i64::to_be_bytes).concat();
+    wheel.write_all_at(&slot, SLOT).unwrap();
+    let mut mark = [1_000_i64, 156, 3, 3].map(i64::to_be_bytes).concat();
+    mark.resize(4096, 0);
+    fs::write(root.join("config/timercheck"), mark).unwrap();
+}
+
+#[test]
+fn the_timer_is_compared_with_its_log_and_the_messages() {
+    let dir = tempfile::tempdir().unwrap();
+    with_timer(dir.path());
+    let root = dir.path().to_str().unwrap();
+    let text = run(&["check", root], 0);
+    assert!(text.contains("3 units of the timer log compared"), "{text}");
+    let text = run(&["dump", root, "--timer", "--json"], 0);
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines[0]["timercheck"]["lastTimerQueueOffset"], 3);
+    assert_eq!(
+        (&lines[1]["slot"]["due"], &lines[1]["slot"]["last"]),
+        (&DUE.into(), &104.into())
+    );
+    assert_eq!(lines[4]["unit"]["previous"], 52);
+    assert_eq!(lines[4]["unit"]["state"], "message found");
+    assert_eq!(lines.len(), 5);
+    assert!(run(&["dump", root, "--timer"], 0).contains("unit 104 before it 52 message due"));
+
+    let log = "timerlog/00000000000000000000";
+    let far = 9_000_000_i64.to_be_bytes();
+    for (file, at, bytes, byte) in [
+        // Of a unit: the one before it, its time, its message, that one's length; no unit at all.
+        (log, 56, &far[..], Some(56)),
+        (log, 76, &[0, 1, 0, 0], Some(80)),
+        (log, 28, &far, Some(28)),
+        (log, 39, &[1], Some(28)),
+        (log, 64, &[0xFF], Some(52)),
+        // Of the wheel: the newest unit, the oldest, the time.
+        ("timerwheel", SLOT + 16, &far, Some(SLOT + 16)),
+        (
+            "timerwheel",
+            SLOT + 8,
+            &[0, 0, 0, 0, 0, 0, 0, 9],
+            Some(SLOT + 8),
+        ),
+        ("timerwheel", SLOT, &far, Some(SLOT)),
+        // Of the checkpoint: the end of the log, that of the queue.
+        ("config/timercheck", 8, &far, Some(8)),
+        ("config/timercheck", 16, &[far, far].concat(), Some(16)),
+    ] {
+        let other = tempfile::tempdir().unwrap();
+        with_timer(other.path());
+        poke(&other.path().join(file), at, bytes);
+        let value = json(&["check", other.path().to_str().unwrap(), "--json"], 1);
+        let defects = value["defects"].as_array().unwrap();
+        assert!(
+            defects.iter().any(|defect| defect["kind"] == "timer"
+                && defect["file"] == file
+                && defect["byte"] == serde_json::json!(byte)),
+            "{file} {at}: {defects:#?}"
+        );
+    }
+    // The newest unit has no slot yet: after a kill that is as it should be.
+    fs::write(dir.path().join("timerwheel"), b"").unwrap();
+    json(&["check", root, "--json"], 1);
+    fs::write(dir.path().join("abort"), b"1").unwrap();
+    let value = json(&["check", root, "--json"], 0);
+    assert!(
+        value["notes"].to_string().contains("not finished"),
+        "{value}"
+    );
+}
+
+#[test]
+fn extensions_of_queue_entries_are_compared_with_the_messages() {
+    let dir = tempfile::tempdir().unwrap();
+    let places = filled(dir.path());
+    let root = dir.path().to_str().unwrap();
+    let queue = dir
+        .path()
+        .join("consumequeue/orders/0/00000000000000000000");
+    let ext = dir.path().join("consumequeue_ext/orders/0");
+    fs::create_dir_all(&ext).unwrap();
+    let ext = ext.join("00000000000000000000");
+    let log = fs::read(dir.path().join("commitlog/00000000000000000000")).unwrap();
+    // Two files of 100 bytes, four units of 23 in the first.
+    let mut files = [0; 200];
+    for number in 0..6_usize {
+        let at = if number < 4 {
+            number * 23
+        } else {
+            100 + (number - 4) * 23
+        };
+        let message = usize::try_from(places[number * 2]).unwrap();
+        let unit = &mut files[at..at + 23];
+        unit[..2].copy_from_slice(&23_i16.to_be_bytes());
+        unit[2..10].copy_from_slice(&tags::code_of("paid").to_be_bytes());
+        unit[10..18].copy_from_slice(&log[message + 56..message + 64]);
+        unit[18..20].copy_from_slice(&3_i16.to_be_bytes());
+        unit[20..].copy_from_slice(&[1, 2, 0xF3]);
+        let address = i64::MIN + at as i64;
+        poke(&queue, number as u64 * 20 + 12, &address.to_be_bytes());
+    }
+    files[92..94].copy_from_slice(&[0xFF, 0xFF]);
+    fs::write(&ext, &files[..100]).unwrap();
+    let second = ext.with_file_name("00000000000000000100");
+    fs::write(&second, &files[100..]).unwrap();
+    let text = run(&["check", root], 0);
+    assert!(
+        text.contains("6 queue entries refer to extensions"),
+        "{text}"
+    );
+    let text = run(&["dump", root, "--ext", "--topic", "orders"], 0);
+    assert_eq!(text.lines().count(), 6);
+    assert!(text.contains("queue 0 extension 123 tags code") && text.contains("bit map 0102f3"));
+
+    for (at, bytes, byte) in [
+        (25, &[1][..], 23),
+        (23 + 17, &[0x77], 23),
+        (46 + 1, &[9], 46),
+        (92, &[0, 0], 92),
+    ] {
+        fs::write(&ext, &files[..100]).unwrap();
+        poke(&ext, at, bytes);
+        let value = json(&["check", root, "--json"], 1);
+        let defects = value["defects"].as_array().unwrap();
+        assert!(
+            defects.iter().any(|defect| defect["kind"] == "extension"
+                && defect["file"] == "consumequeue_ext/orders/0/00000000000000000000"
+                && defect["byte"] == serde_json::json!(byte)),
+            "{at}: {defects:#?}"
+        );
+    }
 }

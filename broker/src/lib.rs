@@ -42,4 +42,5 @@ pub use crate::{
     error::{StartError, StopError},
     processor::admin::absent::absent_reason,
     run::{Args, run},
+    timer::inspect as timer_files,
 };

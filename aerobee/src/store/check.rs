@@ -11,7 +11,7 @@ use aerobee_store::inspect::{Directory, Known, Progress, Report, Writer};
 use clap::Args as ClapArgs;
 use serde_json::json;
 
-use super::{Error, Place, below, repair, tables, time};
+use super::{Error, Place, below, repair, tables, time, timers};
 
 /// Flags of the check.
 #[derive(Debug, ClapArgs)]
@@ -107,6 +107,7 @@ fn look(args: &Args) -> Result<(Directory, Report), Error> {
     meter.end();
     let mut report = checked?;
     tables::check(directory.root(), directory.held_by.is_some(), &mut report);
+    timers::check(&directory, args.place.timer_precision()?, &mut report)?;
     Ok((directory, report))
 }
 

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::{
     Error, Place, below,
     show::{self, Body},
-    time,
+    time, timers,
 };
 
 /// Flags of the dump.
@@ -96,10 +96,18 @@ pub(super) struct Args {
     /// Print the checkpoint
     #[arg(long, group = "what")]
     checkpoint: bool,
+
+    /// Print the timer: its checkpoint, the slots that are to come, the units of its log
+    #[arg(long, group = "what")]
+    timer: bool,
+
+    /// Print the extensions of queue entries (enableConsumeQueueExt of Apache's broker)
+    #[arg(long, group = "what", requires = "topic")]
+    ext: bool,
 }
 
 /// Prints until the limit.
-struct Printer<W> {
+pub(super) struct Printer<W> {
     out: W,
     left: u64,
     json: bool,
@@ -109,7 +117,7 @@ struct Printer<W> {
 
 impl<W: Write> Printer<W> {
     /// Prints a line of JSON, or text; whether to go on.
-    fn print(
+    pub(super) fn print(
         &mut self,
         json: impl FnOnce() -> serde_json::Value,
         text: impl FnOnce() -> String,
@@ -146,6 +154,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Error> {
         checkpoint(&directory, &mut printer);
     } else if args.index {
         index(&directory, args, &mut printer)?;
+    } else if args.timer {
+        timers::dump(&directory, args.place.timer_precision()?, &mut printer)?;
+    } else if args.ext {
+        extensions(&directory, args, &mut printer)?;
     } else if args.queue {
         queues(&directory, args, &mut printer)?;
     } else {
@@ -319,6 +331,43 @@ fn queues<W: Write>(
                     format!(
                         "queue {id} offset {}{batch} position {} length {} tags code {}: {state}",
                         item.offset, item.physical, item.size, item.tags_code
+                    )
+                },
+            )
+        })?;
+    }
+    Ok(())
+}
+
+fn extensions<W: Write>(
+    directory: &Directory,
+    args: &Args,
+    printer: &mut Printer<W>,
+) -> Result<(), Error> {
+    let topic = args.topic.as_deref().unwrap_or_default();
+    for id in directory.extended_ids(topic)? {
+        if args.queue_id.is_some_and(|wanted| wanted != id) {
+            continue;
+        }
+        directory.read_extensions(topic, id, |unit| {
+            let bits: String = unit
+                .bit_map
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            printer.print(
+                || {
+                    json!({
+                        "topic": topic, "queue": id, "position": unit.position,
+                        "tagsCode": unit.tags_code, "stored": unit.store_time, "bitMap": bits,
+                    })
+                },
+                || {
+                    format!(
+                        "queue {id} extension {} tags code {} stored {} bit map {bits}",
+                        unit.position,
+                        unit.tags_code,
+                        time::text(unit.store_time)
                     )
                 },
             )

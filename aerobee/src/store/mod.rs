@@ -7,6 +7,7 @@ mod repair;
 mod show;
 mod tables;
 mod time;
+mod timers;
 
 use std::{
     io,
@@ -73,6 +74,12 @@ impl Place {
         let keys = aerobee_broker::run::load(self.config.as_deref())?;
         let levels = keys.store.delay_levels()?;
         Ok(keys.to_store(&levels))
+    }
+
+    /// Distance between times of the timer, ms.
+    fn timer_precision(&self) -> Result<i64, Error> {
+        let keys = aerobee_broker::run::load(self.config.as_deref())?;
+        Ok(keys.store.timer_precision())
     }
 }
 

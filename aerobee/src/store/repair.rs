@@ -40,7 +40,12 @@ pub(super) fn is_agreed(directory: &Directory) -> Result<bool, Error> {
 
 /// Repairs what can be repaired.
 pub(super) fn run(directory: &Directory, report: &Report, settings: Config) -> Result<Done, Error> {
-    let is_table = |kind| matches!(kind, Kind::ConfigFile | Kind::Position | Kind::Timer);
+    let is_table = |kind| {
+        matches!(
+            kind,
+            Kind::ConfigFile | Kind::Position | Kind::Extension | Kind::Timer
+        )
+    };
     let mut done = Done {
         folder: None,
         acts: Vec::new(),

@@ -33,6 +33,21 @@ pub(super) struct Mark {
     pub(super) queue_offset: i64,
 }
 
+/// The mark in the content of the file; nothing when it is too short.
+pub(super) fn read(bytes: &[u8]) -> Option<Mark> {
+    (bytes.len() >= USED_BYTES).then(|| Mark {
+        read_time: long(bytes, 0),
+        log_position: long(bytes, 8),
+        // A master that was a slave has both; the smaller one is safe.
+        queue_offset: long(bytes, 16).min(long(bytes, 24)),
+    })
+}
+
+fn long(bytes: &[u8], at: usize) -> i64 {
+    let bytes = bytes.get(at..).and_then(|rest| rest.first_chunk());
+    bytes.map_or(0, |bytes| i64::from_be_bytes(*bytes))
+}
+
 /// The file.
 #[derive(Debug)]
 pub(super) struct Checkpoint {
@@ -57,19 +72,10 @@ impl Checkpoint {
             file.set_len(FILE_BYTES)?;
             file.sync_all()?;
         }
-        let long = |at: usize| {
-            bytes[at..]
-                .first_chunk()
-                .map_or(0, |bytes| i64::from_be_bytes(*bytes))
-        };
+        let long = |at| long(&bytes, at);
         Ok(Self {
             file,
-            mark: Mark {
-                read_time: long(0),
-                log_position: long(8),
-                // A master that was a slave has both; the smaller one is safe.
-                queue_offset: long(16).min(long(24)),
-            },
+            mark: read(&bytes).unwrap_or_default(),
             version: DataVersion {
                 state_version: long(32),
                 timestamp: long(40),

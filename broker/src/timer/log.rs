@@ -77,7 +77,7 @@ impl Unit {
         bytes
     }
 
-    fn parse(bytes: &[u8]) -> Frame {
+    pub(super) fn parse(bytes: &[u8]) -> Frame {
         let int = |at: usize| {
             bytes
                 .get(at..)
@@ -115,7 +115,7 @@ impl Unit {
 }
 
 /// What is at a position.
-enum Frame {
+pub(super) enum Frame {
     Unit(Unit),
     Blank,
     Bad,

@@ -12,6 +12,7 @@ mod checkpoint;
 mod dequeue;
 mod enqueue;
 mod flush;
+pub mod inspect;
 mod log;
 mod metrics;
 mod open;

@@ -28,9 +28,9 @@ use rustix::fs::{SeekFrom, seek};
 pub(super) const ROUND_SLOTS: i64 = 7 * 24 * 3600;
 /// Slots kept free between the far end of the wheel and now.
 pub(super) const BLANK_SLOTS: i64 = 60;
-const SLOTS: i64 = ROUND_SLOTS * 2;
-const SLOT_BYTES: usize = 32;
-const FILE_BYTES: u64 = SLOTS as u64 * SLOT_BYTES as u64;
+pub(super) const SLOTS: i64 = ROUND_SLOTS * 2;
+pub(super) const SLOT_BYTES: usize = 32;
+pub(super) const FILE_BYTES: u64 = SLOTS as u64 * SLOT_BYTES as u64;
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 1 << 20;
 
@@ -99,30 +99,14 @@ impl Wheel {
     }
 
     fn read(&mut self, from: i64) -> io::Result<()> {
-        let mut chunk = vec![0; CHUNK_BYTES];
-        let mut at = 0;
-        while at < FILE_BYTES {
-            // Most of the file was never written.
-            match seek(&self.file, SeekFrom::Data(at)) {
-                Ok(data) => at = data - data % SLOT_BYTES as u64,
-                Err(rustix::io::Errno::NXIO) => break,
-                Err(rustix::io::Errno::INVAL) => {}
-                Err(error) => return Err(error.into()),
+        let slots = &mut self.slots;
+        read_slots(&self.file, |index, time, slot| {
+            let is_its = time % SLOTS == index.cast_signed();
+            if time >= from && time > 0 && is_its && slot.last >= 0 {
+                slots.insert(time, slot);
             }
-            let len =
-                usize::try_from(FILE_BYTES - at).map_or(CHUNK_BYTES, |rest| rest.min(CHUNK_BYTES));
-            self.file.read_exact_at(&mut chunk[..len], at)?;
-            let first = at / SLOT_BYTES as u64;
-            for (index, bytes) in chunk[..len].chunks_exact(SLOT_BYTES).enumerate() {
-                let (time, slot) = parse(bytes);
-                let index = (first + index as u64).cast_signed();
-                if time >= from && time > 0 && time % SLOTS == index && slot.last >= 0 {
-                    self.slots.insert(time, slot);
-                }
-            }
-            at += len as u64;
-        }
-        Ok(())
+            true
+        })
     }
 
     pub(super) fn get(&self, time: i64) -> Option<Slot> {
@@ -211,6 +195,36 @@ impl Wheel {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Shows the slots of the file, with their numbers and times, until `each` returns `false`; not those in parts of it
+/// that were never written.
+pub(super) fn read_slots(
+    file: &File,
+    mut each: impl FnMut(u64, i64, Slot) -> bool,
+) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut at = 0;
+    while at < FILE_BYTES {
+        match seek(file, SeekFrom::Data(at)) {
+            Ok(data) => at = data - data % SLOT_BYTES as u64,
+            Err(rustix::io::Errno::NXIO) => break,
+            Err(rustix::io::Errno::INVAL) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let len =
+            usize::try_from(FILE_BYTES - at).map_or(CHUNK_BYTES, |rest| rest.min(CHUNK_BYTES));
+        file.read_exact_at(&mut chunk[..len], at)?;
+        let first = at / SLOT_BYTES as u64;
+        for (index, bytes) in chunk[..len].chunks_exact(SLOT_BYTES).enumerate() {
+            let (time, slot) = parse(bytes);
+            if !each(first + index as u64, time, slot) {
+                return Ok(());
+            }
+        }
+        at += len as u64;
+    }
+    Ok(())
 }
 
 fn long(bytes: &[u8], at: usize) -> i64 {

@@ -64,6 +64,12 @@ fn pending(
         // Both brokers make durable once a second what the wheel has.
         thread::sleep(Duration::from_secs(3));
         down(&mut cluster)?;
+        // Wheel and log of the timer fit each other and the messages, whoever wrote them.
+        let (code, said) = cluster.broker.check_store()?;
+        if code != Some(0) {
+            let kind = cluster.broker.kind;
+            return Err(format!("after {kind}: exit code {code:?}, {said:#}").into());
+        }
         cluster.broker.kind = next;
         cluster.broker.start()?;
         let deadline = Instant::now() + PENDING_ARRIVAL;

@@ -207,7 +207,12 @@ impl Cursor<'_> {
 impl Directory {
     /// Topics and ids of the queues of batches.
     pub(super) fn batch_queues(&self) -> Result<Vec<(Arc<str>, i32)>, OpenError> {
-        let root = self.root.join(layout::BATCH_QUEUE);
+        self.queues_below(layout::BATCH_QUEUE)
+    }
+
+    /// Topics and ids of the queues in one of the directories of the store.
+    pub(super) fn queues_below(&self, kind: &str) -> Result<Vec<(Arc<str>, i32)>, OpenError> {
+        let root = self.root.join(kind);
         let mut queues = Vec::new();
         let list = |dir: &PathBuf| self.env.list(dir).map_err(OpenError::io("list", dir));
         for topic in list(&root)?.into_iter().filter(|entry| entry.is_dir) {

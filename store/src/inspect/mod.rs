@@ -12,6 +12,7 @@ mod batches;
 mod check;
 mod directory;
 mod dump;
+mod extensions;
 mod index;
 mod log;
 mod queues;
@@ -27,6 +28,7 @@ pub use self::{
     check::Known,
     directory::{Checkpoint, Directory, Writer},
     dump::{IndexItem, LogItem, QueueItem},
+    extensions::Extension,
     repair::{Lock, Repaired, folder_for_repair, lock, repair},
     report::{Defect, Kind, Progress, QueueRange, Report},
 };

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::{
     BRIDGE_TOPIC, Directory, Kind, QueueRange, Report,
     check::{Known, names},
+    extensions::Extensions,
 };
 use crate::{
     consume_queue::Entry,
@@ -73,6 +74,7 @@ pub(super) struct Queues<'a> {
     /// Queues that are missing, with how many messages they should have.
     missing: HashMap<(Arc<str>, i32), (i64, u64)>,
     damages: Vec<Range<i64>>,
+    extensions: Extensions<'a>,
     pub(super) late: u64,
     pub(super) deleted: u64,
     pub(super) holes: u64,
@@ -117,6 +119,7 @@ impl<'a> Queues<'a> {
             window_entries: window_entries.clamp(WINDOW_ENTRIES.start, WINDOW_ENTRIES.end),
             missing: HashMap::new(),
             damages: Vec::new(),
+            extensions: Extensions::new(directory),
             late: 0,
             deleted: 0,
             holes: 0,
@@ -181,6 +184,10 @@ impl<'a> Queues<'a> {
                 cursor.min.get_or_insert(offset);
                 if entry.tags_code <= LAST_ADDRESS {
                     self.extended += 1;
+                    let expected = (place.entry.tags_code, record.store_timestamp());
+                    let (topic, id) = (&cursor.topic, cursor.id);
+                    self.extensions
+                        .see(topic, id, entry.tags_code, expected, report)?;
                 } else if !has_code(entry.tags_code, place, record) {
                     let what = format!(
                         "the tags code is {}, that of the message at position {at} is {}",
@@ -251,6 +258,7 @@ impl<'a> Queues<'a> {
 
     /// What is left when the log has ended at `end`.
     pub(super) fn finish(&mut self, end: i64, report: &mut Report) -> Result<(), OpenError> {
+        self.extensions.finish(report)?;
         let mut cursors: Vec<Cursor> = std::mem::take(&mut self.table)
             .into_values()
             .flat_map(HashMap::into_values)

@@ -453,7 +453,11 @@ impl Repair<'_> {
                 | Kind::WrongIndexHead
                 | Kind::IndexFileLength => index = true,
                 Kind::Checkpoint | Kind::Summary => checkpoint = true,
-                Kind::ConfigFile | Kind::Position | Kind::Timer | Kind::RocksDb => {}
+                Kind::ConfigFile
+                | Kind::Position
+                | Kind::Extension
+                | Kind::Timer
+                | Kind::RocksDb => {}
             }
         }
         if dirs.contains(&queues_dir) {

@@ -60,6 +60,8 @@ pub enum Kind {
     ConfigFile,
     /// A stored position lies outside its queue.
     Position,
+    /// An extension of a queue entry contradicts its message, or is missing.
+    Extension,
     /// The files of the timer contradict one another or the log.
     Timer,
     /// State is kept in `RocksDB`, which is not read here.
@@ -93,6 +95,7 @@ impl Kind {
             Kind::Summary => "summary",
             Kind::ConfigFile => "config-file",
             Kind::Position => "position",
+            Kind::Extension => "extension",
             Kind::Timer => "timer",
             Kind::RocksDb => "rocksdb",
         }
@@ -115,7 +118,7 @@ impl Kind {
             Kind::StrayLogFile | Kind::StrayQueueFile => {
                 "another configured file size, or a file copied here by hand"
             }
-            Kind::WrongEntry | Kind::MissingEntry => {
+            Kind::WrongEntry | Kind::MissingEntry | Kind::Extension => {
                 "a write that never reached the disk, or a file changed by hand"
             }
             Kind::LostMessage => "its part of the log is damaged or missing",
@@ -170,6 +173,9 @@ impl Kind {
             }
             Kind::ConfigFile => "--repair puts its backup in its place if that one is sound",
             Kind::Position => "reset the position with an admin tool once the broker runs",
+            Kind::Extension => {
+                "nothing is lost: aerobee reads the message instead; for Apache's broker remove consumequeue_ext and the queue, or switch enableConsumeQueueExt off"
+            }
             Kind::Timer => "restore both files from the same copy",
             Kind::RocksDb => {
                 "let Apache's broker write it back to files (storeType=default, the RocksDB switches off)"
