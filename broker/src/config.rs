@@ -20,6 +20,7 @@ use std::{
 
 use aerobee_daemon::{
     Config as Loaded, TlsKeys, config, config_enum, config_parts, flags::user_home,
+    java_options::given,
 };
 use aerobee_message::properties::{Properties, keys};
 use aerobee_store::{FlushMode, LogDirs, TransferLimits};
@@ -209,6 +210,9 @@ config! {
         "storePathCommitLog" important => store_path_commit_log: Option<String> = None,
         /// Directories whose files of the commit log are read, with commas between them; they get no new ones.
         "readOnlyCommitLogStorePaths" => read_only_commit_log_store_paths: Option<String> = None,
+        /// What stands between the paths of both, if no comma. Apache has only the system property
+        /// `rocketmq.broker.multiPathSplitter` for it, which is read from `JAVA_OPT`.
+        "multiPathSplitter" => multi_path_splitter: String = given("rocketmq.broker.multiPathSplitter", ","),
         /// Whether messages may be put in light queues, and those are topics.
         "enableLmq" => enable_lmq: bool = false,
         /// Whether messages get entries in the light queues that they name; both must be on.
@@ -386,6 +390,7 @@ impl StoreKeys {
         let mut dirs = LogDirs::of_lists(
             &list(&self.store_path_commit_log),
             &list(&self.read_only_commit_log_store_paths),
+            &self.multi_path_splitter,
         );
         if dirs.writable == [Path::new(&self.store_path_root_dir).join("commitlog")] {
             dirs.writable.clear();

@@ -35,6 +35,12 @@ async fn the_log_may_lie_in_several_directories() {
     assert!(ratio("commitLogDiskRatio") > 0.0);
     drop(client);
     running.broker.stop().await.unwrap();
+    let list = list.replace(',', "::");
+    let keys = [
+        ("storePathCommitLog", list.as_str()),
+        ("multiPathSplitter", "::"),
+        ("mappedFileSizeCommitLog", "1048576"),
+    ];
     let running = Running::start_in(running.directory, &keys).await;
     let mut client = running.connect().await;
     let read = client.pull("orders", 0, 24).await;

@@ -16,6 +16,7 @@ pub mod config;
 pub mod error;
 pub mod exposition;
 pub mod flags;
+pub mod java_options;
 pub mod logging;
 pub mod persist;
 pub mod properties;

@@ -3,15 +3,13 @@
 //! (`TlsSystemConfig`). They stand in the role's configuration, in the file that `tls.config.file`
 //! names, which goes before it, or as `-Dkey=value` in `JAVA_OPT`, as Apache's scripts take them.
 
-use std::{env, path::Path};
+use std::path::Path;
 
 use crate::{
     Properties, config,
     config::{Error, Keys as _},
+    java_options::given,
 };
-
-/// The environment variable of Apache's start scripts.
-const JAVA_OPTIONS: &str = "JAVA_OPT";
 
 config! {
     /// TLS of the ports and of connections to other servers.
@@ -53,22 +51,6 @@ config! {
     }
 }
 
-/// What `JAVA_OPT` says of a key, or what holds without it.
-fn given(key: &str, unset: &str) -> String {
-    let options = env::var(JAVA_OPTIONS).unwrap_or_default();
-    option_of(&options, key).unwrap_or(unset).to_owned()
-}
-
-/// The last `-Dkey=value` of a key.
-fn option_of<'a>(options: &'a str, key: &str) -> Option<&'a str> {
-    options
-        .split_whitespace()
-        .filter_map(|option| option.strip_prefix("-D")?.split_once('='))
-        .filter(|(name, _)| *name == key)
-        .map(|(_, value)| value.trim_matches('"'))
-        .next_back()
-}
-
 impl TlsKeys {
     /// The value of each key, those of the file before ours.
     ///
@@ -94,14 +76,6 @@ impl TlsKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn options_of_apaches_scripts_are_read() {
-        let options = "-server -Dtls.server.mode=enforcing -Xmx1g -Dtls.enable=\"true\" -Dtls.server.mode=disabled";
-        assert_eq!(option_of(options, "tls.server.mode"), Some("disabled"));
-        assert_eq!(option_of(options, "tls.enable"), Some("true"));
-        assert_eq!(option_of(options, "tls"), None);
-    }
 
     #[test]
     fn the_file_goes_before_the_keys() {

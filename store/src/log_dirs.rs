@@ -24,11 +24,12 @@ pub struct LogDirs {
 }
 
 impl LogDirs {
-    /// Takes lists apart as they stand in a configuration: paths with a comma between them.
+    /// Takes lists apart as they stand in a configuration: paths with `splitter` between them, a comma if that is empty.
     #[must_use]
-    pub fn of_lists(writable: &str, read_only: &str) -> LogDirs {
+    pub fn of_lists(writable: &str, read_only: &str, splitter: &str) -> LogDirs {
+        let splitter = if splitter.is_empty() { "," } else { splitter };
         let paths = |list: &str| {
-            let paths = list.split(',').map(str::trim);
+            let paths = list.split(splitter).map(str::trim);
             paths
                 .filter(|path| !path.is_empty())
                 .map(PathBuf::from)
@@ -203,7 +204,11 @@ mod tests {
     use super::*;
 
     fn homes(writable: &str, read_only: &str) -> Homes {
-        Homes::at(Path::new("/s"), &LogDirs::of_lists(writable, read_only)).unwrap()
+        Homes::at(
+            Path::new("/s"),
+            &LogDirs::of_lists(writable, read_only, ","),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -222,6 +227,21 @@ mod tests {
     }
 
     #[test]
+    fn something_else_than_a_comma_may_separate_paths() {
+        let paths = |splitter| LogDirs::of_lists("/a,1::/b:2", "/c::/d", splitter);
+        let names = |paths: Vec<PathBuf>, expected: &[&str]| {
+            assert!(paths.iter().eq(expected.iter().map(Path::new)), "{paths:?}");
+        };
+        names(paths("::").writable, &["/a,1", "/b:2"]);
+        names(paths("::").read_only, &["/c", "/d"]);
+        for comma in [",", ""] {
+            names(paths(comma).writable, &["/a", "1::/b:2"]);
+        }
+        // Not a pattern, as Java takes it.
+        names(LogDirs::of_lists("/a|/b", "", "|").writable, &["/a", "/b"]);
+    }
+
+    #[test]
     fn without_a_list_the_log_is_below_the_root() {
         let dirs = homes("", "");
         assert_eq!(dirs.first(), Path::new("/s/commitlog"));
@@ -234,7 +254,7 @@ mod tests {
             homes("/x", "").preparing_for(Path::new("/x")),
             Path::new("/x/preparing")
         );
-        let all_read_only = LogDirs::of_lists("/x", "/x");
+        let all_read_only = LogDirs::of_lists("/x", "/x", ",");
         assert!(matches!(
             Homes::at(Path::new("/s"), &all_read_only),
             Err(OpenError::NoLogDir)

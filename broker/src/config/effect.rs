@@ -49,6 +49,7 @@ pub const RESTART_KEYS: &[&str] = &[
     "metricsPromExporterHost",
     "metricsPromExporterPort",
     "msgTraceTopicName",
+    "multiPathSplitter",
     "readOnlyCommitLogStorePaths",
     "regionId",
     "registerBrokerTimeoutMills",

@@ -45,6 +45,11 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
             "store_batches_that_stay_whole_and_back_after_kills",
             |world| every_form(world, Cluster::kill_broker, false, "BatchCQ"),
         ),
+        world.trial("store_long_addresses_and_back", |world| {
+            // Clients reach the broker by its IPv6 address, so that both hosts of a message are such.
+            let conf = [&CONF[..], &[("brokerIP1", "::1"), ("bindAddress", "::")]].concat();
+            every_form_as(world, Cluster::kill_broker, false, "SimpleCQ", &conf)
+        }),
         world.trial("store_a_thousand_queues_and_back", thousand_queues),
         world.trial("store_deleted_heads_and_empty_files", deleted_heads),
     ]
@@ -85,9 +90,20 @@ fn every_form(
     with_group: bool,
     queue_type: &str,
 ) -> Result<(), Failed> {
+    every_form_as(world, down, with_group, queue_type, &CONF)
+}
+
+/// As [`every_form`], with these lines in both configurations.
+fn every_form_as(
+    world: &World,
+    down: fn(&mut Cluster) -> aerobee_compat_tests::Result<()>,
+    with_group: bool,
+    queue_type: &str,
+    conf: &[(&str, &str)],
+) -> Result<(), Failed> {
     let _slot = world.slot();
     let mut cluster = Cluster::start(Plan {
-        conf: &CONF,
+        conf,
         ..Plan::of(Kind::Apache)
     })?;
     let java = world.driver(JAVA)?;
