@@ -509,9 +509,27 @@ impl Reader<'_> {
             .min(file.published().saturating_sub(from));
         if file.is_resident(from, stretch) {
             self.resident = physical..physical + stretch as i64;
+            self.ask_ahead(physical);
             return true;
         }
         file.is_resident(from, size)
+    }
+
+    /// Has the next bytes brought into memory for a reader of old messages, so that it need not wait for them.
+    fn ask_ahead(&self, physical: i64) {
+        let inner = &self.store.inner;
+        let Some(next) = inner.read_ahead.went_on(self.queue, physical) else {
+            return;
+        };
+        match self.access {
+            Access::Any => inner.ask_for(next),
+            // Asking takes some time, too.
+            Access::HotOnly => {
+                let job = move |store: &Store| store.inner.ask_for(next);
+                // Without it the reader waits when it gets there.
+                let _ = self.store.read_later(Box::new(job));
+            }
+        }
     }
 
     /// Reads a record without the mapping: a bad sector is an error there, through the mapping a signal.
@@ -534,12 +552,8 @@ impl Reader<'_> {
         }
         if self.read.messages == 0 {
             // Whoever reads old messages goes on reading.
-            let window = self
-                .store
-                .inner
-                .read_ahead
-                .window(self.queue, entry.physical);
-            file.will_need(from, window);
+            let inner = &self.store.inner;
+            inner.ask_for(inner.read_ahead.met(self.queue, entry.physical));
         }
         let mut bytes = vec![0; size];
         match self
