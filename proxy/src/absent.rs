@@ -154,7 +154,6 @@ pub const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
         "metrics of the proxy carry no labels of the operator",
         &["metricsLabel"],
     ),
-    ("keys that are encrypted are refused", &["tlsKeyPassword"]),
 ];
 
 /// Keys that promise that nobody gets in without being known: they are refused when they are on. The
