@@ -22,7 +22,6 @@ pub mod offsets;
 mod parts;
 pub mod pop;
 mod processor;
-mod pulse;
 mod put_counts;
 pub mod registration;
 mod requeue;

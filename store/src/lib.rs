@@ -75,5 +75,6 @@ pub use log_dirs::LogDirs;
 pub use query::{Boundary, QueueEntry};
 pub use read::{Accept, Access, Read, ReadLimits, ReadStatus, Run};
 pub use retention::{DiskSpace, Retention};
+pub use signal::{Signal, Wake};
 pub use staged::Staged;
 pub use store::Store;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Wakes a background thread.
+//! What a background thread sleeps on, here and in the broker.
 
 use std::time::{Duration, Instant};
 
@@ -11,38 +11,45 @@ struct State {
     stopped: bool,
 }
 
-/// A flag that one thread waits for. Kicks while nobody waits are remembered, once.
+/// A sleep of one thread that others can end. Kicks while it is awake are remembered, once.
 #[derive(Debug, Default)]
-pub(crate) struct Signal {
+pub struct Signal {
     state: Mutex<State>,
     changed: Condvar,
 }
 
 /// Why a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wake {
+pub enum Wake {
+    /// Something is to do.
     Kicked,
+    /// The time is over.
     TimedOut,
+    /// The thread shall end.
     Stopped,
 }
 
 impl Signal {
-    pub(crate) fn kick(&self) {
+    /// There is something to do.
+    pub fn kick(&self) {
         self.state.lock().kicked = true;
         self.changed.notify_one();
     }
 
-    pub(crate) fn stop(&self) {
+    /// The thread shall end.
+    pub fn stop(&self) {
         self.state.lock().stopped = true;
         self.changed.notify_all();
     }
 
-    pub(crate) fn is_stopped(&self) -> bool {
+    /// Whether the thread shall end.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
         self.state.lock().stopped
     }
 
-    /// Waits for a kick, the end, or the time.
-    pub(crate) fn wait(&self, timeout: Option<Duration>) -> Wake {
+    /// Sleeps until a kick, the end, or the time; without a time until one of the others.
+    pub fn wait(&self, timeout: Option<Duration>) -> Wake {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         let mut state = self.state.lock();
         loop {
@@ -55,12 +62,9 @@ impl Signal {
             match deadline {
                 None => self.changed.wait(&mut state),
                 Some(deadline) => {
-                    if self.changed.wait_until(&mut state, deadline).timed_out() {
-                        return if state.stopped {
-                            Wake::Stopped
-                        } else {
-                            Wake::TimedOut
-                        };
+                    let late = self.changed.wait_until(&mut state, deadline).timed_out();
+                    if late && !state.stopped && !state.kicked {
+                        return Wake::TimedOut;
                     }
                 }
             }

@@ -156,15 +156,7 @@ impl HeldPulls {
 
     /// A message may have come between the read that found nothing and the registration.
     fn serve_if_behind(self: &Arc<Self>, slot: &Arc<QueueSlot>) {
-        fence(Ordering::SeqCst);
-        let end = slot.max_offset();
-        let behind = slot
-            .waiters()
-            .held
-            .lock()
-            .iter()
-            .any(|pull| pull.offset != end);
-        if behind {
+        if is_behind(slot) {
             let mut corked = Corked::default();
             self.arrived(slot, &mut corked);
         }
@@ -219,15 +211,7 @@ impl HeldPulls {
         if again {
             // Registered anew: the same look at the end of the queue is due, but outside this
             // call, which a producer's thread is in; one more message serves them anyway.
-            fence(Ordering::SeqCst);
-            let end = slot.max_offset();
-            let behind = slot
-                .waiters()
-                .held
-                .lock()
-                .iter()
-                .any(|pull| pull.offset != end);
-            if behind {
+            if is_behind(slot) {
                 let (held_pulls, slot) = (Arc::clone(self), Arc::clone(slot));
                 tokio::spawn(async move { held_pulls.arrived(&slot, &mut Corked::default()) });
             }
@@ -306,4 +290,12 @@ impl HeldPulls {
             self.release(&slot);
         }
     }
+}
+
+/// Whether the queue has, after a registration, what a held pull of it waits for.
+fn is_behind(slot: &QueueSlot) -> bool {
+    fence(Ordering::SeqCst);
+    let end = slot.max_offset();
+    let held = slot.waiters().held.lock();
+    held.iter().any(|pull| pull.offset != end)
 }

@@ -13,13 +13,12 @@ mod progress;
 use std::{path::Path, sync::Arc, thread, time::Duration};
 
 use aerobee_message::{RecordView, properties::keys, topic as names};
-use aerobee_store::{Access, AppendError, Queue, ReadLimits, Store};
+use aerobee_store::{Access, AppendError, Queue, ReadLimits, Signal, Store, Wake};
 use parking_lot::Mutex;
 
 use crate::{
     copies::{Copies, Way},
     error::StartError,
-    pulse::{Pulse, Wake},
     requeue::{Message, PutError, Requeue},
     schedule::{levels::DelayLevels, progress::Progress},
 };
@@ -49,7 +48,7 @@ struct Inner {
     requeue: Arc<Requeue>,
     levels: Arc<DelayLevels>,
     progress: Progress,
-    pulse: Pulse,
+    pulse: Signal,
     /// Messages that were delivered before a crash although progress does not say so.
     copies: Mutex<Copies>,
 }
@@ -84,7 +83,7 @@ impl Schedule {
             store,
             requeue: Arc::clone(requeue),
             levels: Arc::clone(levels),
-            pulse: Pulse::default(),
+            pulse: Signal::default(),
             copies: Mutex::default(),
         });
         inner.clamp_all();
@@ -151,7 +150,7 @@ impl Inner {
             if let Err(error) = self.progress.persist_in_time(self.store.flushed()) {
                 tracing::error!(%error, "cannot keep the progress of the delay levels; trying again");
             }
-            if self.pulse.wait(sleep.max(Duration::from_millis(1))) == Wake::Stopped {
+            if self.pulse.wait(Some(sleep.max(Duration::from_millis(1)))) == Wake::Stopped {
                 return;
             }
         }

@@ -30,13 +30,12 @@ use std::{
 };
 
 use aerobee_message::topic as names;
-use aerobee_store::{Queue, Store};
+use aerobee_store::{Queue, Signal, Store, Wake};
 use parking_lot::Mutex;
 
 use crate::{
     config::{StoreKeys, Switches},
     copies::Copies,
-    pulse::{Pulse, Wake},
     requeue::{Message, PutError, Requeue},
     schedule::millis,
     timer::{
@@ -113,7 +112,7 @@ impl Settings {
 /// What others may know and do.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
-    pulse: Pulse,
+    pulse: Signal,
     /// Whether the thread wants to hear of new messages.
     listens: AtomicBool,
     /// Messages by time, while their number is bounded (`timerCongestNumEachSlot`).
@@ -239,9 +238,9 @@ impl Worker {
         let mut sleep = Duration::from_millis(1);
         loop {
             self.gate.listens.store(true, Ordering::Release);
-            match self.gate.pulse.wait(sleep) {
+            match self.gate.pulse.wait(Some(sleep)) {
                 Wake::Stopped => break,
-                Wake::Kicked if self.gate.pulse.wait(GATHER) == Wake::Stopped => break,
+                Wake::Kicked if self.gate.pulse.wait(Some(GATHER)) == Wake::Stopped => break,
                 Wake::Kicked | Wake::TimedOut => {}
             }
             sleep = match self.turn() {
