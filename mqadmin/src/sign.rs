@@ -7,10 +7,7 @@
 use std::path::Path;
 
 use aerobee_daemon::flags::rocketmq_home;
-use aerobee_remoting::{
-    WriteFields,
-    header::{FieldWriter, Name},
-};
+use aerobee_remoting::{WriteFields, header::FieldWriter};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ring::hmac;
 
@@ -100,18 +97,6 @@ impl Credentials {
 struct Fields(Vec<(String, String)>);
 
 impl FieldWriter for Fields {
-    fn text(&mut self, name: Name, value: &str) {
-        self.pair(name.plain, value);
-    }
-
-    fn int(&mut self, name: Name, value: i64) {
-        self.pair(name.plain, &value.to_string());
-    }
-
-    fn flag(&mut self, name: Name, value: bool) {
-        self.pair(name.plain, if value { "true" } else { "false" });
-    }
-
     fn pair(&mut self, name: &str, value: &str) {
         self.0.push((name.to_owned(), value.to_owned()));
     }

@@ -8,7 +8,7 @@ use crate::{
     encoding::{compact, json},
     error::DecodeError,
     frame::Frame,
-    header::{FieldWriter, Name, WriteFields},
+    header::{FieldWriter, WriteFields},
 };
 
 /// Bit 0 of `flag`: the command answers another one.
@@ -188,21 +188,6 @@ impl OwnedFields {
 }
 
 impl FieldWriter for OwnedFields {
-    #[inline]
-    fn text(&mut self, name: Name, value: &str) {
-        self.pair(name.plain, value);
-    }
-
-    #[inline]
-    fn int(&mut self, name: Name, value: i64) {
-        self.pair(name.plain, itoa::Buffer::new().format(value));
-    }
-
-    #[inline]
-    fn flag(&mut self, name: Name, value: bool) {
-        self.pair(name.plain, if value { "true" } else { "false" });
-    }
-
     #[inline]
     fn pair(&mut self, name: &str, value: &str) {
         if self.spans.is_empty() {

@@ -18,7 +18,7 @@ use crate::{
     command::{Decoder, FIELDS_MAX, FieldSpan, Head, Span},
     encoding::json::keep,
     error::DecodeError,
-    header::{FieldWriter, Name},
+    header::FieldWriter,
 };
 
 /// Codes from 200 000 on do not fit 16 bits: senders write the low half. The pop family arrives so,
@@ -116,21 +116,6 @@ fn text(bytes: &[u8], decoder: &mut Decoder) -> Result<Span, DecodeError> {
 pub(crate) struct CompactFields<'a>(pub(crate) &'a mut Vec<u8>);
 
 impl FieldWriter for CompactFields<'_> {
-    #[inline]
-    fn text(&mut self, name: Name, value: &str) {
-        self.pair(name.plain, value);
-    }
-
-    #[inline]
-    fn int(&mut self, name: Name, value: i64) {
-        self.pair(name.plain, itoa::Buffer::new().format(value));
-    }
-
-    #[inline]
-    fn flag(&mut self, name: Name, value: bool) {
-        self.pair(name.plain, if value { "true" } else { "false" });
-    }
-
     fn pair(&mut self, name: &str, value: &str) {
         // Neither exceeds its width: names are ours, and a value is shorter than a frame.
         let (Ok(name_length), Ok(value_length)) =

@@ -57,14 +57,23 @@ pub struct Name {
 
 /// Takes fields one by one; the two encodings implement it.
 pub trait FieldWriter {
-    /// A text.
-    fn text(&mut self, name: Name, value: &str);
-    /// A number.
-    fn int(&mut self, name: Name, value: i64);
-    /// A boolean.
-    fn flag(&mut self, name: Name, value: bool);
     /// A field whose name is not known beforehand.
     fn pair(&mut self, name: &str, value: &str);
+    /// A text.
+    #[inline]
+    fn text(&mut self, name: Name, value: &str) {
+        self.pair(name.plain, value);
+    }
+    /// A number.
+    #[inline]
+    fn int(&mut self, name: Name, value: i64) {
+        self.pair(name.plain, itoa::Buffer::new().format(value));
+    }
+    /// A boolean.
+    #[inline]
+    fn flag(&mut self, name: Name, value: bool) {
+        self.pair(name.plain, if value { "true" } else { "false" });
+    }
 }
 
 /// A header without fields.
