@@ -236,12 +236,13 @@ impl CommitLog {
                     return Err(error);
                 }
             };
-            if let Some(descriptor) = file.file() {
-                self.env
-                    .sync_data(descriptor, file.path())
-                    .inspect_err(|error| self.marks.sync_failed(file.path(), error))?;
-            }
-            at = file.end();
+            // Not the whole file: pages made present ahead of the writer would be written as zeros, and the first store
+            // to each would fault once more.
+            let until = target.min(file.end());
+            let (from, len) = (at - file.base(), until - at);
+            file.sync_range(&self.env, from as usize, len as usize)
+                .inspect_err(|error| self.marks.sync_failed(file.path(), error))?;
+            at = until;
         }
         self.marks.set_flushed(target);
         Ok(())
