@@ -506,7 +506,9 @@ impl<'a> RecordView<'a> {
     pub fn body(&self) -> &'a [u8] {
         &self.bytes[self.body.0..self.body.1]
     }
-    fn topic_bytes(&self) -> &'a [u8] {
+    /// The topic, as bytes to compare.
+    #[must_use]
+    pub fn topic_bytes(&self) -> &'a [u8] {
         &self.bytes[self.topic.0..self.topic.1]
     }
     /// The topic.

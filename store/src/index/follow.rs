@@ -50,6 +50,7 @@ pub(crate) struct Follower {
     sync_failed: bool,
     failed: bool,
     buffer: Vec<u8>,
+    topic: format::LastTopic,
 }
 
 impl Inner {
@@ -164,12 +165,14 @@ impl Inner {
         if follower.skip == Some(physical) {
             return Ok(());
         }
+        let mut topic = std::mem::take(&mut follower.topic);
         let mut result = Ok(());
-        format::hashes_of(record, |hash| {
+        format::hashes_of(record, &mut topic, |hash| {
             if result.is_ok() {
                 result = self.enter(follower, hash, physical, timestamp);
             }
         });
+        follower.topic = topic;
         result
     }
 

@@ -222,9 +222,27 @@ fn unsigned(hash: i32) -> u32 {
     }
 }
 
+/// The topic that keys were hashed for last, with what all its keys and all its tags begin with hashed: the next record
+/// mostly has it too.
+#[derive(Debug, Clone, Default)]
+pub struct LastTopic {
+    name: String,
+    key: i32,
+    tags: i32,
+}
+
+impl LastTopic {
+    fn set(&mut self, name: &str) {
+        name.clone_into(&mut self.name);
+        let topic = tags::hash(name);
+        self.key = tags::hash_on(topic, "#");
+        self.tags = tags::hash_on(topic, TAGS_SEPARATOR);
+    }
+}
+
 /// The hashes under which a record is found, in the order in which they are entered: its unique key, its keys, its
 /// tags. None for the mark of a transaction rolled back.
-pub fn hashes_of(record: &RecordView<'_>, mut each: impl FnMut(u32)) {
+pub fn hashes_of(record: &RecordView<'_>, topic: &mut LastTopic, mut each: impl FnMut(u32)) {
     if record.sys_flag() & sysflag::TRANSACTION_MASK == sysflag::TRANSACTION_ROLLBACK {
         return;
     }
@@ -240,16 +258,16 @@ pub fn hashes_of(record: &RecordView<'_>, mut each: impl FnMut(u32)) {
     if unique.is_none() && words.is_none() && tags.is_none() {
         return;
     }
-    let topic = tags::hash(record.topic());
-    let key = tags::hash_on(topic, "#");
+    if topic.name.as_bytes() != record.topic_bytes() {
+        topic.set(record.topic());
+    }
     unique
         .into_iter()
         .chain(words.into_iter().flat_map(|words| words.split(' ')))
         .filter(|word| !word.is_empty())
-        .for_each(|word| each(unsigned(tags::hash_on(key, word))));
+        .for_each(|word| each(unsigned(tags::hash_on(topic.key, word))));
     if let Some(tags) = tags.filter(|tags| !tags.is_empty()) {
-        let tag = tags::hash_on(topic, TAGS_SEPARATOR);
-        each(unsigned(tags::hash_on(tag, tags)));
+        each(unsigned(tags::hash_on(topic.tags, tags)));
     }
 }
 

@@ -55,6 +55,7 @@ pub(super) struct IndexCheck<'a> {
     /// The last part of the log that cannot be read, and how many entries refer to such parts.
     damage: Range<i64>,
     lost: u64,
+    topic: format::LastTopic,
 }
 
 impl<'a> IndexCheck<'a> {
@@ -71,6 +72,7 @@ impl<'a> IndexCheck<'a> {
             missing: None,
             damage: 0..0,
             lost: 0,
+            topic: format::LastTopic::default(),
         };
         let dir = directory.root.join(layout::INDEX);
         let listed = directory
@@ -215,7 +217,7 @@ impl<'a> IndexCheck<'a> {
             }
             if entry.physical == at {
                 if !has_read {
-                    format::hashes_of(record, |hash| hashes.push(hash));
+                    format::hashes_of(record, &mut self.topic, |hash| hashes.push(hash));
                     has_read = true;
                 }
                 found += 1;
@@ -285,7 +287,7 @@ impl<'a> IndexCheck<'a> {
 
     fn lacks(&mut self, record: &RecordView<'_>, report: &mut Report) {
         let mut is_keyed = false;
-        format::hashes_of(record, |_| is_keyed = true);
+        format::hashes_of(record, &mut self.topic, |_| is_keyed = true);
         // Tags are indexed since version 5.5 only.
         let properties = record.properties();
         let has_key =
