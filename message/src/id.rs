@@ -11,7 +11,17 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-const HEX: &[u8; 16] = b"0123456789ABCDEF";
+/// The two upper-case hexadecimal digits of each byte.
+const HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789ABCDEF";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < pairs.len() {
+        pairs[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
 /// Characters of an id with an IPv4 address.
 pub const V4_CHARS: usize = 2 * (4 + 4 + 8);
 /// Characters of an id with an IPv6 address.
@@ -19,9 +29,9 @@ pub const V6_CHARS: usize = 2 * (16 + 4 + 8);
 
 /// Writes bytes as upper-case hexadecimal; returns the characters written.
 fn hex(out: &mut [u8], bytes: &[u8]) -> usize {
-    for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
-        pair[0] = HEX[usize::from(byte >> 4)];
-        pair[1] = HEX[usize::from(byte & 15)];
+    let (pairs, _) = out.as_chunks_mut();
+    for (pair, byte) in pairs.iter_mut().zip(bytes) {
+        *pair = HEX[usize::from(*byte)];
     }
     bytes.len() * 2
 }

@@ -2,6 +2,8 @@
 //! The property text of a message: `name 0x01 value 0x02 name 0x01 value 0x02 …` in UTF-8
 //! (Apache: `common/message/MessageDecoder.java`).
 
+use wide::u8x16;
+
 /// Ends a name.
 pub const NAME_END: u8 = 1;
 /// Ends a value; optional after the last one.
@@ -17,10 +19,14 @@ impl<'a> Properties<'a> {
     /// The pairs in order. Pairs without a separator, with an empty name or an empty value are skipped, as Java does.
     /// Text that is not UTF-8 is read up to the first bad byte.
     #[inline]
-    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        pairs(match std::str::from_utf8(self.0) {
+    pub fn iter(&self) -> Pairs<'a> {
+        pairs(match simdutf8::basic::from_utf8(self.0) {
             Ok(text) => text,
-            Err(error) => std::str::from_utf8(&self.0[..error.valid_up_to()]).unwrap_or_default(),
+            Err(_) => self
+                .0
+                .utf8_chunks()
+                .next()
+                .map_or("", |chunk| chunk.valid()),
         })
     }
 
@@ -54,42 +60,87 @@ impl<'a> Properties<'a> {
 
 /// The pairs of a property text in order, as [`Properties::iter`] gives them.
 #[inline]
-pub fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        while !rest.is_empty() {
-            let end = find(VALUE_END, rest.as_bytes());
-            let pair = &rest[..end];
-            rest = rest.get(end + 1..).unwrap_or_default();
-            let at = find(NAME_END, pair.as_bytes());
-            if at > 0 && at + 1 < pair.len() {
-                return Some((&pair[..at], &pair[at + 1..]));
+#[must_use]
+pub fn pairs(text: &str) -> Pairs<'_> {
+    let (blocks, tail) = text.as_bytes().as_chunks();
+    Pairs {
+        text,
+        start: 0,
+        blocks,
+        tail,
+        seen: 0,
+        marks: 0,
+    }
+}
+
+/// See [`pairs`]. Separators are found many bytes at a time, each byte being looked at once.
+#[derive(Debug, Clone)]
+pub struct Pairs<'a> {
+    text: &'a str,
+    /// Where the next pair starts.
+    start: usize,
+    blocks: &'a [[u8; BLOCK]],
+    tail: &'a [u8],
+    /// Blocks looked at, the tail included.
+    seen: usize,
+    /// A bit for each separator of the last of them that is not behind us, the lowest for its first byte.
+    marks: u32,
+}
+
+const BLOCK: usize = 16;
+
+impl Pairs<'_> {
+    /// Where the next separator stands; the length when there is none.
+    #[inline(always)]
+    fn separator(&mut self) -> usize {
+        while self.marks == 0 {
+            let block = match self.blocks.get(self.seen) {
+                Some(block) => *block,
+                None if self.seen == self.blocks.len() && !self.tail.is_empty() => {
+                    // Zero is no separator.
+                    let mut block = [0; BLOCK];
+                    block[..self.tail.len()].copy_from_slice(self.tail);
+                    block
+                }
+                None => return self.text.len(),
+            };
+            let block = u8x16::new(block);
+            let is = |byte| block.simd_eq(u8x16::splat(byte));
+            self.marks = (is(NAME_END) | is(VALUE_END)).to_bitmask();
+            self.seen += 1;
+        }
+        let at = self.marks.trailing_zeros() as usize;
+        self.marks &= self.marks - 1;
+        (self.seen - 1) * BLOCK + at
+    }
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (&'a str, &'a str);
+
+    // In the caller's loop the state stays in registers.
+    #[inline(always)]
+    fn next(&mut self) -> Option<Self::Item> {
+        let text = self.text;
+        let ends_name = |at: usize| text.as_bytes().get(at) == Some(&NAME_END);
+        while self.start < text.len() {
+            let start = self.start;
+            let name_end = self.separator();
+            self.start = name_end + 1;
+            if !ends_name(name_end) {
+                continue;
+            }
+            let mut value_end = self.separator();
+            while ends_name(value_end) {
+                value_end = self.separator();
+            }
+            self.start = value_end + 1;
+            if start < name_end && name_end + 1 < value_end {
+                return Some((&text[start..name_end], &text[name_end + 1..value_end]));
             }
         }
         None
-    })
-}
-
-/// Where the byte first stands, or the length. Names and values are mostly too short for the set-up of a vector search.
-#[inline]
-fn find(byte: u8, text: &[u8]) -> usize {
-    const LOW: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let (words, tail) = text.as_chunks::<8>();
-    for (number, word) in words.iter().enumerate() {
-        let differs = u64::from_le_bytes(*word) ^ (LOW * u64::from(byte));
-        // The lowest mark is right, whatever stands above it.
-        let equal = differs.wrapping_sub(LOW) & !differs & HIGH;
-        if equal != 0 {
-            return number * 8 + (equal.trailing_zeros() / 8) as usize;
-        }
     }
-    let before = text.len() - tail.len();
-    before
-        + tail
-            .iter()
-            .position(|one| *one == byte)
-            .unwrap_or(tail.len())
 }
 
 /// Whether a name or value is free of separators.
@@ -176,6 +227,8 @@ pub mod keys {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -186,6 +239,16 @@ mod tests {
         assert_eq!(Properties(text).get("a"), Some("last"));
         assert_eq!(Properties(text).get("nosep"), None);
         assert!(!Properties(text).is_closed() && Properties(b"").is_closed());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_cut_at_its_separators(text in "[\u{1}\u{2}aé]{0,80}") {
+            let wanted = text.split('\u{2}').filter_map(|pair| pair.split_once('\u{1}'));
+            let wanted = wanted.filter(|(name, value)| !name.is_empty() && !value.is_empty());
+            let (wanted, found): (Vec<_>, Vec<_>) = (wanted.collect(), pairs(&text).collect());
+            prop_assert_eq!(found, wanted);
+        }
     }
 
     #[test]
