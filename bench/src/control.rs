@@ -10,7 +10,7 @@ use std::{
 
 use aerobee_message::RecordView;
 use aerobee_remoting::{
-    Decoder, Encoding, Fields, Output, RequestCode, ResponseCode,
+    Decoder, Encoding, Output, OwnedFields, RequestCode, ResponseCode,
     body::{
         cluster::ClusterInfo,
         heartbeat::{ConsumerData, HeartbeatData, ProducerData, SubscriptionData},
@@ -63,7 +63,7 @@ pub(crate) struct Control {
 pub(crate) struct Answered {
     pub(crate) code: ResponseCode,
     pub(crate) remark: String,
-    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) fields: OwnedFields,
     pub(crate) body: Vec<u8>,
 }
 
@@ -149,7 +149,7 @@ impl Control {
                         return Ok(Answered {
                             code: ResponseCode(command.code),
                             remark: command.remark.to_owned(),
-                            fields: command.fields.to_owned_pairs(),
+                            fields: command.fields.to_owned_fields(),
                             body: command.body.to_vec(),
                         });
                     }
@@ -401,7 +401,7 @@ impl Answered {
 
     /// Its header.
     pub(crate) fn header<'a, H: Header<'a>>(&'a self, request: &'static str) -> Result<H, Error> {
-        H::read(&Fields::owned(&self.fields)).map_err(|source| Error::Field { request, source })
+        H::read(&self.fields.fields()).map_err(|source| Error::Field { request, source })
     }
 }
 

@@ -274,11 +274,7 @@ impl Consumer {
     }
 
     fn ack(&mut self, lite: &str, offset: i64, popped: &Answered) -> Result<(), Error> {
-        let pop_time = popped
-            .fields
-            .iter()
-            .find(|(field, _)| field == "popTime")
-            .map_or("0", |(_, value)| value);
+        let pop_time = popped.fields.fields().get("popTime").unwrap_or("0");
         let handle = format!("0 {pop_time} {INVISIBLE_MILLIS} 999 0 broker-a 0 {offset}");
         let header = AckMessage {
             consumer_group: GROUP,

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use simdutf8::basic::from_utf8;
+
 use crate::{
     Encoding, Language,
     encoding::{compact, json},
@@ -57,60 +59,39 @@ impl Command<'_> {
 
 /// The named fields of a header, in the order received. A name may come twice; the last one counts.
 #[derive(Debug, Clone, Copy)]
-pub struct Fields<'a>(Source<'a>);
-
-#[derive(Debug, Clone, Copy)]
-enum Source<'a> {
-    /// Both texts are valid UTF-8, and so is every span.
-    Spans {
-        spans: &'a [FieldSpan],
-        text: &'a str,
-        unescaped: &'a str,
-    },
-    Owned(&'a [(String, String)]),
+pub struct Fields<'a> {
+    spans: &'a [FieldSpan],
+    text: &'a str,
+    unescaped: &'a str,
 }
 
 impl<'a> Fields<'a> {
-    /// No fields.
-    pub const NONE: Fields<'static> = Fields(Source::Owned(&[]));
-
-    /// Fields kept as owned pairs.
-    pub fn owned(pairs: &'a [(String, String)]) -> Self {
-        Self(Source::Owned(pairs))
-    }
-
     /// Name and value of each field.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        self.iter_by_bytes()
-            .map(|(name, value)| (std::str::from_utf8(name).unwrap_or_default(), value))
+        let Self {
+            spans,
+            text,
+            unescaped,
+        } = *self;
+        spans.iter().map(move |span| {
+            let name = span.name.resolve(text, unescaped);
+            (name, span.value.resolve(text, unescaped))
+        })
     }
 
     /// Name, as bytes to compare, and value of each field.
     #[inline(always)]
     pub fn iter_by_bytes(&self) -> impl Iterator<Item = (&'a [u8], &'a str)> + use<'a> {
-        let (spans, text, unescaped, owned): (&[FieldSpan], _, _, &[(String, String)]) =
-            match self.0 {
-                Source::Spans {
-                    spans,
-                    text,
-                    unescaped,
-                } => (spans, text, unescaped, &[]),
-                Source::Owned(pairs) => (&[], "", "", pairs),
-            };
-        spans
-            .iter()
-            .map(move |span| {
-                (
-                    span.name.bytes(text.as_bytes(), unescaped.as_bytes()),
-                    span.value.resolve(text, unescaped),
-                )
-            })
-            .chain(
-                owned
-                    .iter()
-                    .map(|(name, value)| (name.as_bytes(), &**value)),
-            )
+        let Self {
+            spans,
+            text,
+            unescaped,
+        } = *self;
+        spans.iter().map(move |span| {
+            let name = span.name.bytes(text.as_bytes(), unescaped.as_bytes());
+            (name, span.value.resolve(text, unescaped))
+        })
     }
 
     /// The value of `name`, if it was sent.
@@ -157,11 +138,11 @@ impl OwnedFields {
     /// To be read.
     #[inline]
     pub fn fields(&self) -> Fields<'_> {
-        Fields(Source::Spans {
+        Fields {
             spans: &self.spans,
             text: &self.text,
             unescaped: "",
-        })
+        }
     }
 
     /// Bytes of all names and values.
@@ -181,9 +162,9 @@ impl OwnedFields {
 
     #[inline]
     fn push(&mut self, text: &str) -> Span {
-        let start = self.text.len();
+        let start = self.text.len() as u32;
         self.text.push_str(text);
-        Span::in_text(start, self.text.len())
+        Span::in_text(start, self.text.len() as u32)
     }
 }
 
@@ -220,21 +201,16 @@ pub(crate) struct Span {
 const UNESCAPED: u32 = 1 << 31;
 
 impl Span {
+    /// Both ends are below the header limit of 1 MiB.
     #[inline]
-    pub(crate) fn in_text(start: usize, end: usize) -> Self {
-        // Both are below the header limit of 1 MiB.
-        Self {
-            start: start as u32,
-            end: end as u32,
-        }
+    pub(crate) fn in_text(start: u32, end: u32) -> Self {
+        Self { start, end }
     }
 
     #[inline]
-    pub(crate) fn in_unescaped(start: usize, end: usize) -> Self {
-        Self {
-            start: start as u32 | UNESCAPED,
-            end: end as u32,
-        }
+    pub(crate) fn in_unescaped(start: u32, end: u32) -> Self {
+        let start = start | UNESCAPED;
+        Self { start, end }
     }
 
     #[inline(always)]
@@ -313,15 +289,15 @@ impl Decoder {
         }
         let (head, text) = match frame.encoding {
             Encoding::Json => {
-                let text = std::str::from_utf8(frame.header)
+                let text = from_utf8(frame.header)
                     .map_err(|_| DecodeError::Header("JSON is not UTF-8"))?;
                 (json::read(text, self)?, text)
             }
             // Names and values stand between binary numbers: they are copied, not spanned.
             Encoding::Compact => (compact::read(frame.header, self)?, ""),
         };
-        let unescaped = std::str::from_utf8(&self.unescaped)
-            .map_err(|_| DecodeError::Header("text is not UTF-8"))?;
+        let unescaped =
+            from_utf8(&self.unescaped).map_err(|_| DecodeError::Header("text is not UTF-8"))?;
         Ok(Command {
             code: head.code,
             language: head.language,
@@ -329,11 +305,11 @@ impl Decoder {
             opaque: head.opaque,
             flag: head.flag,
             remark: head.remark.resolve(text, unescaped),
-            fields: Fields(Source::Spans {
+            fields: Fields {
                 spans: &self.spans,
                 text,
                 unescaped,
-            }),
+            },
             body: frame.body,
             encoding: frame.encoding,
         })

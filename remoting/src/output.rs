@@ -6,7 +6,7 @@ use crate::{
     command::{FLAG_ONEWAY, FLAG_RESPONSE},
     encoding::{
         compact::CompactFields,
-        json::{JsonFields, write_string},
+        json::{JsonFields, write_int, write_string},
     },
     frame::PREFIX_BYTES,
     header::WriteFields,
@@ -131,29 +131,27 @@ impl Output {
     }
 }
 
+/// What stands behind `opaque` and `remark` in every JSON header of ours.
+const JSON_END: &[u8] = b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":513}";
+
 #[inline]
 fn write_json<H: WriteFields + ?Sized>(out: &mut Vec<u8>, head: Head<'_>, header: &H) {
-    let mut digits = itoa::Buffer::new();
     out.extend_from_slice(b"{\"code\":");
-    out.extend_from_slice(digits.format(head.code).as_bytes());
+    write_int(out, head.code.into());
     // C++ dereferences the fields, Java reads the region from them: they are always there.
     out.extend_from_slice(b",\"extFields\":{");
     let mut fields = JsonFields::new(out);
     header.write(&mut fields);
     fields.end();
     out.extend_from_slice(b"},\"flag\":");
-    out.extend_from_slice(digits.format(head.flag).as_bytes());
-    out.extend_from_slice(b",\"language\":\"");
-    out.extend_from_slice(LANGUAGE.name().as_bytes());
-    out.extend_from_slice(b"\",\"opaque\":");
-    out.extend_from_slice(digits.format(head.opaque).as_bytes());
+    write_int(out, head.flag.into());
+    out.extend_from_slice(b",\"language\":\"JAVA\",\"opaque\":");
+    write_int(out, head.opaque.into());
     if !head.remark.is_empty() {
         out.extend_from_slice(b",\"remark\":");
         write_string(out, head.remark);
     }
-    out.extend_from_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
-    out.extend_from_slice(digits.format(VERSION).as_bytes());
-    out.push(b'}');
+    out.extend_from_slice(JSON_END);
 }
 
 #[inline]
@@ -171,5 +169,32 @@ fn write_compact<H: WriteFields + ?Sized>(out: &mut Vec<u8>, head: Head<'_>, hea
     let fields_bytes = (out.len() - at - 4) as u32;
     if let Some(length) = out.get_mut(at..at + 4) {
         length.copy_from_slice(&fields_bytes.to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        command::Decoder,
+        frame::{Cut, cut},
+        header::Empty,
+    };
+
+    #[test]
+    fn both_encodings_say_who_we_are() {
+        for encoding in [Encoding::Json, Encoding::Compact] {
+            let mut out = Output::default();
+            out.response(encoding, 12, -3, "why", &Empty, &[b"bo", b"dy"]);
+            let Ok(Cut::Frame(frame, _)) = cut(out.bytes()) else {
+                panic!("a whole frame");
+            };
+            let mut decoder = Decoder::default();
+            let command = decoder.decode(frame).unwrap();
+            assert_eq!((command.language, command.version), (LANGUAGE, VERSION));
+            assert_eq!((command.code, command.opaque), (12, -3));
+            assert_eq!((command.flag, command.remark), (FLAG_RESPONSE, "why"));
+            assert_eq!(command.body, b"body");
+        }
     }
 }

@@ -13,7 +13,7 @@ use aerobee_message::{
     tags,
 };
 use aerobee_remoting::{
-    Deferred, Fields, Header as _, RequestCode, ResponseCode,
+    Deferred, Header as _, OwnedFields, RequestCode, ResponseCode,
     call::Call,
     header::{
         reply::PushReply,
@@ -36,7 +36,7 @@ pub(crate) struct Answer {
 
 /// A request, owned.
 struct Job {
-    fields: Vec<(String, String)>,
+    fields: OwnedFields,
     body: Vec<u8>,
     sender: Sender,
     reply: Deferred,
@@ -52,7 +52,7 @@ impl Answer {
             ..
         } = call;
         let job = Job {
-            fields: command.fields.to_owned_pairs(),
+            fields: command.fields.to_owned_fields(),
             body: body.to_vec(),
             sender: Sender {
                 version: command.version,
@@ -64,7 +64,7 @@ impl Answer {
     }
 
     async fn hand_on(self: Arc<Self>, job: Job) {
-        let fields = Fields::owned(&job.fields);
+        let fields = job.fields.fields();
         let request = match SendMessage::read(&fields) {
             Ok(request) => request,
             Err(error) => return job.reply.fail(ResponseCode::SYSTEM_ERROR, error),

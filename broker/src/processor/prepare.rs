@@ -7,7 +7,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use aerobee_message::{properties::pairs, topic as names};
 use aerobee_remoting::{
-    Deferred, Fields, Header as _, Reply, ResponseCode, header::send::SendMessage,
+    Deferred, Fields, Header as _, OwnedFields, Reply, ResponseCode, header::send::SendMessage,
 };
 
 use crate::{
@@ -28,7 +28,7 @@ const RETRY_QUEUES: i32 = 1;
 /// A send whose topic or queue has to be created, owned.
 struct Prepared {
     queue_id: i32,
-    fields: Vec<(String, String)>,
+    fields: OwnedFields,
     body: Vec<u8>,
     version: i32,
     born_host: SocketAddr,
@@ -46,7 +46,7 @@ impl Send {
     ) {
         let job = Prepared {
             queue_id,
-            fields: incoming.fields.to_owned_pairs(),
+            fields: incoming.fields.to_owned_fields(),
             body: incoming.body.to_vec(),
             version: incoming.version,
             born_host: incoming.born_host,
@@ -57,7 +57,7 @@ impl Send {
 
     /// Creates what a message needs, then stores it.
     async fn prepare(self: Arc<Self>, job: Prepared) {
-        let fields = Fields::owned(&job.fields);
+        let fields = job.fields.fields();
         let request = match SendMessage::read(&fields) {
             Ok(request) => request,
             Err(error) => return job.reply.fail(ResponseCode::SYSTEM_ERROR, error),

@@ -45,10 +45,10 @@ impl Brokers {
             return self.register_now(&command.fields, command.body, command.version, reply);
         }
         let (brokers, reply) = (Arc::clone(self), reply.defer());
-        let fields = command.fields.to_owned_pairs();
+        let fields = command.fields.to_owned_fields();
         let (body, version) = (command.body.to_vec(), command.version);
         tokio::task::spawn_blocking(move || {
-            brokers.register_now(&Fields::owned(&fields), &body, version, reply);
+            brokers.register_now(&fields.fields(), &body, version, reply);
         });
     }
 

@@ -7,6 +7,7 @@
 use std::io::Write as _;
 
 use serde_json::Value;
+use wide::u8x16;
 
 use crate::{
     Language,
@@ -29,25 +30,34 @@ pub(crate) fn read(text: &str, decoder: &mut Decoder) -> Result<Head, DecodeErro
 /// The scanner met something that it leaves to the general parser.
 struct Unusual;
 
-/// What is left of the text. Reading past the end gives 0, which no rule accepts. Rare paths take and return the rest
-/// instead of a reference, so that it stays in registers.
+/// A place in the text. Reading past the end gives 0, which no rule accepts. Rare paths take and return the place instead
+/// of a reference, so that it stays in a register.
 struct Cursor<'a> {
-    text: &'a [u8],
-    rest: &'a [u8],
+    text: &'a str,
+    /// In 32 bits, as in spans: what is added to it cannot overflow an index, which saves a check.
+    at: u32,
 }
 
 impl<'a> Cursor<'a> {
     #[inline(always)]
-    fn at(&self) -> usize {
-        self.text.len() - self.rest.len()
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at as usize).copied()
+    }
+
+    /// The next bytes, if there are so many.
+    #[inline(always)]
+    fn chunk<const N: usize>(&self) -> Option<&'a [u8; N]> {
+        let start = self.at as usize;
+        let bytes = self.text.as_bytes().get(start..start + N)?;
+        bytes.try_into().ok()
     }
 
     #[inline(always)]
     fn byte(&mut self) -> u8 {
-        match self.rest.split_first() {
-            Some((byte, rest)) => {
-                self.rest = rest;
-                *byte
+        match self.peek() {
+            Some(byte) => {
+                self.at += 1;
+                byte
             }
             None => 0,
         }
@@ -57,42 +67,39 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     fn token(&mut self) -> u8 {
         let byte = self.byte();
-        if !is_blank(byte) {
+        // All blanks are below; what else is will be refused.
+        if byte > b' ' {
             return byte;
         }
-        self.rest = after_blanks(self.rest);
-        self.byte()
+        let (byte, at) = after_blanks(self.text, self.at, byte);
+        self.at = at;
+        byte
     }
 
     /// Goes past `expected` if that comes next.
     #[inline(always)]
     fn skip<const N: usize>(&mut self, expected: &[u8; N]) -> bool {
-        match self.rest.split_first_chunk() {
-            Some((found, after)) if found == expected => {
-                self.rest = after;
-                true
-            }
-            _ => false,
+        let comes = self.chunk() == Some(expected);
+        if comes {
+            self.at += N as u32;
         }
+        comes
     }
 
     /// Goes past the first quote or backslash, which is returned; 0 when there is none.
     #[inline(always)]
     fn stop(&mut self) -> u8 {
-        // Eight bytes at a time: most strings are too short for the set-up of a vector search.
-        while let Some((word, after)) = self.rest.split_first_chunk::<8>() {
-            let found = stops_in(u64::from_le_bytes(*word));
-            if found != 0 {
-                let before = (found.trailing_zeros() / 8) as usize;
-                self.rest = self.rest.get(before..).unwrap_or_default();
-                return self.byte();
+        while let Some(block) = self.chunk() {
+            if let Some(before) = stop_in(block) {
+                self.at += before as u32 + 1;
+                return block[before];
             }
-            self.rest = after;
+            self.at += block.len() as u32;
         }
-        while let Some((byte, after)) = self.rest.split_first() {
-            self.rest = after;
+        while let Some(byte) = self.peek() {
+            self.at += 1;
             if let b'"' | b'\\' = byte {
-                return *byte;
+                return byte;
             }
         }
         0
@@ -102,23 +109,21 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     fn copy_to_stop(&mut self, out: &mut Vec<u8>) -> u8 {
         // Copied with the search, and what was too much taken back: cheaper than a second walk.
-        while let Some((word, after)) = self.rest.split_first_chunk::<8>() {
-            out.extend_from_slice(word);
-            let found = stops_in(u64::from_le_bytes(*word));
-            if found != 0 {
-                let before = (found.trailing_zeros() / 8) as usize;
-                out.truncate(out.len() - word.len() + before);
-                self.rest = self.rest.get(before..).unwrap_or_default();
-                return self.byte();
+        while let Some(block) = self.chunk() {
+            out.extend_from_slice(block);
+            if let Some(before) = stop_in(block) {
+                out.truncate(out.len() - block.len() + before);
+                self.at += before as u32 + 1;
+                return block[before];
             }
-            self.rest = after;
+            self.at += block.len() as u32;
         }
-        while let Some((byte, after)) = self.rest.split_first() {
-            self.rest = after;
+        while let Some(byte) = self.peek() {
+            self.at += 1;
             if let b'"' | b'\\' = byte {
-                return *byte;
+                return byte;
             }
-            out.push(*byte);
+            out.push(byte);
         }
         0
     }
@@ -126,11 +131,11 @@ impl<'a> Cursor<'a> {
     /// A member's name, whose opening quote is consumed, and the colon after it.
     #[inline(always)]
     fn name(&mut self) -> Result<Span, Unusual> {
-        let start = self.at();
+        let start = self.at;
         if self.stop() != b'"' {
             return Err(Unusual);
         }
-        let end = self.at() - 1;
+        let end = self.at - 1;
         self.colon()?;
         Ok(Span::in_text(start, end))
     }
@@ -147,27 +152,27 @@ impl<'a> Cursor<'a> {
     /// no other names.
     #[inline(always)]
     fn letter(&mut self, separator: u8) -> Option<Span> {
-        let ([first, b'"', letter, b'"', b':', b'"'], after) = self.rest.split_first_chunk()?
-        else {
-            return None;
-        };
-        if *first != separator || matches!(letter, b'"' | b'\\') {
+        // Two more bytes close the value and the fields at least.
+        let start: &[u8; 8] = self.chunk()?;
+        let frame = u64::from_le_bytes([separator, b'"', 0, b'"', b':', b'"', 0, 0]);
+        let mask = u64::from_le_bytes([255, 255, 0, 255, 255, 255, 0, 0]);
+        if u64::from_le_bytes(*start) & mask != frame || matches!(start[2], b'"' | b'\\') {
             return None;
         }
-        let start = self.at() + 2;
-        self.rest = after;
-        Some(Span::in_text(start, start + 1))
+        let at = self.at + 2;
+        self.at += 6;
+        Some(Span::in_text(at, at + 1))
     }
 
     /// A string whose opening quote is consumed.
     #[inline(always)]
     fn string(&mut self, unescaped: &mut Vec<u8>) -> Result<Span, Unusual> {
-        let start = self.at();
+        let start = self.at;
         match self.stop() {
-            b'"' => Ok(Span::in_text(start, self.at() - 1)),
+            b'"' => Ok(Span::in_text(start, self.at - 1)),
             b'\\' => {
-                let (span, after) = unescape(self.text, start, self.rest, unescaped)?;
-                self.rest = after;
+                let (span, at) = unescape(self.text, start, self.at, unescaped)?;
+                self.at = at;
                 Ok(span)
             }
             _ => Err(Unusual),
@@ -196,7 +201,7 @@ impl<'a> Cursor<'a> {
             return char::from_u32(unit).ok_or(Unusual);
         }
         // A surrogate pair; a lone half becomes the replacement character, as no UTF-8 exists for it.
-        let back = self.rest;
+        let back = self.at;
         if unit < 0xDC00 && self.byte() == b'\\' && self.byte() == b'u' {
             let low = self.hex4()?;
             if (0xDC00..=0xDFFF).contains(&low) {
@@ -204,7 +209,7 @@ impl<'a> Cursor<'a> {
                 return char::from_u32(scalar).ok_or(Unusual);
             }
         }
-        self.rest = back;
+        self.at = back;
         Ok(char::REPLACEMENT_CHARACTER)
     }
 
@@ -223,16 +228,16 @@ impl<'a> Cursor<'a> {
         if !matches!(first, b'-' | b'0'..=b'9' | b't' | b'f' | b'n') {
             return Err(Unusual);
         }
-        let start = self.at() - 1;
-        while let Some((byte, after)) = self.rest.split_first() {
-            if !(byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.')) {
-                break;
-            }
-            self.rest = after;
+        let start = self.at - 1;
+        while let Some(byte) = self.peek()
+            && (byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.'))
+        {
+            self.at += 1;
         }
-        let end = self.at();
-        let word = self.text.get(start..end).unwrap_or_default();
-        match (first, word) {
+        let end = self.at;
+        let word = self.text.get(start as usize..end as usize);
+        let word = word.unwrap_or_default();
+        match (first, word.as_bytes()) {
             (_, b"null") => Ok(None),
             (_, b"true" | b"false") | (b'-' | b'0'..=b'9', _) => {
                 Ok(Some(Span::in_text(start, end)))
@@ -252,16 +257,18 @@ impl<'a> Cursor<'a> {
             return Err(Unusual);
         }
         let mut value = i64::from(digit - b'0');
-        while let Some((digit @ b'0'..=b'9', after)) = self.rest.split_first() {
-            value = value * 10 + i64::from(digit - b'0');
-            if value > 1 << 32 {
-                return Err(Unusual);
-            }
-            self.rest = after;
+        let start = self.at;
+        while let Some(digit @ b'0'..=b'9') = self.peek() {
+            value = value.wrapping_mul(10).wrapping_add(i64::from(digit - b'0'));
+            self.at += 1;
+        }
+        // So many digits fit, whatever they are.
+        if self.at - start > 16 {
+            return Err(Unusual);
         }
         // Whatever else a number may have behind its digits is left to the general parser.
         if !matches!(
-            self.rest.first(),
+            self.peek(),
             Some(b',' | b'}' | b' ' | b'\n' | b'\r' | b'\t')
         ) {
             return Err(Unusual);
@@ -284,27 +291,27 @@ fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
 }
 
+/// The first byte that is not blank, of `byte` and those at `at`, and the place behind it.
 #[cold]
-fn after_blanks(mut rest: &[u8]) -> &[u8] {
-    while let Some((byte, after)) = rest.split_first()
-        && is_blank(*byte)
-    {
-        rest = after;
+fn after_blanks(text: &str, at: u32, mut byte: u8) -> (u8, u32) {
+    let mut cursor = Cursor { text, at };
+    while is_blank(byte) {
+        byte = cursor.byte();
     }
-    rest
+    (byte, cursor.at)
 }
 
-/// A string that begins at `start` and has escapes; `rest` follows the first backslash. The string, and what is left.
-fn unescape<'a>(
-    text: &'a [u8],
-    start: usize,
-    rest: &'a [u8],
+/// A string that begins at `start` and has escapes, the first backslash before `at`. The string, and the place behind it.
+fn unescape(
+    text: &str,
+    start: u32,
+    at: u32,
     unescaped: &mut Vec<u8>,
-) -> Result<(Span, &'a [u8]), Unusual> {
-    let mut cursor = Cursor { text, rest };
-    let from = unescaped.len();
-    let before = text.get(start..cursor.at() - 1).ok_or(Unusual)?;
-    unescaped.extend_from_slice(before);
+) -> Result<(Span, u32), Unusual> {
+    let mut cursor = Cursor { text, at };
+    let from = unescaped.len() as u32;
+    let before = text.as_bytes().get(start as usize..at as usize - 1);
+    unescaped.extend_from_slice(before.ok_or(Unusual)?);
     loop {
         // The separators of properties are in nearly every message.
         if cursor.skip(b"u0001") {
@@ -316,22 +323,19 @@ fn unescape<'a>(
         }
         match cursor.copy_to_stop(unescaped) {
             b'\\' => {}
-            b'"' => return Ok((Span::in_unescaped(from, unescaped.len()), cursor.rest)),
+            b'"' => return Ok((Span::in_unescaped(from, unescaped.len() as u32), cursor.at)),
             _ => return Err(Unusual),
         }
     }
 }
 
-/// The high bit of each byte that is a quote or a backslash. Bytes above the first such one may be
-/// marked wrongly, which does not matter as the lowest mark counts.
+/// Where the first quote or backslash is.
 #[inline(always)]
-fn stops_in(word: u64) -> u64 {
-    const LOW: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let quote = word ^ (LOW * b'"' as u64);
-    let backslash = word ^ (LOW * b'\\' as u64);
-    let zero_in = |word: u64| word.wrapping_sub(LOW) & !word & HIGH;
-    zero_in(quote) | zero_in(backslash)
+fn stop_in(block: &[u8; 16]) -> Option<usize> {
+    let block = u8x16::new(*block);
+    let is = |byte| block.simd_eq(u8x16::splat(byte));
+    let found = (is(b'"') | is(b'\\')).to_bitmask();
+    (found != 0).then_some(found.trailing_zeros() as usize & 15)
 }
 
 /// A member of the header whose name was read.
@@ -347,10 +351,7 @@ enum Member<'a> {
 }
 
 fn scan(text: &str, decoder: &mut Decoder) -> Result<Head, Unusual> {
-    let mut cursor = Cursor {
-        text: text.as_bytes(),
-        rest: text.as_bytes(),
-    };
+    let mut cursor = Cursor { text, at: 0 };
     let mut head = Head::default();
     if cursor.token() != b'{' {
         return Err(Unusual);
@@ -361,7 +362,7 @@ fn scan(text: &str, decoder: &mut Decoder) -> Result<Head, Unusual> {
             b'}' => return Ok(head),
             _ => return Err(Unusual),
         }
-        let member = match cursor.rest.first() {
+        let member = match cursor.peek() {
             Some(b'c') if cursor.skip(b"code\"") => Member::Number(&mut head.code),
             Some(b'f') if cursor.skip(b"flag\"") => Member::Number(&mut head.flag),
             Some(b'o') if cursor.skip(b"opaque\"") => Member::Number(&mut head.opaque),
@@ -379,11 +380,11 @@ fn scan(text: &str, decoder: &mut Decoder) -> Result<Head, Unusual> {
             }
             Member::Fields => {
                 cursor.colon()?;
-                cursor.rest = scan_fields(cursor.text, cursor.rest, decoder)?;
+                cursor.at = scan_fields(text, cursor.at, decoder)?;
             }
             Member::Java => head.language = Language::Java,
             Member::Done => {}
-            Member::Text => cursor.rest = scan_text(cursor.text, cursor.rest, &mut head, decoder)?,
+            Member::Text => cursor.at = scan_text(text, cursor.at, &mut head, decoder)?,
         }
         match cursor.token() {
             b',' => {}
@@ -393,35 +394,27 @@ fn scan(text: &str, decoder: &mut Decoder) -> Result<Head, Unusual> {
     }
 }
 
-/// A member that is neither a number nor the fields; what is left behind it.
+/// A member at `at` that is neither a number nor the fields; the place behind it.
 #[inline(never)]
-fn scan_text<'a>(
-    text: &'a [u8],
-    rest: &'a [u8],
-    head: &mut Head,
-    decoder: &mut Decoder,
-) -> Result<&'a [u8], Unusual> {
-    let mut cursor = Cursor { text, rest };
+fn scan_text(text: &str, at: u32, head: &mut Head, decoder: &mut Decoder) -> Result<u32, Unusual> {
+    let mut cursor = Cursor { text, at };
     let name = cursor.name()?;
     let value = cursor.value(&mut decoder.unescaped)?;
-    match (name.bytes(text, &[]), value) {
+    match (name.bytes(text.as_bytes(), &[]), value) {
         (b"remark", Some(span)) => head.remark = span,
         (b"language", Some(span)) => {
-            head.language = language(span.bytes(text, &decoder.unescaped));
+            let name = span.bytes(text.as_bytes(), &decoder.unescaped);
+            head.language = language(&String::from_utf8_lossy(name));
         }
         _ => {}
     }
-    Ok(cursor.rest)
+    Ok(cursor.at)
 }
 
-/// The fields, which stand at the start of `rest`; what is left behind them. Not inlined: alone it has registers enough.
+/// The fields, which stand at `at`; the place behind them. Not inlined: alone it has registers enough.
 #[inline(never)]
-fn scan_fields<'a>(
-    text: &'a [u8],
-    rest: &'a [u8],
-    decoder: &mut Decoder,
-) -> Result<&'a [u8], Unusual> {
-    let mut cursor = Cursor { text, rest };
+fn scan_fields(text: &str, at: u32, decoder: &mut Decoder) -> Result<u32, Unusual> {
+    let mut cursor = Cursor { text, at };
     let mut separator = b'{';
     loop {
         let (name, value) = match cursor.letter(separator) {
@@ -429,13 +422,13 @@ fn scan_fields<'a>(
             None => match (separator, cursor.token()) {
                 (b'{', b'{') | (b',', b',') => match cursor.token() {
                     b'"' => (cursor.name()?, cursor.value(&mut decoder.unescaped)?),
-                    b'}' => return Ok(cursor.rest),
+                    b'}' => return Ok(cursor.at),
                     _ => return Err(Unusual),
                 },
-                (b',', b'}') => return Ok(cursor.rest),
+                (b',', b'}') => return Ok(cursor.at),
                 (b'{', b'n') => {
                     return match cursor.bare(b'n')? {
-                        None => Ok(cursor.rest),
+                        None => Ok(cursor.at),
                         Some(_) => Err(Unusual),
                     };
                 }
@@ -454,16 +447,10 @@ fn scan_fields<'a>(
 
 /// Language by name; C++ and old Java may send the ordinal.
 #[inline]
-fn language(text: &[u8]) -> Language {
-    match text {
-        b"JAVA" => Language::Java,
-        text => {
-            let text = String::from_utf8_lossy(text);
-            match text.parse::<u8>() {
-                Ok(code) => Language::from_u8(code),
-                Err(_) => Language::from_name(&text),
-            }
-        }
+fn language(text: &str) -> Language {
+    match text.parse::<u8>() {
+        Ok(code) => Language::from_u8(code),
+        Err(_) => Language::from_name(text),
     }
 }
 
@@ -483,7 +470,7 @@ fn read_general(text: &str, decoder: &mut Decoder) -> Result<Head, DecodeError> 
             "version" => head.version = general_int(&value)?,
             "language" => {
                 if let Some(text) = general_text(&value) {
-                    head.language = language(text.as_bytes());
+                    head.language = language(&text);
                 }
             }
             "remark" => {
@@ -538,9 +525,9 @@ fn general_text(value: &Value) -> Option<String> {
 }
 
 pub(crate) fn keep(unescaped: &mut Vec<u8>, text: &str) -> Span {
-    let start = unescaped.len();
+    let start = unescaped.len() as u32;
     unescaped.extend_from_slice(text.as_bytes());
-    Span::in_unescaped(start, unescaped.len())
+    Span::in_unescaped(start, unescaped.len() as u32)
 }
 
 /// Writes the members of `extFields`, whose values are all strings. The closing quote of the last one is left to what
@@ -586,8 +573,7 @@ impl FieldWriter for JsonFields<'_> {
     #[inline(always)]
     fn int(&mut self, name: Name, value: i64) {
         self.name(name);
-        self.out
-            .extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+        write_int(self.out, value);
     }
 
     #[inline(always)]
@@ -604,6 +590,16 @@ impl FieldWriter for JsonFields<'_> {
         write_string(self.out, name);
         self.out.extend_from_slice(b":\"");
         write_escaped(self.out, value);
+    }
+}
+
+/// Writes a number in decimal.
+#[inline(always)]
+pub(crate) fn write_int(out: &mut Vec<u8>, value: i64) {
+    match value {
+        // Most: codes, flags, queues.
+        0..=9 => out.push(b'0' + value as u8),
+        _ => out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
     }
 }
 
@@ -768,6 +764,16 @@ mod tests {
     }
 
     #[test]
+    fn strings_of_any_length_end_at_their_quote() {
+        for length in 0..40 {
+            let (plain, tail) = ("é".repeat(length), "x".repeat(length % 7));
+            let text = format!(r#"{{"extFields":{{"a":"{plain}","bc":"{plain}\n{tail}"}}}}"#);
+            assert_eq!(field(&text, "a"), Some(plain.clone()));
+            assert_eq!(field(&text, "bc"), Some(format!("{plain}\n{tail}")));
+        }
+    }
+
+    #[test]
     fn escapes_are_undone() {
         let text = r#"{"extFields":{"a":"\"\\\/\b\f\n\r\t\u00e9\uD83D\uDE00\uD83Dx"}}"#;
         let wanted = "\"\\/\u{8}\u{c}\n\r\té😀\u{FFFD}x";
@@ -808,6 +814,7 @@ mod tests {
             "{",
             r#"{"code":}"#,
             r#"{"code":99999999999}"#,
+            r#"{"code":99999999999999999999999999999999}"#,
             r#"{"extFields":5}"#,
             r#"{"a":"\u12"}"#,
         ] {
