@@ -9,7 +9,7 @@ use aerobee_message::{
 use smallvec::SmallVec;
 
 use crate::{
-    commit_log::{Appender, Wakes},
+    commit_log::{Appender, Locked, Wakes},
     consume_queue::{Entry, Queue},
     error::AppendError,
     queue_tail::Tail,
@@ -35,9 +35,12 @@ pub(crate) struct Measured {
     pub(crate) body_crc: u32,
 }
 
-enum Outcome {
-    Done(Wakes),
+/// How a try under the lock ends.
+pub(crate) enum Outcome<T> {
+    Done(T),
+    /// The queue has no room for the entries.
     NoRoom,
+    /// The log needs its next file, and none is prepared.
     NoFile,
 }
 
@@ -163,7 +166,7 @@ impl Store {
         measured: &[Measured],
         total: usize,
         done: &mut impl FnMut(Appended),
-    ) -> Result<Outcome, AppendError> {
+    ) -> Result<Outcome<Wakes>, AppendError> {
         let log = &self.inner.log;
         let mut locked = log.lock();
         // Closing and failing are decided under this lock, so nothing is appended after them.
@@ -203,6 +206,54 @@ impl Store {
         appender.mark_dirty(queue, &mut tail.dirty_round);
         queue.publish(&tail);
         Ok(Outcome::Done(appender.wakes(end)))
+    }
+
+    /// Appends one record that has `entries` entries in its queue, all the same, and shows it to readers; where it is,
+    /// and the entry. The caller has locked the log, and wakes threads when that is over.
+    pub(crate) fn append_locked(
+        &self,
+        locked: &mut Locked<'_>,
+        queue: &Queue,
+        record: &Record<'_>,
+        body_crc: u32,
+        entries: i64,
+    ) -> Result<Outcome<(Appended, Entry)>, AppendError> {
+        let mut tail = queue.tail();
+        if tail.retired {
+            return Err(AppendError::QueueGone);
+        }
+        if !queue.has_room(tail.next + entries) {
+            return Ok(Outcome::NoRoom);
+        }
+        let new = NewEntry {
+            len: record.encoded_len(),
+            is_queued: sysflag::is_queued(record.sys_flag),
+            tags_code: record.tags_code,
+        };
+        if !locked.place(new.len) {
+            return Ok(Outcome::NoFile);
+        }
+        let store_timestamp = locked.timestamp;
+        let appender = &mut *locked.appender;
+        let appended = put(
+            appender,
+            queue,
+            &mut tail,
+            store_timestamp,
+            new,
+            |out, place| {
+                record.encode(out, place, body_crc);
+            },
+        );
+        let entry = new.entry(appended.physical, store_timestamp);
+        for _ in 1..entries {
+            queue.put(&mut tail, entry);
+        }
+        appender.mark_dirty(queue, &mut tail.dirty_round);
+        appender.writer.publish();
+        self.inner.log.marks.set_end(appender.end());
+        queue.publish(&tail);
+        Ok(Outcome::Done((appended, entry)))
     }
 }
 

@@ -27,7 +27,7 @@ use aerobee_message::{
 use smallvec::SmallVec;
 
 use crate::{
-    append::{Appended, NewEntry, put},
+    append::{Appended, Outcome},
     consume_queue::{Chunk, Entry, Queue},
     env::Env,
     error::{AppendError, OpenError},
@@ -461,12 +461,6 @@ impl Inner {
     }
 }
 
-enum Outcome {
-    Done(Appended),
-    NoRoom,
-    NoFile,
-}
-
 impl Store {
     /// Makes the queues of a topic queues of batches; before its first message.
     pub fn add_batch_topic(&self, topic: &str) {
@@ -521,51 +515,24 @@ impl Store {
         record: &Record<'_>,
         messages: i64,
         body_crc: u32,
-    ) -> Result<Outcome, AppendError> {
+    ) -> Result<Outcome<Appended>, AppendError> {
         let log = &self.inner.log;
         let mut locked = log.lock();
         log.marks.appendable()?;
-        let mut tail = queue.tail();
-        if tail.retired {
-            return Err(AppendError::QueueGone);
-        }
-        if !queue.has_room(tail.next + messages) {
-            return Ok(Outcome::NoRoom);
-        }
-        with_base(record, tail.next, |record| {
-            let len = record.encoded_len();
-            if !locked.place(len) {
-                return Ok(Outcome::NoFile);
-            }
-            let store_timestamp = locked.timestamp;
-            let appender = &mut *locked.appender;
-            let new = NewEntry {
-                len,
-                is_queued: true,
-                tags_code: record.tags_code,
-            };
-            let appended = put(
-                appender,
-                queue,
-                &mut tail,
-                store_timestamp,
-                new,
-                |out, place| {
-                    record.encode(out, place, body_crc);
-                },
-            );
-            let entry = new.entry(appended.physical, store_timestamp);
-            for _ in 1..messages {
-                queue.put(&mut tail, entry);
-            }
-            appender.writer.publish();
-            let end = appender.end();
-            log.marks.set_end(end);
-            appender.mark_dirty(queue, &mut tail.dirty_round);
-            queue.publish(&tail);
-            self.wake(appender.wakes(end));
-            Ok(Outcome::Done(appended))
-        })
+        // Nobody else appends while the log is locked, so this is the offset.
+        let first = queue.tail().next;
+        let outcome = with_base(record, first, |record| {
+            self.append_locked(&mut locked, queue, record, body_crc, messages)
+        })?;
+        let (appended, _) = match outcome {
+            Outcome::Done(done) => done,
+            Outcome::NoRoom => return Ok(Outcome::NoRoom),
+            Outcome::NoFile => return Ok(Outcome::NoFile),
+        };
+        let wakes = locked.appender.wakes(appended.end);
+        drop(locked);
+        self.wake(wakes);
+        Ok(Outcome::Done(appended))
     }
 }
 

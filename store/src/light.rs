@@ -13,7 +13,7 @@ use aerobee_message::{
 use smallvec::SmallVec;
 
 use crate::{
-    append::{Appended, NewEntry, put},
+    append::{Appended, Outcome},
     consume_queue::Queue,
     error::AppendError,
     layout,
@@ -68,12 +68,6 @@ const OFFSET_CHARS: usize = 21;
 /// The light queues of one message, in the order of their names; nothing for a name that is not that of one.
 type Lights = SmallVec<[Option<Arc<Queue>>; 4]>;
 
-enum Outcome {
-    Done(Appended),
-    NoRoom,
-    NoFile,
-}
-
 impl Store {
     /// Appends one message and puts it in light queues as well. `names` is the value of `INNER_MULTI_DISPATCH` among
     /// the record's properties; `INNER_MULTI_QUEUE_OFFSET` is added to them. Light queues that do not exist are made.
@@ -108,12 +102,12 @@ impl Store {
                 limit: self.inner.largest_append,
             });
         }
-        let count = lights.len() as i64;
+        // One may be named more than once, or be the queue itself.
+        let count = lights.len() as i64 + 1;
         loop {
-            self.inner.log.marks.appendable()?;
+            self.inner.log.marks.takes_messages()?;
             queue.ensure_room(1)?;
             for light in lights.iter().flatten() {
-                // One may be named more than once.
                 light.ensure_room(count)?;
             }
             match self.try_append_to_light(queue, record, &lights, measured.body_crc)? {
@@ -149,7 +143,7 @@ impl Store {
         record: &Record<'_>,
         lights: &Lights,
         body_crc: u32,
-    ) -> Result<Outcome, AppendError> {
+    ) -> Result<Outcome<Appended>, AppendError> {
         let log = &self.inner.log;
         let mut locked = log.lock();
         log.marks.appendable()?;
@@ -161,11 +155,12 @@ impl Store {
             }
             let Some(light) = light else { continue };
             let tail = light.tail();
-            let named_before = lights[..at].iter().flatten();
-            let named_before = named_before
-                .filter(|other| Arc::ptr_eq(other, light))
+            let before = lights[..at].iter().flatten().map(|other| &**other);
+            let put_before = before
+                .chain([queue])
+                .filter(|other| std::ptr::eq(*other, &**light))
                 .count();
-            let offset = tail.next + named_before as i64;
+            let offset = tail.next + put_before as i64;
             if tail.retired {
                 return Err(AppendError::QueueGone);
             }
@@ -185,48 +180,20 @@ impl Store {
             properties: &pieces,
             ..*record
         };
-        let len = record.encoded_len();
-        let mut tail = queue.tail();
-        if tail.retired {
-            return Err(AppendError::QueueGone);
-        }
-        if !queue.has_room(tail.next + 1) {
-            return Ok(Outcome::NoRoom);
-        }
-        if !locked.place(len) {
-            return Ok(Outcome::NoFile);
-        }
-        let store_timestamp = locked.timestamp;
-        let appender = &mut *locked.appender;
-        let entry = NewEntry {
-            len,
-            is_queued: true,
-            tags_code: record.tags_code,
+        let outcome = self.append_locked(&mut locked, queue, &record, body_crc, 1)?;
+        let (appended, entry) = match outcome {
+            Outcome::Done(done) => done,
+            Outcome::NoRoom => return Ok(Outcome::NoRoom),
+            Outcome::NoFile => return Ok(Outcome::NoFile),
         };
-        let appended = put(
-            appender,
-            queue,
-            &mut tail,
-            store_timestamp,
-            entry,
-            |out, place| {
-                record.encode(out, place, body_crc);
-            },
-        );
-        appender.mark_dirty(queue, &mut tail.dirty_round);
-        appender.writer.publish();
-        let end = appender.end();
-        log.marks.set_end(end);
-        queue.publish(&tail);
-        drop(tail);
-        let entry = entry.entry(appended.physical, store_timestamp);
+        let appender = &mut *locked.appender;
         for light in lights.iter().flatten() {
             let mut tail = light.tail();
             light.put(&mut tail, entry);
             appender.mark_dirty(light, &mut tail.dirty_round);
             light.publish(&tail);
         }
-        let wakes = appender.wakes(end);
+        let wakes = appender.wakes(appended.end);
         drop(locked);
         self.wake(wakes);
         Ok(Outcome::Done(appended))

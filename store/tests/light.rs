@@ -120,6 +120,13 @@ fn names_that_are_no_light_queues_get_no_entry() {
         [expected[0].clone(), expected[0].clone()]
     );
     assert!(store.queue("other", 0).is_none());
+    // A light queue's own messages may stand in it again.
+    let own = store.create_queue("%LMQ%own", 0).unwrap();
+    for _ in 0..100 {
+        light(&store, &own, b"twice", "%LMQ%own").unwrap();
+    }
+    let found = messages(&store, "%LMQ%own", 0);
+    assert_eq!((found.len(), &*found[198].1), (200, "199"));
     // Retries of a message are no messages of its light queues.
     let retry = store.create_queue("%RETRY%g", 0).unwrap();
     light(&store, &retry, b"again", "%LMQ%a").unwrap();

@@ -14,7 +14,7 @@ use std::{
 
 use aerobee_store::{
     Access, AppendError, Clock, Config, DiskSpace, Env, Faults, KeyKind, KeyQuery, Operation,
-    Queue, ReadOnlyReason, ReadStatus, Retention, Store, Task, Time, Turn,
+    Queue, ReadOnlyReason, ReadStatus, Retention, Staged, Store, Task, Time, Turn,
 };
 use parking_lot::Mutex;
 use support::{ALL, body, fill};
@@ -232,6 +232,8 @@ fn above_the_second_mark_the_oldest_go_and_above_the_third_messages_are_refused(
     let machine = Machine::new();
     let dir = tempfile::tempdir().unwrap();
     let (store, queue) = filled(&machine, dir.path());
+    store.add_batch_topic("b");
+    let batches = store.create_queue("b", 0).unwrap();
     let before = log_files(dir.path());
     store.set_retention(Retention {
         removes_early: false,
@@ -244,11 +246,27 @@ fn above_the_second_mark_the_oldest_go_and_above_the_third_messages_are_refused(
         before,
         "not before their time, where that is forbidden"
     );
-    let refused = support::append(&store, &queue, &body(1));
-    assert!(matches!(
-        refused,
-        Err(AppendError::ReadOnly(ReadOnlyReason::DiskFull))
-    ));
+    // Whichever way they come.
+    let body = body(1);
+    let record = support::record("t", 0, &body, "");
+    let mut staged = Staged::default();
+    store.stage(&mut staged, &queue, &record).unwrap();
+    let mut refused = vec![
+        store.append(&queue, &record),
+        store.append_to_light(&queue, &record, "%LMQ%a"),
+        store.append_inner_batch(&batches, &support::record("b", 0, &body, ""), 2),
+    ];
+    store.append_staged(&mut staged, |_, outcome| refused.push(outcome));
+    assert_eq!(refused.len(), 4);
+    for (way, refused) in refused.iter().enumerate() {
+        assert!(
+            matches!(
+                refused,
+                Err(AppendError::ReadOnly(ReadOnlyReason::DiskFull))
+            ),
+            "way {way}: {refused:?}"
+        );
+    }
     assert_eq!(store.writable(), Err(ReadOnlyReason::DiskFull));
     // Between the marks it stays as it is.
     machine.use_percent(86);
@@ -260,7 +278,7 @@ fn above_the_second_mark_the_oldest_go_and_above_the_third_messages_are_refused(
     machine.use_percent(85);
     clean(&machine, &store);
     assert_eq!(store.writable(), Ok(()));
-    support::append(&store, &queue, &body(400)).unwrap();
+    support::append(&store, &queue, &body).unwrap();
 }
 
 #[test]
