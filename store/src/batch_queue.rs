@@ -281,7 +281,13 @@ impl Queue {
                     (entry.physical, entry.size) == (unit.entry.physical, unit.entry.size)
                 })
             });
-            Ok(unit.next() <= self.appended_offset() && is_same)
+            // A part of a batch is none.
+            let is_whole = || {
+                let next = (unit.next() < self.appended_offset()).then(|| self.entry(unit.next()));
+                next.flatten()
+                    .is_none_or(|entry| entry.physical != unit.entry.physical)
+            };
+            Ok(unit.next() <= self.appended_offset() && is_same && is_whole())
         })?;
         if !unit_files.bases.is_empty() {
             clear_behind(env, &dir, self.shared.unit_file_bytes, position)
@@ -333,7 +339,10 @@ impl Queue {
                     mapped.slice(from, len).unwrap_or_default()
                 }
                 Chunk::Copied => &copied,
-                Chunk::Cold | Chunk::Missing => return Ok(at),
+                // A unit of a part of a batch would stay: the last one is left for when its end is known.
+                Chunk::Cold | Chunk::Missing => {
+                    return Ok(made.pop().map_or(at, |last| last.first));
+                }
             };
             let (entries, _) = bytes.as_chunks();
             for bytes in entries {

@@ -5,11 +5,12 @@
 
 mod support;
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, io, path::Path, sync::Arc};
 
 use aerobee_message::{Record, RecordView, keys, sysflag};
 use aerobee_store::{
-    Access, AppendError, Appended, Boundary, Config, Env, Queue, ReadLimits, ReadStatus, Store,
+    Access, AppendError, Appended, Boundary, Config, Env, Operation, Queue, ReadLimits, ReadStatus,
+    Store,
     inspect::{Directory, Kind, Known, Sizes},
 };
 use support::*;
@@ -206,6 +207,43 @@ fn what_apache_wrote_is_read_and_what_it_lost_is_made_again() {
         assert_eq!(units(other.path()).len(), SIZES.len() + 1);
         assert_eq!(defects(other.path()), [], "{removed:?}");
     }
+}
+
+#[test]
+fn a_batch_whose_entries_cannot_all_be_read_gets_no_unit_of_a_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plan, env) = faulty();
+    let store = Store::open(batch_config(dir.path()), env).unwrap();
+    // Its entries are in three files, of which only the first can be read.
+    plan.set(|operation, path| {
+        if operation == Operation::Map && path.ends_with("batches/0/00000000000000000200") {
+            Err(io::Error::from_raw_os_error(5))
+        } else {
+            Ok(())
+        }
+    });
+    put(&store, &[25]);
+    eventually("the failure is noticed", || store.writable().is_err());
+    assert!(store.close().is_err());
+    drop(store);
+    plan.clear();
+    let store = open_batches(dir.path());
+    put(&store, &[2]);
+    store.close().unwrap();
+    drop(store);
+    assert_eq!(units(dir.path()), expected(&[25, 2]));
+    assert_eq!(defects(dir.path()), []);
+    // Where a part has a unit all the same, it is replaced.
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_batches(dir.path());
+    put(&store, &[25]);
+    store.close().unwrap();
+    drop(store);
+    let file = "batchconsumequeue/batches/0/00000000000000000000";
+    poke(&dir.path().join(file), 36, &10_u16.to_be_bytes());
+    assert_eq!(units(dir.path()), [(0, 10)]);
+    open_batches(dir.path()).close().unwrap();
+    assert_eq!(units(dir.path()), expected(&[25]));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aerobee_message::RecordView;
+use aerobee_message::{RecordView, keys};
 use aerobee_store::{
     Access, Config, FlushMode, KeyKind, KeyQuery, Queue, ReadLimits, ReadStatus, Store,
 };
@@ -138,7 +138,7 @@ pub fn check_files(root: &Path, config: &Config, store: &Store, model: &Model) {
     }
 }
 
-/// What Apache's broker reads of a queue of batches: one unit for each message, as none is a batch.
+/// What Apache's broker reads of a queue of batches: one unit for each record, whether it is a batch or not.
 fn check_units(root: &Path, config: &Config, model: &Model, id: QueueId) {
     const UNIT: usize = 46;
     let dir = root.join("batchconsumequeue").join(TOPICS[id.0]);
@@ -147,19 +147,29 @@ fn check_units(root: &Path, config: &Config, model: &Model, id: QueueId) {
         .map(|entries| entries.map(|entry| entry.unwrap().path()).collect())
         .unwrap_or_default();
     names.sort();
-    let mut owed = model.of_queue(id);
+    let mut owed = model.of_queue(id).enumerate();
     for name in names {
         let bytes = fs::read(&name).unwrap();
         assert_eq!(bytes.len(), config.batch_queue_file_entries as usize * UNIT);
         for unit in bytes.chunks(UNIT) {
             let long = |at: usize| i64::from_be_bytes(*unit[at..].first_chunk().unwrap());
             match owed.next() {
-                Some(message) => assert_eq!(
-                    (long(0), long(28), &unit[36..38]),
-                    (message.physical, message.offset, &[0, 1][..]),
-                    "{}",
-                    name.display()
-                ),
+                Some((offset, message)) => {
+                    let messages = u16::try_from(message.messages).unwrap();
+                    assert_eq!(
+                        (long(0), long(28), &unit[36..38]),
+                        (
+                            message.physical,
+                            i64::try_from(offset).unwrap(),
+                            &messages.to_be_bytes()[..]
+                        ),
+                        "{}",
+                        name.display()
+                    );
+                    assert_eq!(message.first, long(28), "{}", name.display());
+                    // The others of the batch have no unit.
+                    (1..messages).for_each(|_| assert!(owed.next().is_some()));
+                }
                 None => assert!(
                     unit.iter().all(|byte| *byte == 0),
                     "stale units in {}",
@@ -195,12 +205,13 @@ pub fn check_read(store: &Store, queue: &Queue, from: i64, owed: &[&Message], mu
             let (topic, id) = message.queue;
             check_record(&view, message, topic, id);
             if must {
+                // Every read from the first offset on ends behind a record.
                 assert_eq!(offset, at.map_or(from, |at: i64| at + 1));
             }
             if store.flush_mode() == FlushMode::Sync {
                 assert!(message.end <= store.flushed(), "seen before it is durable");
             }
-            at = Some(offset);
+            at = Some(offset + i64::try_from(message.messages).unwrap() - 1);
             rest = &rest[view.total_len()..];
         }
     }
@@ -215,8 +226,14 @@ pub fn check_record(view: &RecordView<'_>, message: &Message, topic: usize, id: 
     assert_eq!((view.topic(), view.queue_id()), (TOPICS[topic], id));
     assert_eq!(
         (view.queue_offset(), view.physical_offset()),
-        (message.offset, message.physical)
+        (message.first, message.physical)
     );
+    let properties = view.properties();
+    if message.messages > 1 {
+        let (count, base) = (message.messages.to_string(), message.first.to_string());
+        assert_eq!(properties.get(keys::INNER_NUM), Some(&*count));
+        assert_eq!(properties.get(keys::INNER_BASE), Some(&*base));
+    }
     assert_eq!(
         view.body(),
         body(message.number, message.body_len),

@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use aerobee_message::{Record, TagsCode};
+use aerobee_message::{Record, TagsCode, keys, sysflag};
 use aerobee_store::{AppendError, Flushed, Queue, Store};
 use parking_lot::Mutex;
 
@@ -49,16 +49,29 @@ impl Shared {
         queue: &Arc<Queue>,
         id: QueueId,
         len: usize,
+        messages: usize,
     ) {
         let number = self.model.lock().next_number();
         let body = body(number, len);
         let was_dead = self.disk.is_dead();
         let properties = properties(number);
-        match store.append(queue, &record(id, &body, &[&properties])) {
+        let appended = if messages == 1 {
+            store.append(queue, &record(id, &body, &[&properties]))
+        } else {
+            let count = format!("{}\u{1}{messages}\u{2}", keys::INNER_NUM);
+            let properties: [&[u8]; 2] = [&properties, count.as_bytes()];
+            let batch = Record {
+                sys_flag: sysflag::INNER_BATCH | sysflag::NEED_UNWRAP,
+                ..record(id, &body, &properties)
+            };
+            store.append_inner_batch(queue, &batch, messages)
+        };
+        match appended {
             Ok(place) => {
-                self.model
-                    .lock()
-                    .add(id, number, body.len(), place, place.end, was_dead);
+                let mut model = self.model.lock();
+                let (len, end) = (body.len(), place.end);
+                model.add(id, number, len, messages, place, end, was_dead);
+                drop(model);
                 self.wait(store, place.end);
             }
             Err(error) => self.refused(&error),
@@ -98,24 +111,22 @@ impl Shared {
             return;
         }
         let Some(store) = store.upgrade() else { return };
-        let (count, ids, lens) = {
+        // Not locked while the store works: it may call back.
+        let appends: Vec<(QueueId, usize, u64)> = {
             let mut random = self.random.lock();
-            let count = random.below(4);
-            let ids: Vec<QueueId> = (0..count)
-                .map(|_| choose_queue(&mut random, queues))
-                .collect();
-            let lens: Vec<usize> = (0..count).map(|_| self.body_len(&mut random)).collect();
-            (count, ids, lens)
+            (0..random.below(4))
+                .map(|_| {
+                    let id = choose_queue(&mut random, queues);
+                    (id, self.body_len(&mut random), random.below(1 << 32))
+                })
+                .collect()
         };
         // Making files syncs too: not again from there.
         self.may_meet.store(false, Ordering::Relaxed);
-        for (id, len) in ids
-            .into_iter()
-            .zip(lens)
-            .take(usize::try_from(count).unwrap())
-        {
+        for (id, len, seed) in appends {
             if let Some(queue) = self.queue(&store, id) {
-                self.append(&store, &queue, id, len);
+                let messages = messages_for(&queue, &mut Random::new(seed));
+                self.append(&store, &queue, id, len, messages);
             }
         }
         self.may_meet.store(true, Ordering::Relaxed);
@@ -126,6 +137,15 @@ pub fn choose_queue(random: &mut Random, queues: i32) -> QueueId {
     let topic = usize::try_from(random.below(TOPICS.len() as u64)).unwrap();
     let id = i32::try_from(random.below(u64::from(queues.unsigned_abs()))).unwrap();
     (topic, id)
+}
+
+/// How many messages a record for a queue has: more than one only where a batch may stay one record.
+pub fn messages_for(queue: &Queue, random: &mut Random) -> usize {
+    if !queue.is_batch() || random.percent(50) {
+        return 1;
+    }
+    let most = *random.one_of(&[3, 12, 400]);
+    usize::try_from(random.range(2..most)).unwrap()
 }
 
 /// The key of a message.

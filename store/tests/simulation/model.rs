@@ -11,7 +11,10 @@ pub type QueueId = (usize, i32);
 #[derive(Debug, Clone)]
 pub struct Message {
     pub queue: QueueId,
-    pub offset: i64,
+    /// Offset of its record: its own, or that of the first message of its batch.
+    pub first: i64,
+    /// Messages in its record.
+    pub messages: usize,
     pub physical: i64,
     /// Position behind it.
     pub end: i64,
@@ -54,12 +57,15 @@ impl Model {
         self.numbers
     }
 
-    /// The store has taken a message; `ghost`: the process was already gone, so the message may or may not be there.
+    /// The store has taken a record of so many messages; `ghost`: the process was already gone, so it may or may not be
+    /// there.
+    #[expect(clippy::too_many_arguments, reason = "a ledger has columns")]
     pub fn add(
         &mut self,
         queue: QueueId,
         number: u64,
         body_len: usize,
+        messages: usize,
         appended: Appended,
         end: i64,
         ghost: bool,
@@ -76,17 +82,20 @@ impl Model {
             "a record at {} overlaps the one before, which ends at {last}",
             appended.physical
         );
-        known.push(self.log.len());
-        self.log.push(Message {
-            queue,
-            offset: appended.queue_offset,
-            physical: appended.physical,
-            end,
-            number,
-            body_len,
-            durable: false,
-            cached: !ghost,
-        });
+        for _ in 0..messages {
+            known.push(self.log.len());
+            self.log.push(Message {
+                queue,
+                first: appended.queue_offset,
+                messages,
+                physical: appended.physical,
+                end,
+                number,
+                body_len,
+                durable: false,
+                cached: !ghost,
+            });
+        }
     }
 
     /// Everything before a position of the log is durable.

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 
 use crate::{
     checks::{check_all, check_files, check_keys, check_read, check_record},
-    clients::{Shared, TOPICS, choose_queue, properties, record},
+    clients::{Shared, TOPICS, choose_queue, messages_for, properties, record},
     disk::{Crash, Disk, Trouble},
     model::{Message, QueueId, body},
     random::Random,
@@ -314,7 +314,8 @@ impl World {
             return;
         };
         let len = self.shared.body_len(&mut self.random);
-        self.shared.append(&store, &queue, id, len);
+        let messages = messages_for(&queue, &mut self.random);
+        self.shared.append(&store, &queue, id, len, messages);
     }
 
     fn append_batch(&mut self) {
@@ -356,7 +357,7 @@ impl World {
                         .get(index + 1)
                         .map_or(place.end, |next| next.physical);
                     let (number, body) = &bodies[index];
-                    model.add(id, *number, body.len(), *place, end, was_dead);
+                    model.add(id, *number, body.len(), 1, *place, end, was_dead);
                 }
                 drop(model);
                 if let Some(last) = places.last() {
@@ -392,7 +393,7 @@ impl World {
                 Ok(place) => {
                     let ghost = self.disk.is_dead();
                     let mut model = self.shared.model.lock();
-                    model.add(id, number, len, place, place.end, ghost);
+                    model.add(id, number, len, 1, place, place.end, ghost);
                     ends.push(place.end);
                 }
                 Err(error) => self.shared.refused(&error),
