@@ -17,6 +17,29 @@ use aerobee_message::{Record, TagsCode, tags};
 use aerobee_store::{Config, Env, Store};
 use serde_json::Value;
 
+/// A record without a tag.
+fn record<'a>(
+    topic: &'a str,
+    queue_id: i32,
+    body: &'a [u8],
+    properties: &'a [&'a [u8]],
+) -> Record<'a> {
+    Record {
+        topic,
+        queue_id,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: 1,
+        born_host: "127.0.0.1:1".parse().unwrap(),
+        store_host: "127.0.0.1:10911".parse().unwrap(),
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        body,
+        properties,
+        tags_code: TagsCode::Hash(0),
+    }
+}
+
 /// A store with ten messages in each of two queues, closed in order, and the positions of the messages.
 fn filled(root: &Path) -> Vec<i64> {
     let store = Store::open(config(root), Env::real()).unwrap();
@@ -28,19 +51,10 @@ fn filled(root: &Path) -> Vec<i64> {
                 format!("order {number} of {id}"),
                 format!("KEYS\x01k{number}\x02TAGS\x01paid\x02"),
             );
+            let properties = [keys.as_bytes()];
             let record = Record {
-                topic: "orders",
-                queue_id: id,
-                flag: 0,
-                sys_flag: 0,
-                born_timestamp: 1,
-                born_host: "127.0.0.1:1".parse().unwrap(),
-                store_host: "127.0.0.1:10911".parse().unwrap(),
-                reconsume_times: 0,
-                prepared_transaction_offset: 0,
-                body: body.as_bytes(),
-                properties: &[keys.as_bytes()],
                 tags_code: TagsCode::Hash(tags::code_of("paid")),
+                ..record("orders", id, body.as_bytes(), &properties)
             };
             places.push(store.append(&queue, &record).unwrap().physical);
         }
@@ -295,20 +309,8 @@ fn with_timer(root: &Path) {
     let property = format!("TIMER_OUT_MS\x01{DUE}\x02REAL_TOPIC\x01orders\x02");
     let mut log = vec![0; 5200];
     for number in 0..3_usize {
-        let record = Record {
-            topic: "rmq_sys_wheel_timer",
-            queue_id: 0,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: 1,
-            born_host: "127.0.0.1:1".parse().unwrap(),
-            store_host: "127.0.0.1:10911".parse().unwrap(),
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: b"later",
-            properties: &[property.as_bytes()],
-            tags_code: TagsCode::Hash(0),
-        };
+        let properties = [property.as_bytes()];
+        let record = record("rmq_sys_wheel_timer", 0, b"later", &properties);
         let placed = store.append(&queue, &record).unwrap();
         let at = number * 52;
         let previous = if number == 0 { -1 } else { at as i64 - 52 };
