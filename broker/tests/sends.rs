@@ -305,6 +305,12 @@ async fn a_batch_for_a_topic_with_queues_of_batches_stays_one_record() {
         "attributes": "+queue.type=BatchCQ",
     });
     assert_eq!(client.ask(17, fields, &[]).await.code(), 0);
+    // Such a queue has no first offset while it is empty.
+    let queue = json!({"topic": "whole", "queueId": "0", "timestamp": "0"});
+    for (code, offset) in [(30, "0"), (31, "-1"), (29, "-1")] {
+        let answer = client.ask(code, queue.clone(), &[]).await;
+        assert_eq!(answer.field("offset"), offset, "code {code}");
+    }
     let mut body = Vec::new();
     for index in 0..7 {
         batch::push(&mut body, index, format!("body {index}").as_bytes(), b"");
@@ -334,8 +340,10 @@ async fn a_batch_for_a_topic_with_queues_of_batches_stays_one_record() {
     let answer = client.ask(320, fields(""), &body).await;
     assert_eq!(answer.field("queueOffset"), "22");
     assert_eq!(answer.field("msgId").split(',').count(), 7);
-    let queue = json!({"topic": "whole", "queueId": "0"});
-    assert_eq!(client.ask(30, queue, &[]).await.field("offset"), "29");
+    for (code, offset) in [(30, "29"), (31, "0"), (29, "0")] {
+        let answer = client.ask(code, queue.clone(), &[]).await;
+        assert_eq!(answer.field("offset"), offset, "code {code}");
+    }
     let pulled = client.pull("whole", 0, 3).await;
     assert_eq!((pulled.code(), pulled.field("nextBeginOffset")), (0, "29"));
     let first = RecordView::parse(&pulled.body).unwrap();

@@ -42,6 +42,9 @@ pub(crate) const UNIT_BYTES: usize = 46;
 const UNIT: i64 = UNIT_BYTES as i64;
 /// Messages of one record, at most: their number has two bytes.
 pub(crate) const MESSAGES_MAX: i64 = i16::MAX as i64;
+/// What stands for the first offset of a queue of batches that never had a message (Apache:
+/// `BatchConsumeQueue.minOffsetInQueue`).
+pub(crate) const NO_OFFSET: i64 = -1;
 /// Units that are written, or read, at once.
 const UNITS_AT_ONCE: usize = 4096;
 
@@ -440,6 +443,15 @@ impl Queue {
         Ok(removed)
     }
 
+    /// The first offset, as clients are told; for a queue of any kind.
+    pub(crate) fn told_min_offset(&self) -> i64 {
+        if self.max_offset() == 0 && self.is_batch() {
+            NO_OFFSET
+        } else {
+            self.min_offset()
+        }
+    }
+
     /// The offset of a time (Apache: `BatchConsumeQueue.getOffsetInQueueByTime`): that of the first message of a
     /// batch, and never the one behind the last. `found` is the offset by the rules of other queues.
     pub(crate) fn first_of_batch(&self, found: i64) -> i64 {
@@ -474,6 +486,17 @@ impl Store {
     /// Makes the queues of a topic queues of batches; before its first message.
     pub fn add_batch_topic(&self, topic: &str) {
         self.inner.shared.add_batch_topic(topic);
+    }
+
+    /// The first offset of a queue, as Apache's broker tells it: 0 of one that does not exist, and [`NO_OFFSET`] of a
+    /// queue of batches that never had a message.
+    #[must_use]
+    pub fn first_offset(&self, topic: &str, id: i32) -> i64 {
+        match self.queue(topic, id) {
+            Some(queue) => queue.told_min_offset(),
+            None if self.inner.shared.is_batch_topic(topic) => NO_OFFSET,
+            None => 0,
+        }
     }
 
     /// Appends a record whose body is a batch of `messages` messages, and stays one: it takes as many offsets. The flags

@@ -259,7 +259,7 @@ impl Store {
         let (max, min) = (queue.max_offset(), queue.min_offset());
         let mut read = Read {
             next: from,
-            min,
+            min: queue.told_min_offset(),
             max,
             ..Read::none(ReadStatus::NoMatchedMessage)
         };

@@ -26,8 +26,10 @@ impl QueueOffset {
     /// Code 29. Looks into old files, so on a thread that may wait for the disk.
     pub(crate) fn search(&self, call: Call<'_, SearchOffset<'_>>) {
         let Call { request, reply, .. } = call;
-        let Some(queue) = self.store.queue(request.topic, request.queue_id) else {
-            return reply.header(&OffsetReply { offset: 0 });
+        let queue = self.store.queue(request.topic, request.queue_id);
+        let Some(queue) = queue.filter(|queue| queue.max_offset() > 0) else {
+            let offset = self.store.first_offset(request.topic, request.queue_id);
+            return reply.header(&OffsetReply { offset });
         };
         let upper = request
             .boundary_type
@@ -58,8 +60,7 @@ impl QueueOffset {
     /// Code 31.
     pub(crate) fn min(&self, call: Call<'_, GetMinOffset<'_>>) {
         let Call { request, reply, .. } = call;
-        let queue = self.store.queue(request.topic, request.queue_id);
-        let offset = queue.map_or(0, |queue| queue.min_offset());
+        let offset = self.store.first_offset(request.topic, request.queue_id);
         reply.header(&OffsetReply { offset });
     }
 
