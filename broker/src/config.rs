@@ -6,6 +6,7 @@
 mod absent;
 mod effect;
 mod files;
+mod identity;
 mod metrics;
 
 use std::{
@@ -22,15 +23,16 @@ use aerobee_daemon::{
     Config as Loaded, TlsKeys, config, config_enum, config_parts, flags::user_home,
     java_options::given,
 };
-use aerobee_message::properties::{Properties, keys};
 use aerobee_store::{FlushMode, LogDirs, TransferLimits};
 use arc_swap::{ArcSwap, Guard};
 
 pub(crate) use self::absent::broken_promise;
+use self::identity::parse_ip;
 pub use self::{
     absent::{WITHOUT_EFFECT, without_effect},
     effect::{RESTART_KEYS, needs_restart},
     files::{IndexKeys, RetentionKeys},
+    identity::Identity,
     metrics::{Exporter, MetricsKeys},
 };
 use crate::{
@@ -420,13 +422,6 @@ impl ServerKeys {
     }
 }
 
-fn parse_ip(key: &'static str, text: &str) -> Result<IpAddr, StartError> {
-    text.parse().map_err(|_| StartError::NotAnIp {
-        key,
-        value: text.to_owned(),
-    })
-}
-
 fn default_broker_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .ok()
@@ -446,59 +441,6 @@ fn local_address() -> IpAddr {
     match outward() {
         Ok(address) if !address.ip().is_unspecified() => address.ip(),
         _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
-    }
-}
-
-/// Who the broker is; fixed while it runs.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    /// Its cluster.
-    pub cluster: String,
-    /// Its name.
-    pub broker_name: String,
-    /// 0 is the master.
-    pub broker_id: i64,
-    /// Where clients reach it; messages carry it as their store host.
-    pub address: SocketAddr,
-    /// Where slaves reach it.
-    pub ha_address: SocketAddr,
-    /// Region that messages are marked with.
-    pub region: String,
-    /// Whether clients are told to trace.
-    pub trace_on: bool,
-    /// The properties that every message gets, in their stored form.
-    pub properties: Vec<u8>,
-}
-
-impl Identity {
-    /// Of a broker that listens on `port`.
-    ///
-    /// # Errors
-    /// An address to advertise is none.
-    pub fn new(keys: &Keys, port: u16) -> Result<Self, StartError> {
-        let address = |key: &'static str, ip: &str, port: u16| {
-            parse_ip(key, ip).map(|ip| SocketAddr::new(ip, port))
-        };
-        let ha_port = match keys.store.ha_listen_port {
-            0 => port.saturating_add(1),
-            port => port,
-        };
-        let broker = &keys.broker;
-        let mut properties = Vec::new();
-        let trace_on = if broker.trace_on { "true" } else { "false" };
-        Properties::push(&mut properties, keys::MSG_REGION, &broker.region_id);
-        Properties::push(&mut properties, keys::TRACE_ON, trace_on);
-        Properties::push(&mut properties, keys::CLUSTER, &broker.broker_cluster_name);
-        Ok(Self {
-            cluster: broker.broker_cluster_name.clone(),
-            broker_name: broker.broker_name.clone(),
-            broker_id: broker.broker_id,
-            address: address("brokerIP1", &broker.broker_ip1, port)?,
-            ha_address: address("brokerIP2", &broker.broker_ip2, ha_port)?,
-            region: broker.region_id.clone(),
-            trace_on: broker.trace_on,
-            properties,
-        })
     }
 }
 

@@ -6,6 +6,7 @@ mod support;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 
+use aerobee_broker::config::{Config, Identity};
 use aerobee_message::{id, record::RecordView};
 use serde_json::json;
 use support::Running;
@@ -40,5 +41,20 @@ async fn messages_carry_long_addresses() {
             assert_eq!((record.born_host().ip(), record.store_host()), (HERE, host));
             assert_eq!(record.sys_flag() & 0x30, 0x30);
         }
+    }
+}
+
+#[test]
+fn an_address_of_ipv6_is_registered_in_brackets_however_it_is_written() {
+    let address = |ip: &str| {
+        let mut config = Config::default();
+        config.set("brokerIP1", ip).unwrap();
+        Identity::new(&config, 10_911).map(|identity| identity.address.to_string())
+    };
+    for ip in ["::1", "[::1]"] {
+        assert_eq!(address(ip).unwrap(), "[::1]:10911");
+    }
+    for ip in ["[127.0.0.1]", "[::1", "[]", "broker"] {
+        assert!(address(ip).is_err(), "{ip}");
     }
 }

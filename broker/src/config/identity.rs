@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who a broker is: its names and its addresses.
+
+use std::net::{IpAddr, SocketAddr};
+
+use aerobee_message::properties::{Properties, keys};
+
+use crate::{config::Keys, error::StartError};
+
+/// Who the broker is; fixed while it runs.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Its cluster.
+    pub cluster: String,
+    /// Its name.
+    pub broker_name: String,
+    /// 0 is the master.
+    pub broker_id: i64,
+    /// Where clients reach it; messages carry it as their store host. Its text, which is registered, has an address of
+    /// IPv6 in brackets. Apache's broker registers `::1:10911` where `brokerIP1` is `::1`, which only the SDK of Java can
+    /// take apart: Go's dials it in vain ("too many colons"), Apache's own proxy (`ProxyTopicRouteData.java`) takes it for
+    /// a host without a port. With brackets all of them understand it.
+    pub address: SocketAddr,
+    /// Where slaves reach it.
+    pub ha_address: SocketAddr,
+    /// Region that messages are marked with.
+    pub region: String,
+    /// Whether clients are told to trace.
+    pub trace_on: bool,
+    /// The properties that every message gets, in their stored form.
+    pub properties: Vec<u8>,
+}
+
+impl Identity {
+    /// Of a broker that listens on `port`.
+    ///
+    /// # Errors
+    /// An address to advertise is none.
+    pub fn new(keys: &Keys, port: u16) -> Result<Self, StartError> {
+        let address = |key: &'static str, ip: &str, port: u16| {
+            parse_ip(key, ip).map(|ip| SocketAddr::new(ip, port))
+        };
+        let ha_port = match keys.store.ha_listen_port {
+            0 => port.saturating_add(1),
+            port => port,
+        };
+        let broker = &keys.broker;
+        let mut properties = Vec::new();
+        let trace_on = if broker.trace_on { "true" } else { "false" };
+        Properties::push(&mut properties, keys::MSG_REGION, &broker.region_id);
+        Properties::push(&mut properties, keys::TRACE_ON, trace_on);
+        Properties::push(&mut properties, keys::CLUSTER, &broker.broker_cluster_name);
+        Ok(Self {
+            cluster: broker.broker_cluster_name.clone(),
+            broker_name: broker.broker_name.clone(),
+            broker_id: broker.broker_id,
+            address: address("brokerIP1", &broker.broker_ip1, port)?,
+            ha_address: address("brokerIP2", &broker.broker_ip2, ha_port)?,
+            region: broker.region_id.clone(),
+            trace_on: broker.trace_on,
+            properties,
+        })
+    }
+}
+
+/// An IP address. One of IPv6 may stand in brackets: what Apache's broker registers is this text and the port.
+pub(super) fn parse_ip(key: &'static str, text: &str) -> Result<IpAddr, StartError> {
+    let bracketed = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+        .filter(|text| text.contains(':'));
+    bracketed
+        .unwrap_or(text)
+        .parse()
+        .map_err(|_| StartError::NotAnIp {
+            key,
+            value: text.to_owned(),
+        })
+}
