@@ -9,7 +9,7 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::world::{GO, JAVA, JAVA_ROCKETMQ, OLD_JAVA, SCENARIO_LIMIT, World};
 
-const OF_JAVA: [&str; 47] = [
+const OF_JAVA: [&str; 48] = [
     "delay_by_level",
     "delay_by_time",
     "delay_recalled",
@@ -26,6 +26,7 @@ const OF_JAVA: [&str; 47] = [
     "ordered_queue_is_suspended",
     "pop_failed_messages_come_again",
     "pop_members_get_each_message_once",
+    "pop_topic_of_batches",
     "pop_waiting_consumer_gets_message_at_once",
     "pull_offsets_are_kept",
     "pull_statuses_and_limits",

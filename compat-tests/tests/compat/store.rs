@@ -19,14 +19,38 @@ const CONF: [(&str, &str); 2] = [
     ("mappedFileSizeCommitLog", "1048576"),
     ("mapperFileSizeBatchConsumeQueue", "460"),
 ];
+/// The log on several disks, of which one is to be emptied: it is read, and gets nothing.
+const SEVERAL_PATHS: [(&str, &str); 2] = [
+    (
+        "storePathCommitLog",
+        "{store}/one,{store}/two,{store}/three",
+    ),
+    ("readOnlyCommitLogStorePaths", "{store}/emptied"),
+];
 
 pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
     vec![
         world.trial("store_apache_to_aerobee_and_back", |world| {
-            and_back(world, Cluster::stop_broker, true)
+            and_back(world, Cluster::stop_broker, true, &CONF)
         }),
         world.trial("store_apache_to_aerobee_and_back_after_kills", |world| {
-            and_back(world, Cluster::kill_broker, false)
+            and_back(world, Cluster::kill_broker, false, &CONF)
+        }),
+        world.trial("store_several_paths_and_back", |world| {
+            and_back(
+                world,
+                Cluster::stop_broker,
+                true,
+                &[CONF, SEVERAL_PATHS].concat(),
+            )
+        }),
+        world.trial("store_several_paths_and_back_after_kills", |world| {
+            and_back(
+                world,
+                Cluster::kill_broker,
+                false,
+                &[CONF, SEVERAL_PATHS].concat(),
+            )
         }),
         world.trial("store_every_form_of_message_and_back", |world| {
             every_form(world, Cluster::stop_broker, true, "SimpleCQ")
@@ -50,7 +74,12 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
             let conf = [&CONF[..], &[("brokerIP1", "::1"), ("bindAddress", "::")]].concat();
             every_form_as(world, Cluster::kill_broker, false, "SimpleCQ", &conf)
         }),
-        world.trial("store_a_thousand_queues_and_back", thousand_queues),
+        world.trial("store_a_thousand_queues_and_back", |world| {
+            filled_queues(world, "1000")
+        }),
+        world.trial("store_one_queue_and_back", |world| {
+            filled_queues(world, "1")
+        }),
         world.trial("store_deleted_heads_and_empty_files", deleted_heads),
     ]
 }
@@ -147,6 +176,10 @@ fn every_form_as(
         fill(&cluster, &format!("round{number}x"))?;
         advance(&mut consumed, &cluster)?;
         let forms = look(&java, &cluster, &topic, "")?;
+        let has_batches = forms.iter().any(|line| line.contains("INNER_NUM="));
+        if has_batches != (queue_type == "BatchCQ") {
+            return Err(format!("batches stay whole in {queue_type}: {has_batches}").into());
+        }
         let place = look(&java, &cluster, &consumed.name, &group)?;
         down(&mut cluster)?;
         cluster.broker.kind = kind;
@@ -158,7 +191,8 @@ fn every_form_as(
     Ok(())
 }
 
-fn thousand_queues(world: &World) -> Result<(), Failed> {
+/// One message in each queue from each broker.
+fn filled_queues(world: &World, queues: &str) -> Result<(), Failed> {
     let _slot = world.slot();
     let conf = [("mappedFileSizeConsumeQueue", "20000")];
     let mut cluster = Cluster::start(Plan {
@@ -176,7 +210,7 @@ fn thousand_queues(world: &World) -> Result<(), Failed> {
         let with = [
             ("prefix", &*prefix),
             ("topic", &topic),
-            ("queues", "1000"),
+            ("queues", queues),
             ("word", &word),
         ];
         if number == 0 {
@@ -256,11 +290,12 @@ fn and_back(
     world: &World,
     down: fn(&mut Cluster) -> aerobee_compat_tests::Result<()>,
     apache_finds: bool,
+    conf: &[(&str, &str)],
 ) -> Result<(), Failed> {
     // A log file of 1 MiB has no room for the largest messages; nothing here sends them.
     let _slot = world.slot();
     let mut cluster = Cluster::start(Plan {
-        conf: &CONF,
+        conf,
         ..Plan::of(Kind::Apache)
     })?;
     let java = world.driver(JAVA)?;

@@ -5,6 +5,7 @@ import com.alibaba.fastjson2.JSON;
 import com.alibaba.fastjson2.JSONWriter;
 import java.util.ArrayDeque;
 import java.util.Deque;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -13,6 +14,7 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.common.message.MessageQueue;
 
 /** One run of a scenario: its parameters, its output, and the clients to close after it. */
@@ -182,11 +184,20 @@ final class Context implements AutoCloseable {
     }
 
     static void createTopic(DefaultMQProducer producer, String topic, int queues) throws Exception {
-        createTopic(producer, topic, queues, Map.of());
+        producer.createTopic("TBW102", topic, queues, Map.of());
+        awaitRoute(producer, topic, queues);
     }
 
-    static void createTopic(DefaultMQProducer producer, String topic, int queues, Map<String, String> attributes) throws Exception {
-        producer.createTopic("TBW102", topic, queues, attributes);
+    /** A topic with attributes, such as {@code +queue.type}: the producer's own method drops them. */
+    void createTopic(String topic, int queues, Map<String, String> attributes) throws Exception {
+        TopicConfig config = new TopicConfig(topic, queues, queues, 6);
+        config.setAttributes(new HashMap<>(attributes));
+        producer().getDefaultMQProducerImpl().getMqClientFactory().getMQClientAPIImpl()
+            .createTopic(get("broker"), "TBW102", config, 10_000);
+        awaitRoute(producer(), topic, queues);
+    }
+
+    private static void awaitRoute(DefaultMQProducer producer, String topic, int queues) throws Exception {
         long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(15);
         int seen = 0;
         while (System.nanoTime() < deadline) {

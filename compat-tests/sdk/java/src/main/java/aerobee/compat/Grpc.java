@@ -5,7 +5,6 @@ import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
-import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
@@ -17,6 +16,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BooleanSupplier;
 import org.apache.rocketmq.client.apis.ClientConfiguration;
+import org.apache.rocketmq.client.apis.ClientException;
 import org.apache.rocketmq.client.apis.ClientServiceProvider;
 import org.apache.rocketmq.client.apis.consumer.ConsumeResult;
 import org.apache.rocketmq.client.apis.consumer.FilterExpression;
@@ -33,7 +33,6 @@ import org.apache.rocketmq.client.apis.producer.SendReceipt;
 import org.apache.rocketmq.client.apis.producer.Transaction;
 import org.apache.rocketmq.client.apis.producer.TransactionChecker;
 import org.apache.rocketmq.client.apis.producer.TransactionResolution;
-import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
 
@@ -57,6 +56,7 @@ final class Grpc {
         scenarios.put("grpc_and_remoting_meet", Grpc::meet);
         scenarios.put("grpc_waiting_consumer_gets_message_at_once", Grpc::atOnce);
         scenarios.put("grpc_wrong_type_is_refused", Grpc::wrongType);
+        scenarios.put("grpc_topic_of_batches", Grpc::batches);
     }
 
     private static ClientConfiguration configuration(Context context) {
@@ -70,23 +70,8 @@ final class Grpc {
     /** A topic whose messages are of one type, made by the remoting SDK. */
     private static String topic(Context context, String suffix, String type, int queues) throws Exception {
         String topic = context.name(suffix);
-        // The producer's own method drops the attributes.
-        TopicConfig config = new TopicConfig(topic, queues, queues, 6);
-        config.setAttributes(new HashMap<>(Map.of("+message.type", type)));
-        context.producer().getDefaultMQProducerImpl().getMqClientFactory().getMQClientAPIImpl()
-            .createTopic(context.get("broker"), "TBW102", config, 10_000);
-        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(15);
-        while (System.nanoTime() < deadline) {
-            try {
-                if (context.producer().fetchPublishMessageQueues(topic).size() == queues) {
-                    return topic;
-                }
-            } catch (org.apache.rocketmq.client.exception.MQClientException notYet) {
-                // Asked again.
-            }
-            TimeUnit.MILLISECONDS.sleep(50);
-        }
-        throw new CheckFailed("no route of " + topic);
+        context.createTopic(topic, queues, Map.of("+message.type", type));
+        return topic;
     }
 
     /** A group, set up by the remoting SDK. */
@@ -193,6 +178,29 @@ final class Grpc {
         got.forEach(view -> gotIds.add(view.getMessageId().toString()));
         context.equal("ids", ids, gotIds);
         context.equal("nothing more", 0, consumer.receive(16, Duration.ofSeconds(30)).size());
+    }
+
+    /** Messages of a topic whose batches stay whole come like others; a batch does not: nobody takes it apart. */
+    private static void batches(Context context) throws Exception {
+        String topic = context.name("batches");
+        context.createTopic(topic, 1, Map.of("+message.type", "NORMAL", "+queue.type", "BatchCQ"));
+        String group = group(context, "batches_group", false, 16);
+        Producer producer = producer(context, topic);
+        Set<String> sent = new TreeSet<>();
+        for (int i = 0; i < 20; i++) {
+            producer.send(message(topic, "single-" + i).build());
+            sent.add("single-" + i);
+        }
+        SimpleConsumer consumer = simple(context, group, topic);
+        context.equal("bodies", sent, bodies(take(consumer, 20, 60)));
+        context.producer().send(PopByHand.batch(topic, 3));
+        String outcome;
+        try {
+            outcome = bodies(consumer.receive(16, Duration.ofSeconds(30))).toString();
+        } catch (ClientException refused) {
+            outcome = refused.getClass().getSimpleName();
+        }
+        context.equal("a batch", "InternalErrorException", outcome);
     }
 
     private static void fifo(Context context) throws Exception {

@@ -39,7 +39,7 @@ final class Load {
     private static void create(Context context) throws Exception {
         String kind = context.get("queue_type", "");
         Map<String, String> attributes = kind.isEmpty() ? Map.of() : Map.of("+queue.type", kind);
-        Context.createTopic(context.producer(), context.get("topic"), context.number("queues", 4), attributes);
+        context.createTopic(context.get("topic"), context.number("queues", 4), attributes);
         context.check("created", true);
     }
 

@@ -7,15 +7,21 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import org.apache.rocketmq.client.consumer.AckCallback;
 import org.apache.rocketmq.client.consumer.AckResult;
+import org.apache.rocketmq.client.consumer.AckStatus;
+import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.PopCallback;
 import org.apache.rocketmq.client.consumer.PopResult;
+import org.apache.rocketmq.client.consumer.PullResult;
 import org.apache.rocketmq.client.impl.factory.MQClientInstance;
 import org.apache.rocketmq.common.constant.ConsumeInitMode;
+import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageConst;
 import org.apache.rocketmq.common.message.MessageExt;
+import org.apache.rocketmq.common.message.MessageQueue;
 import org.apache.rocketmq.remoting.protocol.header.AckMessageRequestHeader;
 import org.apache.rocketmq.remoting.protocol.header.ExtraInfoUtil;
 import org.apache.rocketmq.remoting.protocol.header.PopMessageRequestHeader;
@@ -30,6 +36,65 @@ final class PopByHand {
 
     static void list(Map<String, Scenario> scenarios) {
         scenarios.put("pop", PopByHand::pop);
+        scenarios.put("pop_topic_of_batches", PopByHand::batches);
+    }
+
+    /** A batch of so many messages. */
+    static List<Message> batch(String topic, int count) {
+        List<Message> batch = new ArrayList<>();
+        for (int i = 0; i < count; i++) {
+            batch.add(Sending.message(topic, "batch-" + i));
+        }
+        return batch;
+    }
+
+    /**
+     * Single messages of a topic whose batches stay whole are popped like others. Of a batch the broker tells one offset, and the SDK wants one for each message that
+     * it takes out: it fails, whoever the broker is.
+     */
+    private static void batches(Context context) throws Exception {
+        String topic = context.name("batches");
+        context.createTopic(topic, 1, Map.of("+queue.type", "BatchCQ"));
+        MessageQueue queue = context.producer().fetchPublishMessageQueues(topic).get(0);
+        DefaultMQPullConsumer reader = Reading.reader(context);
+        context.closing(reader, reader::shutdown);
+        context.equal("the bounds of an empty queue", "-1 0", reader.minOffset(queue) + " " + reader.maxOffset(queue));
+        context.equal("the offset of a time in an empty queue", -1L, reader.searchOffset(queue, 0));
+        context.equal("a pull of an empty queue", "NO_NEW_MSG -1 0", bounds(reader.pull(queue, "*", 0, 32)));
+        List<String> sent = Sending.sendAll(context.producer(), topic, "single", 20);
+        context.equal("the bounds of the queue", "0 20", reader.minOffset(queue) + " " + reader.maxOffset(queue));
+        MQClientInstance client = context.producer().getDefaultMQProducerImpl().getMqClientFactory();
+        String address = client.findBrokerAddressInPublish(queue.getBrokerName());
+        SubscriptionGroupConfig group = new SubscriptionGroupConfig();
+        group.setGroupName(context.name("group"));
+        client.getMQClientAPIImpl().createSubscriptionGroup(address, group, TIMEOUT);
+        Target target = new Target(client, queue.getBrokerName(), address, topic, context.name("group"));
+        Set<String> bodies = new HashSet<>();
+        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(60);
+        while (bodies.size() < sent.size() && System.nanoTime() < deadline) {
+            for (MessageExt message : take(context, target, 32)) {
+                bodies.add(Inbox.body(message));
+                context.equal("the acknowledgement", AckStatus.OK, acknowledge(target, message).getStatus());
+            }
+        }
+        context.equal("bodies", new HashSet<>(sent), bodies);
+        context.equal("the offset of a batch", 20L, context.producer().send(batch(topic, 3)).getQueueOffset());
+        context.equal("the bounds behind it", "0 23", reader.minOffset(queue) + " " + reader.maxOffset(queue));
+        String outcome;
+        try {
+            outcome = take(context, target, 32).size() + " messages";
+        } catch (ExecutionException failed) {
+            outcome = failed.getCause().getClass().getSimpleName();
+        }
+        context.equal("a batch", "IndexOutOfBoundsException", outcome);
+    }
+
+    private static String bounds(PullResult result) {
+        return result.getPullStatus() + " " + result.getMinOffset() + " " + result.getMaxOffset();
+    }
+
+    /** Who pops what, and where. */
+    private record Target(MQClientInstance client, String broker, String address, String topic, String group) {
     }
 
     /**
@@ -52,16 +117,17 @@ final class PopByHand {
         long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(context.number("seconds", 60));
         Set<String> bodies = new HashSet<>();
         List<MessageExt> late = new ArrayList<>();
+        Target target = new Target(client, broker, address, topic, context.get("group"));
         context.step("started");
         while (!context.isStopped() && (count == 0 || bodies.size() < count) && System.nanoTime() < deadline) {
             int most = count == 0 ? 32 : Math.min(32, count - bodies.size());
-            for (MessageExt message : take(context, client, broker, address, most)) {
+            for (MessageExt message : take(context, target, most)) {
                 String body = Inbox.body(message).trim();
                 bodies.add(body);
                 context.step("got", "body", body, "queue", message.getQueueId(), "offset", message.getQueueOffset(), "times", message.getReconsumeTimes());
                 boolean even = Integer.parseInt(body.substring(body.indexOf(':') + 1)) % 2 == 0;
                 if (acks.equals("all") || acks.equals("even") && even) {
-                    acknowledge(context, client, address, message);
+                    done(context, target, message);
                 } else {
                     late.add(message);
                 }
@@ -71,15 +137,15 @@ final class PopByHand {
         if (acks.equals("late")) {
             context.awaitStop();
             for (MessageExt message : late) {
-                acknowledge(context, client, address, message);
+                done(context, target, message);
             }
         }
     }
 
-    private static List<MessageExt> take(Context context, MQClientInstance client, String broker, String address, int most) throws Exception {
+    private static List<MessageExt> take(Context context, Target target, int most) throws Exception {
         PopMessageRequestHeader header = new PopMessageRequestHeader();
-        header.setConsumerGroup(context.get("group"));
-        header.setTopic(context.get("topic"));
+        header.setConsumerGroup(target.group);
+        header.setTopic(target.topic);
         header.setQueueId(-1);
         header.setMaxMsgNums(most);
         header.setInvisibleTime(context.number("invisible_ms", 60_000));
@@ -90,7 +156,7 @@ final class PopByHand {
         header.setExp("*");
         header.setOrder(context.get("order", "false").equals("true"));
         CompletableFuture<PopResult> answer = new CompletableFuture<>();
-        client.getMQClientAPIImpl().popMessageAsync(broker, address, header, 3 * TIMEOUT, new PopCallback() {
+        target.client.getMQClientAPIImpl().popMessageAsync(target.broker, target.address, header, 3 * TIMEOUT, new PopCallback() {
             @Override
             public void onSuccess(PopResult result) {
                 answer.complete(result);
@@ -105,17 +171,22 @@ final class PopByHand {
         return found == null ? List.of() : found;
     }
 
-    private static void acknowledge(Context context, MQClientInstance client, String address, MessageExt message) throws Exception {
+    private static void done(Context context, Target target, MessageExt message) throws Exception {
+        AckResult answer = acknowledge(target, message);
+        context.step("done", "body", Inbox.body(message).trim(), "status", String.valueOf(answer.getStatus()));
+    }
+
+    private static AckResult acknowledge(Target target, MessageExt message) throws Exception {
         String handle = message.getProperty(MessageConst.PROPERTY_POP_CK);
         String[] parts = ExtraInfoUtil.split(handle);
         AckMessageRequestHeader header = new AckMessageRequestHeader();
-        header.setConsumerGroup(context.get("group"));
-        header.setTopic(ExtraInfoUtil.getRealTopic(parts, context.get("topic"), context.get("group")));
+        header.setConsumerGroup(target.group);
+        header.setTopic(ExtraInfoUtil.getRealTopic(parts, target.topic, target.group));
         header.setQueueId(ExtraInfoUtil.getQueueId(parts));
         header.setOffset(ExtraInfoUtil.getQueueOffset(parts));
         header.setExtraInfo(handle);
         CompletableFuture<AckResult> answer = new CompletableFuture<>();
-        client.getMQClientAPIImpl().ackMessageAsync(address, TIMEOUT, new AckCallback() {
+        target.client.getMQClientAPIImpl().ackMessageAsync(target.address, TIMEOUT, new AckCallback() {
             @Override
             public void onSuccess(AckResult result) {
                 answer.complete(result);
@@ -126,6 +197,6 @@ final class PopByHand {
                 answer.completeExceptionally(failure);
             }
         }, header);
-        context.step("done", "body", Inbox.body(message).trim(), "status", String.valueOf(answer.get().getStatus()));
+        return answer.get();
     }
 }
