@@ -17,19 +17,23 @@ type Names = (Box<str>, Box<str>);
 pub(crate) struct Tally(Mutex<HashMap<Names, u64>>);
 
 impl Tally {
-    /// Counts one for a topic.
-    pub(crate) fn topic(&self, topic: &str) {
-        self.pair("", topic);
+    /// Counts some for a topic.
+    pub(crate) fn topic(&self, topic: &str, more: u64) {
+        self.add("", topic, more);
     }
 
     /// Counts one for a group in a topic.
     pub(crate) fn pair(&self, group: &str, topic: &str) {
+        self.add(group, topic, 1);
+    }
+
+    fn add(&self, group: &str, topic: &str, more: u64) {
         let mut counts = self.0.lock();
         let names: Names = (group.into(), topic.into());
         if let Some(count) = counts.get_mut(&names) {
-            *count += 1;
+            *count += more;
         } else if counts.len() < NAMES_MAX {
-            counts.insert(names, 1);
+            counts.insert(names, more);
         }
     }
 
@@ -163,14 +167,14 @@ impl Default for Events {
 impl Events {
     /// A transaction was committed, born at that time.
     pub(crate) fn commit(&self, topic: &str, born: i64, now: i64) {
-        self.committed.topic(topic);
+        self.committed.topic(topic, 1);
         let seconds = now.saturating_sub(born).max(0).unsigned_abs() / 1_000;
         self.commit_age.record("", topic, seconds);
     }
 
     /// A timer message was sorted in, to be delivered so many milliseconds after its birth.
     pub(crate) fn timer(&self, topic: &str, delay: i64) {
-        self.timers_in.topic(topic);
+        self.timers_in.topic(topic, 1);
         self.delay
             .record("", topic, delay.max(0).unsigned_abs() / 1_000);
     }

@@ -9,6 +9,7 @@ pub mod clients;
 pub mod config;
 mod copies;
 mod delays;
+mod due;
 pub mod error;
 mod events;
 pub mod filter;

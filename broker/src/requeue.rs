@@ -199,6 +199,11 @@ impl Requeue {
         &self.store
     }
 
+    /// Where consumers reach the broker.
+    pub(crate) fn store_host(&self) -> SocketAddr {
+        self.store_host
+    }
+
     /// The topic, if there is one.
     pub(crate) fn topic(&self, name: &str) -> Option<Arc<Topic>> {
         self.topics.find(name)
@@ -273,6 +278,30 @@ impl Requeue {
             .await
             .map_err(|_| PutError::Stopping)??;
         Ok(slot)
+    }
+
+    /// As [`Requeue::ensure_queue`], for threads that may block; not for those of the runtime.
+    ///
+    /// # Errors
+    /// Why it cannot be made.
+    pub(crate) fn queue_blocking(
+        &self,
+        topic: &str,
+        queue_id: i32,
+    ) -> Result<Arc<QueueSlot>, PutError> {
+        if let Some(topic) = self.topics.find(topic) {
+            let slot = slot_of(&topic, queue_id)?;
+            if slot.queue().is_some() {
+                return Ok(slot);
+            }
+        }
+        self.runtime.block_on(self.ensure_queue(topic, queue_id))
+    }
+
+    /// Serves the consumers of a queue into which messages were stored up to `end`: under synchronous
+    /// flush when they are durable.
+    pub(crate) fn arrived(&self, slot: &Arc<QueueSlot>, end: i64) {
+        self.flushing.arrived(slot, end);
     }
 
     /// Stores a message, in a topic and queue made for it when they are missing, and serves the

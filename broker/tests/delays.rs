@@ -86,6 +86,73 @@ async fn levels_deliver_in_order_and_once_across_restarts() {
 }
 
 #[tokio::test]
+async fn what_falls_due_together_goes_to_its_own_queue_in_order() {
+    let bench = Bench::new();
+    let (broker, mut client) = bench.start().await;
+    let topics = ["orders", "bills"];
+    for topic in topics.iter().chain(&["remade"]) {
+        client.create_topic(topic, 4).await;
+    }
+    let large = "x".repeat(300_000);
+    let body = |number: usize| match number % 100 {
+        99 => format!("m{number} {large}"),
+        _ => format!("m{number}"),
+    };
+    // The first half by level, the second until a time.
+    for number in 0..600 {
+        let by = if number < 300 {
+            (keys::DELAY, "2")
+        } else {
+            (keys::TIMER_DELAY_MS, "20000")
+        };
+        let answer = client
+            .send_with(topics[number % 2], &body(number), &[by, (keys::TAGS, "a")])
+            .await;
+        assert_eq!(answer.code(), 0, "{answer:?}");
+    }
+    // The queue of these is gone when they are due.
+    for by in ["DELAY\u{1}2\u{2}", "TIMER_DELAY_MS\u{1}20000\u{2}"] {
+        let fields = json!({
+            "a": "producers", "b": "remade", "c": "TBW102", "d": "4", "e": "3",
+            "f": "0", "g": "1700000000000", "h": "0", "i": by, "j": "0", "k": "false",
+            "m": "false",
+        });
+        assert_eq!(client.ask(310, fields, b"moved").await.code(), 0);
+    }
+    let deleted = client.ask(215, json!({"topic": "remade"}), &[]).await;
+    assert_eq!(deleted.code(), 0, "{deleted:?}");
+    client.create_topic("remade", 1).await;
+    let mut waiting = Client::connect(broker.address()).await;
+    for half in [0..300, 300..600] {
+        let first = half.start / 2;
+        let fields = json!({
+            "consumerGroup": "waiters", "topic": "bills", "queueId": "0",
+            "queueOffset": first.to_string(), "maxMsgNums": "1", "sysFlag": "6",
+            "commitOffset": "0", "suspendTimeoutMillis": "120000", "subscription": "*",
+            "subVersion": "0", "expressionType": "TAG",
+        });
+        waiting.park(11, fields).await;
+        bench.shift.advance(10_000);
+        let served = messages(&waiting.parked().await);
+        assert_eq!(served[0].body, body(half.start + 1));
+        for (index, topic) in topics.iter().enumerate() {
+            let all = take(&mut client, topic, half.end / 2).await;
+            for (at, got) in all.iter().enumerate().skip(first) {
+                assert!(got.body == body(at * 2 + index), "{topic} {at}");
+                assert_eq!(got.property(keys::TAGS), Some("a"));
+                let is_timer = got.property(keys::TIMER_DEQUEUE_MS).is_some();
+                assert_eq!(is_timer, half.start > 0);
+            }
+        }
+    }
+    let moved = take(&mut client, "remade", 2).await;
+    assert!(moved.iter().all(|got| got.body == "moved"));
+    for (topic, queue, wanted) in [("orders", 0, 300), ("bills", 0, 300), ("remade", 0, 2)] {
+        assert_eq!(count(&mut client, topic, queue).await, wanted);
+    }
+}
+
+#[tokio::test]
 async fn levels_are_configured_and_higher_ones_lowered() {
     let bench = Bench::new();
     let keys = [("messageDelayLevel", "1s 1h")];

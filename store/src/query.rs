@@ -6,6 +6,7 @@ use aerobee_message::{RecordView, record::store_timestamp_of};
 use crate::{
     consume_queue::{Entry, Queue},
     dispatch,
+    light::starts_record,
     read::Run,
     store::{Inner, Store},
 };
@@ -34,6 +35,24 @@ pub struct QueueEntry {
 pub(crate) const HEADER_BYTES: usize = 76;
 
 impl Inner {
+    /// The position from which on the log can be touched without waiting, when it ends at `end`: what was written
+    /// lately, and by us.
+    pub(crate) fn hot_from(&self, end: i64) -> i64 {
+        let hot_bytes = i64::try_from(self.config.hot_bytes).unwrap_or(i64::MAX);
+        end.saturating_sub(hot_bytes).max(self.opened_at)
+    }
+
+    /// Published bytes of the log by the mapping, when they were written lately.
+    fn hot_bytes_at(&self, physical: i64, len: usize) -> Option<Run> {
+        if physical < self.hot_from(self.marks.confirmed()) {
+            return None;
+        }
+        let file = self.log.file_of(physical)?;
+        let from = usize::try_from(physical - file.base()).ok()?;
+        file.slice(from, len)?;
+        Some(Run::mapped(file, from, len))
+    }
+
     /// Published bytes of the log, by a plain read; fewer when the file ends before.
     pub(crate) fn bytes_at(&self, physical: i64, len: usize) -> Option<Vec<u8>> {
         let file = self.log.file_of(physical)?;
@@ -63,9 +82,28 @@ impl Store {
         }
         let head = self.inner.bytes_at(physical, 8)?;
         let len = i32::from_be_bytes(*head.first_chunk()?);
-        let len = usize::try_from(len)
-            .ok()
-            .filter(|len| *len <= self.inner.largest_append)?;
+        self.checked_record(physical, usize::try_from(len).ok()?)
+    }
+
+    /// The record that starts at a position and has this many bytes; `None` when none does. Lent where it was written
+    /// lately; else read from the file, and checked in full.
+    #[must_use]
+    pub fn record_of(&self, physical: i64, size: i32) -> Option<Run> {
+        if physical < self.min_physical() || physical >= self.confirmed() {
+            return None;
+        }
+        let len = usize::try_from(size).ok()?;
+        match self.inner.hot_bytes_at(physical, len) {
+            Some(run) => starts_record(run.as_slice(), size, None, physical).then_some(run),
+            None => self.checked_record(physical, len),
+        }
+    }
+
+    /// The record of this length at a position, read from the file and checked in full.
+    pub(crate) fn checked_record(&self, physical: i64, len: usize) -> Option<Run> {
+        if len > self.inner.largest_append {
+            return None;
+        }
         let bytes = self.inner.bytes_at(physical, len)?;
         let record = RecordView::parse(&bytes).ok()?;
         let is_whole = record.total_len() == bytes.len() && record.physical_offset() == physical;
@@ -126,7 +164,10 @@ impl Store {
         if entry.is_blank() || entry.physical < self.min_physical() {
             return None;
         }
-        self.inner.store_time_at(entry.physical)
+        match self.inner.hot_bytes_at(entry.physical, HEADER_BYTES) {
+            Some(head) => store_timestamp_of(head.as_slice()),
+            None => self.inner.store_time_at(entry.physical),
+        }
     }
 
     /// The offset that belongs to a time, between the first offset and the one after the last (Apache:

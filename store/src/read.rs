@@ -269,8 +269,6 @@ impl Store {
             return read;
         }
         let end = self.inner.marks.confirmed();
-        let hot_bytes = i64::try_from(self.inner.config.hot_bytes).unwrap_or(i64::MAX);
-        let hot_from = end.saturating_sub(hot_bytes);
         let mut reader = Reader {
             queue: std::ptr::from_ref(queue).addr(),
             store: self,
@@ -280,7 +278,7 @@ impl Store {
             end,
             file: None,
             resident: 0..0,
-            hot_from: hot_from.max(self.inner.opened_at),
+            hot_from: self.inner.hot_from(end),
             read,
         };
         reader.scan(queue, &mut accept);

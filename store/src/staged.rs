@@ -3,7 +3,7 @@
 //! under one lock. Threads that append at the same time then trade the lock, and all that it guards, once for many
 //! messages.
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
 use aerobee_message::{
     record::{Place, Record, set_place},
@@ -123,13 +123,50 @@ impl Store {
         staged: &mut Staged,
         mut done: impl FnMut(usize, Result<Appended, AppendError>),
     ) {
+        self.append_each(staged, |number, appended| {
+            done(number, appended);
+            ControlFlow::Continue(())
+        });
+    }
+
+    /// As [`Store::append_staged`], but what follows one that cannot be stored is not stored either: for a caller that
+    /// begins again from there.
+    ///
+    /// # Errors
+    /// Why that one is not stored.
+    pub fn append_staged_in_order(
+        &self,
+        staged: &mut Staged,
+        mut done: impl FnMut(usize, Appended),
+    ) -> Result<(), AppendError> {
+        let mut failed = Ok(());
+        self.append_each(staged, |number, appended| match appended {
+            Ok(appended) => {
+                done(number, appended);
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                failed = Err(error);
+                ControlFlow::Break(())
+            }
+        });
+        failed
+    }
+
+    #[inline]
+    fn append_each(
+        &self,
+        staged: &mut Staged,
+        mut done: impl FnMut(usize, Result<Appended, AppendError>) -> ControlFlow<()>,
+    ) {
         let mut next = 0;
         while next < staged.items.len() {
             let mut way = self.make_way(staged, next);
             if way.is_ok() {
                 let lacks_file = self.append_run(staged, next);
                 for appended in staged.done.drain(..) {
-                    done(next, Ok(appended));
+                    // What is stored is told in any case.
+                    let _ = done(next, Ok(appended));
                     next += 1;
                 }
                 if !lacks_file {
@@ -138,7 +175,9 @@ impl Store {
                 way = self.inner.prepare_next_file();
             }
             if let Err(error) = way {
-                done(next, Err(error));
+                if done(next, Err(error)).is_break() {
+                    return;
+                }
                 next += 1;
             }
         }

@@ -235,7 +235,43 @@ fn single_records_are_found_by_position() {
     }
     for outside in [-1, i64::MIN, store.max_physical(), i64::MAX] {
         assert!(store.record_at(outside).is_none());
+        assert!(store.record_of(outside, 100).is_none());
     }
+}
+
+#[test]
+fn a_record_of_known_size_is_lent_when_it_is_new_and_read_when_it_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let queue = store.create_queue("T", 0).unwrap();
+    let places: Vec<_> = (0..60)
+        .map(|n| append(&store, &queue, &body(n)).unwrap())
+        .collect();
+    let check = |store: &Store| {
+        for (number, place) in (0..).zip(&places) {
+            let size = i32::try_from(place.end - place.physical).unwrap();
+            let run = store.record_of(place.physical, size).unwrap();
+            let record = RecordView::parse(run.as_slice()).unwrap();
+            assert_eq!(record.body(), body(number));
+            assert_eq!(record.total_len(), run.as_slice().len());
+            assert_eq!(run.physical(), place.physical);
+            for (position, size) in [
+                (place.physical + 1, size),
+                (place.physical, size - 1),
+                (place.physical, size + 1),
+                (place.physical, 0),
+                (place.physical, -1),
+                (place.physical, i32::MAX),
+            ] {
+                assert!(store.record_of(position, size).is_none());
+            }
+        }
+    };
+    check(&store);
+    store.close().unwrap();
+    drop(store);
+    // Nothing of this was written since the start.
+    check(&open(dir.path()));
 }
 
 #[test]

@@ -116,6 +116,34 @@ fn one_that_cannot_be_stored_does_not_hold_the_others() {
 }
 
 #[test]
+fn in_order_nothing_is_stored_behind_one_that_cannot_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let queues = [
+        store.create_queue("T", 0).unwrap(),
+        store.create_queue("gone", 0).unwrap(),
+    ];
+    let mut staged = Staged::default();
+    stage(&store, &mut staged, &queues[..1], 5);
+    stage(&store, &mut staged, &queues, 6);
+    store.delete_topic("gone").unwrap();
+    let mut stored = Vec::new();
+    let failed = store.append_staged_in_order(&mut staged, |number, appended| {
+        stored.push((number, appended.queue_offset));
+    });
+    assert!(matches!(failed, Err(AppendError::QueueGone)), "{failed:?}");
+    assert_eq!(stored, (0..6).map(|n| (n, n as i64)).collect::<Vec<_>>());
+    assert_eq!(queues[0].max_offset(), 6);
+    staged.clear();
+    stage(&store, &mut staged, &queues[..1], 2);
+    let mut stored = 0;
+    store
+        .append_staged_in_order(&mut staged, |_, _| stored += 1)
+        .unwrap();
+    assert_eq!((stored, queues[0].max_offset()), (2, 8));
+}
+
+#[test]
 fn a_closed_store_refuses_every_one() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

@@ -12,14 +12,15 @@ mod progress;
 
 use std::{path::Path, sync::Arc, thread, time::Duration};
 
-use aerobee_message::{RecordView, properties::keys, topic as names};
-use aerobee_store::{Access, AppendError, Queue, ReadLimits, Signal, Store, Wake};
+use aerobee_message::{RecordView, topic as names};
+use aerobee_store::{Access, Queue, ReadLimits, Signal, Store, Wake};
 use parking_lot::Mutex;
 
 use crate::{
     copies::{Copies, Way},
+    due::{DueBatch, Unstored},
     error::StartError,
-    requeue::{Message, PutError, Requeue},
+    requeue::{PutError, Requeue},
     schedule::{levels::DelayLevels, progress::Progress},
 };
 
@@ -129,12 +130,13 @@ impl Drop for Schedule {
 
 impl Inner {
     fn run(&self) {
+        let mut batch = DueBatch::new(&self.requeue);
         loop {
             let mut sleep = SLEEP_MAX;
             let mut failed = false;
             for (index, delay) in self.levels.all().iter().enumerate() {
                 let level = i32::try_from(index + 1).unwrap_or(i32::MAX);
-                match self.deliver(level, *delay) {
+                match self.deliver(&mut batch, level, *delay) {
                     Pause::Until(time) => sleep = sleep.min(time),
                     Pause::Failed => {
                         sleep = sleep.min(PAUSE);
@@ -187,7 +189,7 @@ impl Inner {
     }
 
     /// Delivers what is due in a level.
-    fn deliver(&self, level: i32, delay: i64) -> Pause {
+    fn deliver(&self, batch: &mut DueBatch, level: i32, delay: i64) -> Pause {
         // What is stored from now on is due after the delay of its level.
         let nothing = Pause::Until(millis(delay).clamp(PAUSE, SLEEP_MAX));
         let Some(queue) = self.queue(level) else {
@@ -206,7 +208,7 @@ impl Inner {
                 return Pause::Until(wait.unwrap_or(PAUSE));
             }
             let until = offset + i64::from(due);
-            match self.deliver_range(&queue, level, offset..until) {
+            match self.deliver_range(batch, &queue, level, offset..until) {
                 Ok(next) => offset = next,
                 Err(error) => {
                     tracing::warn!(level, %error, "a delayed message cannot be delivered yet");
@@ -266,6 +268,7 @@ impl Inner {
     /// Delivers the messages at these offsets in order; the offset to go on from.
     fn deliver_range(
         &self,
+        batch: &mut DueBatch,
         queue: &Queue,
         level: i32,
         offsets: std::ops::Range<i64>,
@@ -283,70 +286,43 @@ impl Inner {
                 bytes = &bytes[record.total_len()..];
                 let at = record.queue_offset();
                 if at >= offsets.end {
+                    self.commit(batch, level, offsets.end)?;
                     return Ok(offsets.end);
                 }
-                let end = self.deliver_one(&record)?;
-                self.progress.set(level, at + 1, end);
+                let is_done = self.copies.lock().take(Way::Level, &record);
+                if !is_done {
+                    let added = batch.add(&record, &[], at);
+                    // A copy counts once: nothing before it may have to be tried again.
+                    let is_alone = !self.copies.lock().is_empty();
+                    if batch.is_full() || is_alone || added.is_err() {
+                        let done = at + i64::from(added.is_ok());
+                        self.commit(batch, level, done)?;
+                        added?;
+                    }
+                }
                 if self.pulse.is_stopped() {
+                    self.commit(batch, level, at + 1)?;
                     return Ok(at + 1);
                 }
             }
         }
         let next = read.next.clamp(offsets.start + 1, offsets.end);
-        self.progress.set(level, next, 0);
+        self.commit(batch, level, next)?;
         Ok(next)
     }
 
-    /// Puts a message where it was sent to; where the log ends after it.
-    fn deliver_one(&self, record: &RecordView<'_>) -> Result<i64, PutError> {
-        if self.copies.lock().take(Way::Level, record) {
-            return Ok(0);
+    /// Stores the messages of the batch, which are those before `next` that are not stored yet.
+    fn commit(&self, batch: &mut DueBatch, level: i32, next: i64) -> Result<(), PutError> {
+        match batch.commit(|_, _| {}) {
+            Ok(end) => {
+                self.progress.set(level, next, end);
+                Ok(())
+            }
+            Err(Unstored { token, end, error }) => {
+                self.progress.set(level, token, end);
+                Err(error)
+            }
         }
-        let mut message = Message::of(record);
-        let real_topic = message.properties.get(keys::REAL_TOPIC).map(str::to_owned);
-        let queue_id = message.properties.number(keys::REAL_QID);
-        let (Some(topic), Some(queue_id)) = (real_topic, queue_id) else {
-            tracing::error!(
-                position = record.physical_offset(),
-                "a delayed message does not say where it goes and is dropped"
-            );
-            return Ok(0);
-        };
-        if topic == names::TRANS_HALF {
-            tracing::error!(
-                position = record.physical_offset(),
-                "a delayed message for the half topic is dropped"
-            );
-            return Ok(0);
-        }
-        message.topic = topic;
-        message.queue_id = queue_id;
-        message.prepared_transaction_offset = 0;
-        deliver(&self.requeue, &mut message)
-    }
-}
-
-/// Puts a message that is due; where the log ends after it. What can never be stored is dropped with
-/// an error in the log of the process.
-pub(crate) fn deliver(requeue: &Requeue, message: &mut Message) -> Result<i64, PutError> {
-    let result = match requeue.put_blocking(message) {
-        // The topic was deleted and made again with fewer queues.
-        Err(PutError::NoQueue { .. }) if message.queue_id != 0 => {
-            message.queue_id = 0;
-            requeue.put_blocking(message)
-        }
-        result => result,
-    };
-    match result {
-        Ok(appended) => Ok(appended.end),
-        Err(
-            error @ (PutError::NoQueue { .. }
-            | PutError::Append(AppendError::TooLarge { .. } | AppendError::Name { .. })),
-        ) => {
-            tracing::error!(topic = %message.topic, queue = message.queue_id, %error, "a message that is due cannot be stored and is dropped");
-            Ok(0)
-        }
-        Err(error) => Err(error),
     }
 }
 

@@ -4,9 +4,11 @@
 use std::{collections::HashSet, sync::atomic::Ordering};
 
 use aerobee_message::{RecordView, properties::keys, topic as names};
+use aerobee_store::Run;
 
 use crate::{
     copies::Way,
+    due::Unstored,
     requeue::Message,
     timer::{Stall, Worker, enqueue::is_recalled, log::Unit},
 };
@@ -76,8 +78,9 @@ impl Worker {
             .iter()
             .filter(|unit| unit.is_delete() && !unit.is_rolled())
         {
-            if let Some(message) = self.message_of(unit)
-                && let Some(key) = message.properties.get(keys::TIMER_DEL_UNIQKEY)
+            if let Some(run) = self.run_of(unit)
+                && let Ok(record) = RecordView::parse(run.as_slice())
+                && let Some(key) = record.properties().get(keys::TIMER_DEL_UNIQKEY)
             {
                 recalled.insert(key.to_owned());
             }
@@ -94,17 +97,15 @@ impl Worker {
         let Some(mut round) = self.round.take() else {
             return Ok(());
         };
-        while let Some(unit) = round.units.get(round.next).copied() {
-            let done = if self.is_stopped() {
-                Err(Stall::Stopped)
-            } else {
-                self.deliver_unit(&unit, &round.recalled)
-            };
+        while round.next < round.units.len() {
+            let before = round.next;
+            let done = self.deliver_some(&mut round);
+            let passed = i64::try_from(round.next - before).unwrap_or(0);
+            self.gate.waiting.fetch_sub(passed, Ordering::Relaxed);
             if let Err(error) = done {
                 self.round = Some(round);
                 return Err(error);
             }
-            round.next += 1;
         }
         let precision = self.settings.precision;
         self.wheel.remove(round.time);
@@ -136,97 +137,163 @@ impl Worker {
         }
     }
 
-    fn deliver_unit(&mut self, unit: &Unit, recalled: &HashSet<String>) -> Result<(), Stall> {
-        self.gate.waiting.fetch_sub(1, Ordering::Relaxed);
-        if unit.is_delete() && !unit.is_rolled() {
+    /// Delivers the next messages of a round that can go together, or puts off one.
+    fn deliver_some(&mut self, round: &mut Round) -> Result<(), Stall> {
+        if self.is_stopped() {
+            return Err(Stall::Stopped);
+        }
+        if let Some(unit) = round.units.get(round.next)
+            && unit.is_rolled()
+        {
+            self.put_off(unit, &round.recalled)?;
+            round.next += 1;
             return Ok(());
         }
-        if self.was_delivered(unit) {
+        let mut added = Ok(());
+        let mut next = round.next;
+        while self.has_room(next - round.next)
+            && let Some(unit) = round.units.get(next)
+            && !unit.is_rolled()
+        {
+            added = self.add_due(unit, &round.recalled, next);
+            if added.is_err() {
+                break;
+            }
+            next += 1;
+        }
+        self.commit_due(&mut round.next, next, true)?;
+        added
+    }
+
+    /// Whether one more message may go together with so many. While there are copies each goes alone: a
+    /// copy counts once, so nothing before it may have to be tried again.
+    pub(super) fn has_room(&self, messages: usize) -> bool {
+        !self.due.is_full() && (messages == 0 || self.copies.is_empty())
+    }
+
+    /// Adds the message of a unit, if it is still to be delivered, to those that are due.
+    fn add_due(
+        &mut self,
+        unit: &Unit,
+        recalled: &HashSet<String>,
+        number: usize,
+    ) -> Result<(), Stall> {
+        if unit.is_delete() {
             return Ok(());
         }
-        let Some(mut message) = self.message_of(unit) else {
-            tracing::error!(
-                position = unit.physical,
-                "a timer message is gone from the log, or another one lies in its place; it is passed over"
-            );
+        let Some(run) = self.run_of(unit) else {
+            note_missing(unit.physical);
             return Ok(());
         };
-        if is_recalled(recalled, &message) {
+        match RecordView::parse(run.as_slice()) {
+            Ok(record) => self.add_record(&record, unit.write_time, recalled, number),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Adds a message that waits, unless it was delivered before a crash or taken back, to those that
+    /// are due.
+    pub(super) fn add_record(
+        &mut self,
+        record: &RecordView<'_>,
+        sorted_in: i64,
+        recalled: &HashSet<String>,
+        number: usize,
+    ) -> Result<(), Stall> {
+        if self.copies.take(Way::Timer, record) || is_recalled(recalled, record) {
             return Ok(());
         }
-        let delivered = if unit.is_rolled() {
-            self.put_off(&mut message, unit)
-        } else {
-            message
-                .properties
-                .set(keys::TIMER_ENQUEUE_MS, unit.write_time);
-            self.put_due(&mut message)
-        };
-        if let Err(error) = delivered {
-            self.gate.waiting.fetch_add(1, Ordering::Relaxed);
-            return Err(error);
-        }
-        if let Some(topic) = message.properties.get(keys::REAL_TOPIC) {
-            let by = if unit.is_delete() { 1 } else { -1 };
-            self.metrics.add(topic, by, self.store.clock().millis());
-        }
+        let times = [
+            (keys::TIMER_ENQUEUE_MS, sorted_in),
+            (keys::TIMER_DEQUEUE_MS, self.store.clock().millis()),
+        ];
+        let token = i64::try_from(number).unwrap_or(i64::MAX);
+        self.due.add(record, &times, token)?;
         Ok(())
     }
 
+    /// Stores the messages that are due, up to the number `until`, and moves `next` behind those that
+    /// are done. `were_sorted` says whether they are counted as waiting.
+    pub(super) fn commit_due(
+        &mut self,
+        next: &mut usize,
+        until: usize,
+        were_sorted: bool,
+    ) -> Result<(), Stall> {
+        let now = self.store.clock().millis();
+        let committed = self.due.commit(|topic, messages| {
+            let count = i64::try_from(messages).unwrap_or(i64::MAX);
+            if were_sorted {
+                self.metrics.add(topic, -count, now);
+            }
+            self.requeue.events().timers_out.topic(topic, messages);
+            self.gate.dequeued.fetch_add(count, Ordering::Relaxed);
+        });
+        let (end, failed) = match committed {
+            Ok(end) => {
+                *next = until;
+                (end, Ok(()))
+            }
+            Err(Unstored { token, end, error }) => {
+                *next = usize::try_from(token).unwrap_or(*next);
+                (end, Err(error))
+            }
+        };
+        self.delivered_until = self.delivered_until.max(end);
+        Ok(failed?)
+    }
+
     /// Stores a message whose time is still far in the timer topic once more.
-    fn put_off(&mut self, message: &mut Message, unit: &Unit) -> Result<(), Stall> {
+    fn put_off(&mut self, unit: &Unit, recalled: &HashSet<String>) -> Result<(), Stall> {
+        let Some(run) = self.run_of(unit) else {
+            note_missing(unit.physical);
+            return Ok(());
+        };
+        let Ok(record) = RecordView::parse(run.as_slice()) else {
+            return Ok(());
+        };
+        let mut message = Message::of(&record);
         let times: i32 = message
             .properties
             .number(keys::TIMER_ROLL_TIMES)
             .unwrap_or(0);
+        let times = times.saturating_add(1);
+        if self.copies.take(Way::PutOff(times), &record) || is_recalled(recalled, &record) {
+            return Ok(());
+        }
         let now = self.store.clock().millis();
-        message
-            .properties
-            .set(keys::TIMER_ROLL_TIMES, times.saturating_add(1));
-        message
-            .properties
-            .set(keys::TIMER_ENQUEUE_MS, unit.write_time);
-        message.properties.set(keys::TIMER_DEQUEUE_MS, now);
+        let properties = &mut message.properties;
+        properties.set(keys::TIMER_ROLL_TIMES, times);
+        properties.set(keys::TIMER_ENQUEUE_MS, unit.write_time);
+        properties.set(keys::TIMER_DEQUEUE_MS, now);
         names::WHEEL_TIMER.clone_into(&mut message.topic);
         message.queue_id = 0;
-        let appended = self.requeue.put_blocking(message)?;
+        let appended = self.requeue.put_blocking(&message)?;
         self.delivered_until = self.delivered_until.max(appended.end);
+        if let Some(topic) = record.properties().get(keys::REAL_TOPIC) {
+            let by = if unit.is_delete() { 1 } else { -1 };
+            self.metrics.add(topic, by, now);
+        }
         Ok(())
     }
 
-    /// Whether a message was delivered, or put off, before a crash.
-    fn was_delivered(&mut self, unit: &Unit) -> bool {
-        if self.copies.is_empty() {
-            return false;
-        }
-        let run = self.store.record_at(unit.physical);
-        let record = run.as_ref().map(|run| RecordView::parse(run.as_slice()));
-        let Some(Ok(record)) = record else {
-            return false;
-        };
-        let times = record.properties().get(keys::TIMER_ROLL_TIMES);
-        let times: i32 = times.and_then(|times| times.parse().ok()).unwrap_or(0);
-        let way = if unit.is_rolled() {
-            Way::PutOff(times.saturating_add(1))
-        } else {
-            Way::Timer
-        };
-        self.copies.take(way, &record)
-    }
-
     /// The message of a unit, if it still is where the unit says.
-    fn message_of(&self, unit: &Unit) -> Option<Message> {
-        let run = self.store.record_at(unit.physical)?;
+    fn run_of(&self, unit: &Unit) -> Option<Run> {
+        let run = self.store.record_of(unit.physical, unit.size)?;
         let record = RecordView::parse(run.as_slice()).ok()?;
-        if record.topic() != names::WHEEL_TIMER
-            || i32::try_from(record.total_len()) != Ok(unit.size)
-        {
+        if record.topic() != names::WHEEL_TIMER {
             return None;
         }
-        let message = Message::of(&record);
-        let out: i64 = message.properties.number(keys::TIMER_OUT_MS)?;
+        let out: i64 = record.properties().get(keys::TIMER_OUT_MS)?.parse().ok()?;
         let precision = self.settings.precision;
         let fits = out.div_euclid(precision) == unit.deliver_time().div_euclid(precision);
-        (fits || unit.is_rolled()).then_some(message)
+        (fits || unit.is_rolled()).then_some(run)
     }
+}
+
+pub(super) fn note_missing(position: i64) {
+    tracing::error!(
+        position,
+        "a timer message is gone from the log, or another one lies in its place; it is passed over"
+    );
 }

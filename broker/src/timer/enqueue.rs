@@ -3,17 +3,13 @@
 
 use std::{collections::HashSet, sync::atomic::Ordering};
 
-use aerobee_message::{RecordView, properties::keys, topic as names};
+use aerobee_message::{RecordView, properties::keys};
 use aerobee_store::{Access, ReadLimits};
 
-use crate::{
-    copies::Way,
-    requeue::Message,
-    schedule::deliver,
-    timer::{
-        Batch, Stall, Worker,
-        log::{MAGIC_DEFAULT, MAGIC_DELETE, MAGIC_ROLL, Unit, hash_of},
-    },
+use crate::timer::{
+    Batch, Stall, Worker,
+    dequeue::note_missing,
+    log::{MAGIC_DEFAULT, MAGIC_DELETE, MAGIC_ROLL, Unit, hash_of},
 };
 
 /// Messages read at once.
@@ -67,33 +63,24 @@ impl Worker {
             end: read.next.max(self.queue_offset + 1),
             ..Batch::default()
         };
-        let mut recalled = HashSet::new();
         for run in &read.runs {
             let mut bytes = run.as_slice();
             while let Ok(record) = RecordView::parse(bytes) {
                 bytes = &bytes[record.total_len()..];
-                if let Some(late) = self.sort_in(&record, &mut recalled) {
-                    batch.late.push_back(late);
+                if self.sort_in(&record, &mut batch.recalled) {
+                    let size = i32::try_from(record.total_len()).unwrap_or(i32::MAX);
+                    batch.late.push((record.physical_offset(), size));
                 }
             }
-        }
-        if !recalled.is_empty() {
-            batch
-                .late
-                .retain(|message| !is_recalled(&recalled, message));
         }
         self.batch = Some(batch);
         true
     }
 
-    /// Gives a message its unit; or returns it, when its time has come.
-    fn sort_in(
-        &mut self,
-        record: &RecordView<'_>,
-        recalled: &mut HashSet<String>,
-    ) -> Option<Message> {
+    /// Gives a message its unit; whether its time has come and it gets none.
+    fn sort_in(&mut self, record: &RecordView<'_>, recalled: &mut HashSet<String>) -> bool {
         if self.known.remove(&record.physical_offset()) {
-            return None;
+            return false;
         }
         let properties = record.properties();
         let out = properties.get(keys::TIMER_OUT_MS);
@@ -103,20 +90,15 @@ impl Worker {
                 position = record.physical_offset(),
                 "a message in the timer topic has no time or no topic and is passed over"
             );
-            return None;
+            return false;
         };
         let delete = properties.get(keys::TIMER_DEL_UNIQKEY);
         if out < self.write_time {
             if let Some(key) = delete {
                 recalled.insert(key.to_owned());
-                return None;
+                return false;
             }
-            if self.copies.take(Way::Timer, record) {
-                return None;
-            }
-            let mut message = Message::of(record);
-            message.properties.set(keys::TIMER_ENQUEUE_MS, i64::MAX);
-            return Some(message);
+            return true;
         }
         let mut magic = MAGIC_DEFAULT;
         let mut time = out;
@@ -155,7 +137,7 @@ impl Worker {
             .timer(topic, out.saturating_sub(record.born_timestamp()));
         self.gate.enqueued.fetch_add(1, Ordering::Relaxed);
         self.gate.waiting.fetch_add(1, Ordering::Relaxed);
-        None
+        false
     }
 
     fn count_crowd(&self, time: i64, by: i32) {
@@ -172,12 +154,11 @@ impl Worker {
         let Some(mut batch) = self.batch.take() else {
             return Ok(());
         };
-        while let Some(message) = batch.late.front_mut() {
-            if let Err(error) = self.put_due(message) {
+        while batch.next < batch.late.len() {
+            if let Err(error) = self.deliver_late(&mut batch) {
                 self.batch = Some(batch);
                 return Err(error);
             }
-            batch.late.pop_front();
         }
         if self.log.unwritten() > 0
             && let Err(error) = self.log.write()
@@ -189,36 +170,39 @@ impl Worker {
         Ok(())
     }
 
-    /// Puts a message whose time has come into its own queue.
-    pub(super) fn put_due(&mut self, message: &mut Message) -> Result<(), Stall> {
-        let topic = message.properties.get(keys::REAL_TOPIC).map(str::to_owned);
-        let queue_id = message.properties.number(keys::REAL_QID);
-        let (Some(topic), Some(queue_id)) = (topic, queue_id) else {
-            tracing::error!("a timer message does not say where it goes and is dropped");
-            return Ok(());
-        };
-        let now = self.store.clock().millis();
-        message.properties.set(keys::TIMER_DEQUEUE_MS, now);
-        message.topic = topic;
-        message.queue_id = queue_id;
-        message.prepared_transaction_offset = 0;
-        if message.topic == names::TRANS_HALF || message.topic == names::WHEEL_TIMER {
-            tracing::error!(topic = %message.topic, "a timer message for a topic of the system is dropped");
-            return Ok(());
+    /// Delivers the next messages that can go together.
+    fn deliver_late(&mut self, batch: &mut Batch) -> Result<(), Stall> {
+        let mut added = Ok(());
+        let mut next = batch.next;
+        while self.has_room(next - batch.next)
+            && let Some((position, size)) = batch.late.get(next)
+        {
+            let run = self.store.record_of(*position, *size);
+            match run.as_ref().map(|run| RecordView::parse(run.as_slice())) {
+                Some(Ok(record)) => {
+                    added = self.add_record(&record, i64::MAX, &batch.recalled, next);
+                }
+                _ => note_missing(*position),
+            }
+            if added.is_err() {
+                break;
+            }
+            next += 1;
         }
-        let end = deliver(&self.requeue, message)?;
-        self.requeue.events().timers_out.topic(&message.topic);
-        self.delivered_until = self.delivered_until.max(end);
-        self.gate.dequeued.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        self.commit_due(&mut batch.next, next, false)?;
+        added
     }
 }
 
 /// Whether a message was taken back: by its unique key, as since 5.4, or with the topic before it.
-pub(super) fn is_recalled(recalled: &HashSet<String>, message: &Message) -> bool {
-    let Some(key) = message.properties.get(keys::UNIQ_KEY) else {
+pub(super) fn is_recalled(recalled: &HashSet<String>, message: &RecordView<'_>) -> bool {
+    if recalled.is_empty() {
+        return false;
+    }
+    let properties = message.properties();
+    let Some(key) = properties.get(keys::UNIQ_KEY) else {
         return false;
     };
-    let topic = message.properties.get(keys::REAL_TOPIC).unwrap_or_default();
+    let topic = properties.get(keys::REAL_TOPIC).unwrap_or_default();
     recalled.contains(key) || recalled.contains(&format!("{topic}+{key}"))
 }

@@ -20,7 +20,7 @@ pub(crate) mod recall;
 mod wheel;
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -36,7 +36,8 @@ use parking_lot::Mutex;
 use crate::{
     config::{StoreKeys, Switches},
     copies::Copies,
-    requeue::{Message, PutError, Requeue},
+    due::DueBatch,
+    requeue::{PutError, Requeue},
     schedule::millis,
     timer::{
         checkpoint::Checkpoint,
@@ -195,7 +196,12 @@ impl Drop for Timer {
 /// Messages of the timer topic that were read, whose time has come already.
 #[derive(Default)]
 struct Batch {
-    late: VecDeque<Message>,
+    /// Their positions and sizes in the log.
+    late: Vec<(i64, i32)>,
+    /// Those before are delivered.
+    next: usize,
+    /// Keys of those that were taken back.
+    recalled: HashSet<String>,
     /// Offset to go on from when all are delivered.
     end: i64,
 }
@@ -224,6 +230,8 @@ struct Worker {
     copies: Copies,
     batch: Option<Batch>,
     round: Option<Round>,
+    /// Messages that are delivered together; empty between turns.
+    due: DueBatch,
     /// Where the commit log ended after the last delivery.
     delivered_until: i64,
     /// `read_time` after the last delivery.

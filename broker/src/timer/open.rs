@@ -6,6 +6,7 @@ use std::{collections::HashSet, path::Path, sync::Arc, thread, time::Instant};
 use crate::{
     config::Switches,
     copies::Copies,
+    due::DueBatch,
     error::StartError,
     requeue::Requeue,
     timer::{
@@ -91,6 +92,7 @@ impl Worker {
             copies: Copies::default(),
             batch: None,
             round: None,
+            due: DueBatch::new(requeue),
             delivered_until: 0,
             done_time: 0,
             pending: None,

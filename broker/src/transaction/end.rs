@@ -178,7 +178,7 @@ impl Transactions {
                     self.counts.add(topic, -1, now);
                     match end.verdict {
                         Verdict::Commit => events.commit(topic, half.born_timestamp(), now),
-                        Verdict::RollBack => events.rolled_back.topic(topic),
+                        Verdict::RollBack => events.rolled_back.topic(topic, 1),
                     }
                 }
             }
