@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Transactional messages: half messages, END_TRANSACTION (37), CHECK_TRANSACTION_STATE (39),
 //! RESUME_CHECK_HALF_MESSAGE (323). The time is the test's own; only the rounds of checks follow the
-//! real one, often.
+//! real one, often: a test waits for what such a round does, not for time.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -92,9 +92,24 @@ async fn wait_for(client: &mut Client, topic: &str, count: usize) -> Vec<Read> {
     panic!("{topic} did not get {count} messages");
 }
 
-/// Lets a few rounds of checks pass.
-async fn rounds() {
-    tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+/// Waits until all that is due has been checked: what was due before this transaction of another
+/// group has been asked about before it. It is rolled back.
+async fn all_checked(running: &Running) {
+    let mut other = running.connect().await;
+    other.create_topic("others", 1).await;
+    let beat = json!({"clientID": "p-other", "producerDataSet": [{"groupName": "others"}]});
+    assert_eq!(other.ask_json(34, &beat).await.code(), 0);
+    let properties = "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}others\u{2}UNIQ_KEY\u{1}key-other\u{2}CHECK_IMMUNITY_TIME_IN_SECONDS\u{1}0\u{2}";
+    let fields = json!({
+        "a": "others", "b": "others", "c": "TBW102", "d": "4", "e": "0", "f": "4",
+        "g": "1700000000000", "h": "7", "i": properties, "j": "0", "k": "false", "m": "false",
+    });
+    half_of(&other.ask(310, fields, b"other").await);
+    let asked = asked_about(&other.requested().await);
+    assert_eq!(asked.key, "key-other");
+    let mut fields = end_fields(&asked, ROLLBACK, true);
+    fields["producerGroup"] = json!("others");
+    assert_eq!(other.ask(37, fields, &[]).await.code(), 0);
 }
 
 /// Where a half message is.
@@ -214,17 +229,14 @@ async fn consumers_that_wait_get_what_is_committed() {
     // The queue has to exist for a pull to wait on it like any other.
     let half = send_half(&mut client, "t", "one").await;
     let mut consumer = running.connect().await;
-    let waiting = tokio::spawn(async move {
-        let fields = json!({
-            "consumerGroup": "readers", "topic": "t", "queueId": "0", "queueOffset": "0",
-            "maxMsgNums": "32", "sysFlag": "6", "commitOffset": "0",
-            "suspendTimeoutMillis": "15000", "subscription": "*", "subVersion": "0",
-        });
-        consumer.ask(11, fields, &[]).await
+    let fields = json!({
+        "consumerGroup": "readers", "topic": "t", "queueId": "0", "queueOffset": "0",
+        "maxMsgNums": "32", "sysFlag": "6", "commitOffset": "0",
+        "suspendTimeoutMillis": "15000", "subscription": "*", "subVersion": "0",
     });
-    rounds().await;
+    consumer.park(11, fields).await;
     assert_eq!(end(&mut client, &half, COMMIT).await, 0);
-    let answer = waiting.await.unwrap();
+    let answer = consumer.parked().await;
     assert_eq!(answer.code(), 0);
     assert_eq!(records(&answer.body)[0].body, "one");
 }
@@ -240,7 +252,7 @@ async fn a_rolled_back_message_is_never_seen() {
     assert_eq!(end(&mut client, &half, COMMIT).await, 0);
     be_producer(&mut client, "p1").await;
     clock.forward(3_600_000);
-    rounds().await;
+    all_checked(&running).await;
     assert!(client.is_left_alone().await);
     assert!(messages(&mut client, "t").await.is_empty());
     assert_eq!(messages(&mut client, OP).await[0].body, "0,");
@@ -301,7 +313,7 @@ async fn after_its_own_time_only_an_asked_producer_may_end_it() {
     let half = half_of(&send_half_with(&mut client, "t", "one", immunity).await);
     be_producer(&mut client, "p1").await;
     clock.forward(9_999);
-    rounds().await;
+    all_checked(&running).await;
     assert!(client.is_left_alone().await);
     clock.forward(2);
     assert_eq!(end(&mut client, &half, COMMIT).await, 604);
@@ -321,7 +333,7 @@ async fn a_producer_of_the_group_is_asked_about_what_was_left_open() {
     be_producer(&mut first, "p1").await;
     let half = send_half(&mut first, "t", "one").await;
     clock.forward(5_999);
-    rounds().await;
+    all_checked(&running).await;
     assert!(first.is_left_alone().await);
     drop(first);
     let mut second = running.connect().await;
@@ -349,7 +361,7 @@ async fn a_producer_of_the_group_is_asked_about_what_was_left_open() {
     assert_eq!(answer.code(), 0);
     assert_eq!(bodies(&mut client, "t").await, ["one"]);
     clock.forward(60_000);
-    rounds().await;
+    all_checked(&running).await;
     assert!(second.is_left_alone().await);
 }
 
@@ -374,7 +386,7 @@ async fn a_half_message_that_nobody_decides_is_given_up_and_resumed() {
     assert_eq!(given_up[0].body, "one");
     assert_eq!(given_up[0].property("REAL_TOPIC"), Some("t"));
     clock.forward(6_000);
-    rounds().await;
+    all_checked(&running).await;
     assert!(producer.is_left_alone().await);
 
     let id = format!("7F00000100000000{:016X}", given_up[0].physical);
@@ -414,15 +426,19 @@ async fn checks_without_a_producer_count_and_write_nothing() {
     let mut client = running.connect().await;
     client.create_topic("t", 1).await;
     send_half(&mut client, "t", "one").await;
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while messages(&mut client, GIVEN_UP).await.is_empty() {
-        assert!(std::time::Instant::now() < deadline, "it is not given up");
+    for _ in 0..3 {
         clock.forward(6_000);
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        all_checked(&running).await;
+        assert!(messages(&mut client, GIVEN_UP).await.is_empty());
     }
-    assert_eq!(messages(&mut client, GIVEN_UP).await[0].body, "one");
-    assert_eq!(messages(&mut client, HALF).await.len(), 1);
-    assert_eq!(wait_for(&mut client, OP, 1).await[0].body, "0,");
+    clock.forward(6_000);
+    all_checked(&running).await;
+    assert_eq!(bodies(&mut client, GIVEN_UP).await, ["one"]);
+    let halves = bodies(&mut client, HALF).await;
+    let written = halves.iter().filter(|body| **body == "one").count();
+    assert_eq!(written, 1, "{halves:?}");
+    let noted = bodies(&mut client, OP).await;
+    assert!(noted.contains(&"0,".to_owned()), "{noted:?}");
 }
 
 #[tokio::test]
@@ -460,7 +476,8 @@ async fn open_transactions_outlive_a_restart_and_done_ones_do_not() {
     assert_eq!(asked.key, "key-d");
     let answer = client.ask(37, end_fields(&asked, COMMIT, true), &[]).await;
     assert_eq!(answer.code(), 0);
-    rounds().await;
+    // Four transactions and one that was written again.
+    wait_for(&mut client, OP, 5).await;
     running.broker.stop().await.unwrap();
     // Nothing is left: both queues are done with.
     let running = restart(running.directory, &clock, &[]).await;
@@ -499,7 +516,7 @@ async fn a_crash_after_any_step_loses_and_doubles_nothing() {
     be_producer(&mut there, "p1").await;
     assert_eq!(end(&mut there, &asked, COMMIT).await, 0);
     clock.forward(6_000);
-    rounds().await;
+    all_checked(&after_check).await;
     assert!(there.is_left_alone().await);
     assert_eq!(bodies(&mut there, "t").await, ["one"]);
 
@@ -509,7 +526,7 @@ async fn a_crash_after_any_step_loses_and_doubles_nothing() {
     let mut there = after_end.connect().await;
     be_producer(&mut there, "p1").await;
     clock.forward(6_000);
-    rounds().await;
+    all_checked(&after_end).await;
     assert!(there.is_left_alone().await);
     assert_eq!(bodies(&mut there, "t").await, ["one"]);
 }
