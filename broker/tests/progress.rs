@@ -191,7 +191,6 @@ async fn what_is_not_there_is_refused_with_the_reason() {
         (354, 3, "RocksDB"),
         (3005, 3, "users"),
         (1007, 1, "controller"),
-        (5001, 1, "only engine"),
         (99_999, 3, "not supported"),
     ] {
         let refused = client.ask(code, json!({}), &[]).await;
@@ -204,6 +203,30 @@ async fn what_is_not_there_is_refused_with_the_reason() {
     }
     let replication = client.ask(907, json!({}), &[]).await.json();
     assert_eq!(replication["master"], true);
+}
+
+#[tokio::test]
+async fn the_wheel_is_the_only_engine_for_timer_messages() {
+    let running = Running::start().await;
+    let mut client = running.connect().await;
+    let switched = client.ask(5001, json!({"E_T": "F"}), &[]).await;
+    assert_eq!(
+        (switched.code(), switched.remark()),
+        (0, "switch timer engine success")
+    );
+    for (fields, words) in [
+        (json!({"E_T": "R"}), "only engine"),
+        (json!({"E_T": "X"}), "param error"),
+        (json!({}), "param error"),
+    ] {
+        let refused = client.ask(5001, fields, &[]).await;
+        assert_eq!(refused.code(), 29);
+        assert!(refused.remark().contains(words), "{refused:?}");
+    }
+    let stopped = b"timerStopEnqueue=true";
+    assert_eq!(client.ask(25, json!({}), stopped).await.code(), 0);
+    let refused = client.ask(5001, json!({"E_T": "F"}), &[]).await;
+    assert_eq!(refused.code(), 1, "{refused:?}");
 }
 
 #[tokio::test]

@@ -213,7 +213,7 @@ impl Command for SwitchTimerEngine {
         };
         for address in self.target.masters(admin).await? {
             let header = SwitchHeader {
-                engine: &self.engine_type,
+                engine: Some(&self.engine_type),
             };
             admin.call(&address, &header).await?;
             done!(out, "switchTimerEngine to {engine} success, {address}");

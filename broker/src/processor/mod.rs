@@ -398,6 +398,9 @@ impl Processors {
             RequestCode::GET_BROKER_RUNTIME_INFO => {
                 run(command, reply, |call| self.config.runtime_info(call));
             }
+            RequestCode::SWITCH_TIMER_ENGINE => {
+                run(command, reply, |call| self.config.switch_timer_engine(call));
+            }
             code if (200_070..200_080).contains(&code.0) => {
                 self.handle_lite(code, command, reply);
             }

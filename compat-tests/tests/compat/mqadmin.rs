@@ -162,6 +162,7 @@ const LINES: &[(Same, &str)] = &[
     (Same::Failure, "addBroker -c B -b none.conf"),
     (Same::Failure, "removeBroker -c B -b C:M:0"),
     (Same::Failure, "switchTimerEngine -b B -e R"),
+    (Same::Text, "switchTimerEngine -b B -e F"),
     (Same::Text, "deleteSubGroup -n N -b B -g AdmG -r true"),
     (Same::Text, "deleteTopic -n N -c C -t AdmOrder"),
 ];
@@ -199,7 +200,7 @@ const ABSENT: &[(&str, &str, &str)] = &[
         "not set by hand",
     ),
     ("getBrokerEpoch -n N -b M", "1", "no epochs"),
-    ("switchTimerEngine -b B -e R", "1", "the only engine"),
+    ("switchTimerEngine -b B -e R", "29", "the only engine"),
     (
         "updateBrokerConfig -n N -b B -k authenticationEnabled -v true",
         "29",

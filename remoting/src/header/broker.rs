@@ -56,5 +56,5 @@ pub struct SetReadAhead<'a> {
 pub struct SwitchTimerEngine<'a> {
     /// `R` the time line in `RocksDB`, `F` the wheel in files.
     #[field(name = "E_T")]
-    pub engine: &'a str,
+    pub engine: Option<&'a str>,
 }

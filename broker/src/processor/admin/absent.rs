@@ -28,10 +28,6 @@ fn reason(code: RequestCode) -> Option<(ResponseCode, &'static str)> {
             unsupported,
             "static topics are not supported by this version: create an ordinary topic with as many queues on each broker",
         ),
-        RequestCode::SWITCH_TIMER_ENGINE => (
-            failed,
-            "switch timer engine failed: the file time wheel is the only engine",
-        ),
         RequestCode::RESET_MASTER_FLUSH_OFFSET => (
             unsupported,
             "there are no slaves: a master knows by itself how far its log is flushed",

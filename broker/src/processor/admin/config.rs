@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! UPDATE_BROKER_CONFIG (25), GET_BROKER_CONFIG (26), GET_BROKER_RUNTIME_INFO (28).
+//! UPDATE_BROKER_CONFIG (25), GET_BROKER_CONFIG (26), GET_BROKER_RUNTIME_INFO (28), SWITCH_TIMER_ENGINE (5001).
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -11,7 +11,7 @@ use aerobee_remoting::{
     body::{DataVersion, kv::KvTable},
     call::Call,
     fastjson,
-    header::config::ConfigReply,
+    header::{broker::SwitchTimerEngine, config::ConfigReply},
 };
 use aerobee_store::Store;
 use parking_lot::Mutex;
@@ -69,6 +69,32 @@ enum ChangeError {
 }
 
 impl ConfigAdmin {
+    /// Code 5001. Messages for any time are kept in the wheel of files and nowhere else: it can be
+    /// switched to, as it runs. Apache: `AdminBrokerProcessor.switchTimerEngine`.
+    pub(crate) fn switch_timer_engine(&self, call: Call<'_, SwitchTimerEngine<'_>>) {
+        let Call { request, reply, .. } = call;
+        let config = self.switches.config();
+        let invalid = ResponseCode::INVALID_PARAMETER;
+        if !config.store.timer_wheel_enable {
+            return reply.fail(invalid, "broker timerWheelEnable is false");
+        }
+        match request.engine {
+            Some("F") if config.store.timer_stop_enqueue => reply.fail(
+                ResponseCode::SYSTEM_ERROR,
+                "switch timer engine failed: the wheel takes no messages; set timerStopEnqueue=false",
+            ),
+            Some("F") => {
+                let remark = "switch timer engine success";
+                reply.respond(ResponseCode::SUCCESS, remark, &Empty, &[]);
+            }
+            Some("R") => reply.fail(
+                invalid,
+                "timerRocksDBEnable must be configured true when broker start; this broker has no RocksDB: the file time wheel is the only engine",
+            ),
+            _ => reply.fail(invalid, "param error: E_T is neither F nor R"),
+        }
+    }
+
     /// Code 25. Keys that do not exist are ignored, as in Java; a value that its key does not take
     /// is an error here.
     pub(crate) fn update(self: &Arc<Self>, call: Call<'_, Empty>) {
