@@ -450,7 +450,9 @@ impl Parts {
         let config = self.switches.config();
         let directory = Path::new(&config.store.store_path_root_dir).join("config");
         let period = millis(config.store.flush_delay_offset_interval);
-        Schedule::start(&directory, requeue, &self.levels, period, self.crashed)
+        let schedule = Schedule::start(&directory, requeue, &self.levels, period, self.crashed)?;
+        self.runtime.show_levels(schedule.progress());
+        Ok(schedule)
     }
 
     /// Recovers the wheel, which may take a while.

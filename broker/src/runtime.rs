@@ -26,6 +26,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::{
     config::Config,
     latency::{Latencies, Taken},
+    schedule::progress::Progress,
     timer::{Gate, Standing},
 };
 
@@ -101,6 +102,7 @@ pub struct Runtime {
     bytes_before: i64,
     samples: Mutex<VecDeque<Sample>>,
     timer: OnceLock<Arc<Gate>>,
+    levels: OnceLock<Arc<Progress>>,
 }
 
 impl Runtime {
@@ -120,6 +122,7 @@ impl Runtime {
             bytes_before,
             samples: Mutex::default(),
             timer: OnceLock::new(),
+            levels: OnceLock::new(),
         };
         runtime.samples.lock().push_back(runtime.sample());
         Arc::new(runtime)
@@ -134,6 +137,12 @@ impl Runtime {
     pub(crate) fn show_timer(&self, gate: &Arc<Gate>) {
         // Set once, at the start.
         let _ = self.timer.set(Arc::clone(gate));
+    }
+
+    /// Tells of the delay levels too.
+    pub(crate) fn show_levels(&self, progress: &Arc<Progress>) {
+        // Set once, at the start.
+        let _ = self.levels.set(Arc::clone(progress));
     }
 
     fn timer(&self) -> Standing {
@@ -197,6 +206,7 @@ impl Runtime {
         self.put_log(&mut table);
         self.put_disk(&mut table);
         self.put_timer(&mut table);
+        self.put_levels(&mut table);
         put_absent(&mut table);
         table.0
     }
@@ -298,6 +308,25 @@ impl Runtime {
             "timerDequeueTps",
             first(rates(&samples, &now, |sample| sample.timers.1)),
         );
+    }
+
+    /// How many messages of each delay level were delivered and stored; nothing of levels that were never used.
+    /// Apache: `ScheduleMessageService.buildRunningStats`.
+    fn put_levels(&self, table: &mut Table) {
+        let Some(progress) = self.levels.get() else {
+            return;
+        };
+        let queues = self.store.queues();
+        for queue in queues
+            .iter()
+            .filter(|queue| &**queue.topic() == names::SCHEDULE)
+        {
+            let (level, end) = (queue.id() + 1, queue.max_offset());
+            if end > 0 {
+                let key = format!("scheduleMessageOffset_{level}");
+                table.put(&key, format_args!("{},{end}", progress.get(level)));
+            }
+        }
     }
 
     fn put_disk(&self, table: &mut Table) {

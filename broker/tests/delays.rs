@@ -33,6 +33,17 @@ async fn a_message_waits_for_its_level_and_no_longer() {
         ("0", "0")
     );
     assert_eq!(count(&mut client, "SCHEDULE_TOPIC_XXXX", 8).await, 1);
+    // The table of the broker tells how much of the level was delivered, and nothing of others.
+    let standing = async |client: &mut Client| {
+        let table = client.ask(28, json!({}), &[]).await.json()["table"].clone();
+        (1..=18)
+            .filter_map(|level| {
+                let text = table[format!("scheduleMessageOffset_{level}")].as_str()?;
+                Some((level, text.to_owned()))
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(standing(&mut client).await, [(9, "0,1".to_owned())]);
     // Time also passes by itself, but not a minute and a half.
     bench.shift.advance(200_000);
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -44,6 +55,14 @@ async fn a_message_waits_for_its_level_and_no_longer() {
     bench.shift.advance(100_000);
     let got = take(&mut client, "orders", 1).await;
     assert!(bench.shift.now() - sent_at >= 300_000);
+    // It is counted a moment after it can be pulled.
+    let counted = async {
+        while standing(&mut client).await != [(9, "1,1".to_owned())] {
+            tokio::task::yield_now().await;
+        }
+    };
+    let counted = tokio::time::timeout(Duration::from_secs(30), counted).await;
+    counted.expect("what was delivered is counted");
     assert_eq!(got[0].body, "later");
     assert_eq!(got[0].property(keys::TAGS), Some("red"));
     assert_eq!(got[0].property(keys::UNIQ_KEY), Some("U1"));

@@ -8,7 +8,7 @@
 //! sleep too, so nobody has to wake it.
 
 pub(crate) mod levels;
-mod progress;
+pub(crate) mod progress;
 
 use std::{path::Path, sync::Arc, thread, time::Duration};
 
@@ -48,7 +48,7 @@ struct Inner {
     store: Arc<Store>,
     requeue: Arc<Requeue>,
     levels: Arc<DelayLevels>,
-    progress: Progress,
+    progress: Arc<Progress>,
     pulse: Signal,
     /// Messages that were delivered before a crash although progress does not say so.
     copies: Mutex<Copies>,
@@ -77,10 +77,10 @@ impl Schedule {
     ) -> Result<Self, StartError> {
         let store = Arc::clone(requeue.store());
         let inner = Arc::new(Inner {
-            progress: Progress::open(
+            progress: Arc::new(Progress::open(
                 &directory.join("delayOffset.json"),
                 persist_every.min(PERSIST_AT_LEAST),
-            )?,
+            )?),
             store,
             requeue: Arc::clone(requeue),
             levels: Arc::clone(levels),
@@ -105,6 +105,11 @@ impl Schedule {
             inner,
             thread: Some(thread),
         })
+    }
+
+    /// How far the levels are.
+    pub(crate) fn progress(&self) -> &Arc<Progress> {
+        &self.inner.progress
     }
 
     /// Delivers no more and writes how far the levels are. Blocks.
