@@ -10,7 +10,7 @@ use libtest_mimic::{Failed, Trial};
 use crate::world::{GO, GO_PLAIN, JAVA, NODE, PYTHON, RUST, SCENARIO_LIMIT, World};
 
 /// Scenarios of the Java program.
-const OF_JAVA: [&str; 13] = [
+const OF_JAVA: [&str; 14] = [
     "grpc_and_remoting_meet",
     "grpc_delayed_message_comes_in_time",
     "grpc_failed_messages_become_dead_letters",
@@ -19,6 +19,7 @@ const OF_JAVA: [&str; 13] = [
     "grpc_push_consumes_and_retries",
     "grpc_recalled_message_never_comes",
     "grpc_send_and_receive",
+    "grpc_spring_template_and_listeners",
     "grpc_tags_and_sql_filter",
     "grpc_topic_of_batches",
     "grpc_transactions_commit_rollback_and_check",

@@ -9,7 +9,7 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::world::{GO, JAVA, JAVA_ROCKETMQ, OLD_JAVA, SCENARIO_LIMIT, World};
 
-const OF_JAVA: [&str; 48] = [
+const OF_JAVA: [&str; 49] = [
     "delay_by_level",
     "delay_by_time",
     "delay_recalled",
@@ -49,6 +49,7 @@ const OF_JAVA: [&str; 48] = [
     "send_sync",
     "send_to_one_queue_keeps_order",
     "send_too_large_is_refused",
+    "spring_template_and_listeners",
     "topic_created_by_first_send",
     "topic_created_by_request",
     "topic_unknown_has_no_route",

@@ -68,14 +68,14 @@ final class Grpc {
     }
 
     /** A topic whose messages are of one type, made by the remoting SDK. */
-    private static String topic(Context context, String suffix, String type, int queues) throws Exception {
+    static String topic(Context context, String suffix, String type, int queues) throws Exception {
         String topic = context.name(suffix);
         context.createTopic(topic, queues, Map.of("+message.type", type));
         return topic;
     }
 
     /** A group, set up by the remoting SDK. */
-    private static String group(Context context, String suffix, boolean orderly, int retries) throws Exception {
+    static String group(Context context, String suffix, boolean orderly, int retries) throws Exception {
         SubscriptionGroupConfig config = new SubscriptionGroupConfig();
         config.setGroupName(context.name(suffix));
         config.setConsumeMessageOrderly(orderly);

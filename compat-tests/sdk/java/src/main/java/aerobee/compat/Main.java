@@ -41,6 +41,8 @@ public final class Main {
         Load.list(SCENARIOS);
         Grpc.list(SCENARIOS);
         GrpcLite.list(SCENARIOS);
+        Spring.list(SCENARIOS);
+        GrpcSpring.list(SCENARIOS);
         Transactions.list(SCENARIOS);
         Operating.list(SCENARIOS);
         Keeping.list(SCENARIOS);
