@@ -537,7 +537,10 @@ fn millis(value: i64) -> Duration {
 
 /// Groups that positions and retry topics speak of.
 fn known_groups(topics: &Topics, offsets: &Offsets) -> Vec<String> {
-    let mut known: BTreeSet<String> = offsets.groups().into_iter().map(String::from).collect();
+    let committed = offsets.groups().into_iter().map(String::from);
+    let mut known: BTreeSet<String> = committed
+        .filter(|group| !broadcast::is_committed_group(group))
+        .collect();
     let all = topics.all();
     let retries = all
         .iter()

@@ -66,6 +66,13 @@ async fn topics_and_groups_without_a_sound_backup_are_made_again() {
     drop(client);
     running.broker.stop().await.unwrap();
     let folder = running.directory.path().join("config");
+    // Where all clients of a broadcasting group are: no group that consumes, and none to be made again.
+    let positions = folder.join("consumerOffset.json");
+    let text = fs::read_to_string(&positions).unwrap();
+    let own = "\"orders@readers\"";
+    assert!(text.contains(own), "{text}");
+    let shared = "\"orders@viewers@broadcast\":{1:1},";
+    fs::write(&positions, text.replace(own, &format!("{shared}{own}"))).unwrap();
     for name in ["topics.json", "subscriptionGroup.json"] {
         fs::write(folder.join(name), r#"{"dataVersion":{"coun"#).unwrap();
         fs::write(folder.join(format!("{name}.bak")), "{").unwrap();
@@ -96,6 +103,13 @@ async fn topics_and_groups_without_a_sound_backup_are_made_again() {
         .await
         .json();
     assert_eq!(group["groupName"], "readers");
+    let groups = client.ask(201, json!({}), &[]).await.json();
+    let groups = groups["subscriptionGroupTable"].as_object().unwrap();
+    assert!(!groups.contains_key("viewers@broadcast"), "{groups:?}");
+    let shared = json!({"consumerGroup": "viewers@broadcast", "topic": "orders", "queueId": "1"});
+    assert_eq!(client.ask(14, shared, &[]).await.field("offset"), "1");
+    let consuming = client.ask(300, json!({"topic": "orders"}), &[]).await;
+    assert_eq!(consuming.json()["groupList"], json!(["readers"]));
     let position = json!({"consumerGroup": "readers", "topic": "orders", "queueId": "1"});
     assert_eq!(client.ask(14, position, &[]).await.field("offset"), "1");
     for name in ["topics.json.broken", "subscriptionGroup.json.broken"] {

@@ -37,7 +37,7 @@ use aerobee_store::{Queue, Store};
 use serde::Serialize;
 
 use crate::{
-    clients::consumers::Consumers,
+    clients::{broadcast, consumers::Consumers},
     config::Identity,
     groups::Groups,
     offsets::Offsets,
@@ -236,6 +236,7 @@ impl Progress {
             .filter(|group| group.subscription(request.topic).is_some())
             .map(|group| group.name().to_string());
         let committed = self.offsets.groups_of(request.topic).into_iter();
+        let committed = committed.filter(|group| !broadcast::is_committed_group(group));
         let group_list = subscribed.chain(committed.map(String::from)).collect();
         reply.body(&fastjson::to_vec(&GroupList { group_list }));
     }
