@@ -122,6 +122,31 @@ fn a_message_is_found_by_each_of_its_keys_as_soon_as_it_is_stored() {
     assert_eq!(bodies(&store.query(&other)), [""; 0]);
 }
 
+/// The index knows hashes only, as Apache's: who asks looks at the keys of what comes, which counts against the number
+/// that was asked for.
+#[test]
+fn keys_of_one_hash_are_found_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, queue) = open(dir.path());
+    // Java gives both the same hash.
+    for (body, key) in [
+        ("one", "Aa"),
+        ("two", "BB"),
+        ("three", "Ab"),
+        ("four", "Aa"),
+    ] {
+        append(&store, &queue, body, &[("KEYS", key)]);
+    }
+    assert_eq!(found(&store, "Aa"), ["one", "two", "four"]);
+    assert_eq!(found(&store, "BB"), ["one", "two", "four"]);
+    assert_eq!(found(&store, "Ab"), ["three"]);
+    let two = KeyQuery {
+        max_messages: 2,
+        ..query("Aa")
+    };
+    assert_eq!(bodies(&store.query(&two)), ["two", "four"]);
+}
+
 #[test]
 fn rolled_back_marks_are_not_indexed_and_half_messages_are() {
     let dir = tempfile::tempdir().unwrap();

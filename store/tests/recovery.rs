@@ -213,6 +213,10 @@ fn rocksdb_directories_are_refused() {
         "rocksdbstore/000008.sst",
         "kvStore/x",
         "rocksdbstore/000004.log",
+        "consumequeue_rocksdb/CURRENT",
+        "config/rdb/CURRENT",
+        "config/topics/CURRENT",
+        "config/subscriptionGroups/CURRENT",
         "config/consumerOffsets/x",
     ] {
         let dir = tempfile::tempdir().unwrap();
@@ -220,10 +224,17 @@ fn rocksdb_directories_are_refused() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, b"x").unwrap();
         let error = open_error(dir.path());
-        assert!(
-            matches!(error, OpenError::RocksDb { .. }),
-            "{name}: {error}"
-        );
+        let text = error.to_string();
+        let OpenError::RocksDb { path: named, .. } = error else {
+            panic!("{name}: {text}");
+        };
+        // The file or directory, the cause, the remedy; and nothing has changed.
+        assert!(path.starts_with(&named) && named != dir.path(), "{text}");
+        for part in [named.to_str().unwrap(), "RocksDB", "storeType=default"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert_eq!(fs::read(&path).unwrap(), b"x");
+        assert!(!dir.path().join("commitlog").exists());
     }
     // Empty, as Apache's broker always makes it.
     let dir = tempfile::tempdir().unwrap();
