@@ -106,7 +106,9 @@ impl Store {
         }
         let bytes = self.inner.bytes_at(physical, len)?;
         let record = RecordView::parse(&bytes).ok()?;
-        let is_whole = record.total_len() == bytes.len() && record.physical_offset() == physical;
+        // Fewer bytes come where the log ends before.
+        let is_whole =
+            bytes.len() == len && record.total_len() == len && record.physical_offset() == physical;
         (is_whole && record.crc_matches()).then(|| Run::owned(bytes, physical))
     }
 
