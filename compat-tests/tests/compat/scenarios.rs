@@ -9,7 +9,7 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::world::{GO, JAVA, JAVA_ROCKETMQ, OLD_JAVA, SCENARIO_LIMIT, World};
 
-const OF_JAVA: [&str; 49] = [
+const OF_JAVA: [&str; 51] = [
     "delay_by_level",
     "delay_by_time",
     "delay_recalled",
@@ -36,6 +36,7 @@ const OF_JAVA: [&str; 49] = [
     "push_from_first_last_timestamp",
     "push_orderly_keeps_queue_order",
     "push_subscribes_many_topics",
+    "push_sql_filter",
     "push_tag_filter",
     "push_waiting_consumer_gets_message_at_once",
     "request_gets_its_reply",
@@ -45,6 +46,7 @@ const OF_JAVA: [&str; 49] = [
     "send_batch",
     "send_batched_by_the_client",
     "send_bodies_of_all_sizes",
+    "send_compressed_in_each_way",
     "send_oneway",
     "send_sync",
     "send_to_one_queue_keeps_order",

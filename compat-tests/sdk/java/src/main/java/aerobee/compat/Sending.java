@@ -19,9 +19,11 @@ import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendCallback;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
+import org.apache.rocketmq.common.compression.CompressionType;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
+import org.apache.rocketmq.common.sysflag.MessageSysFlag;
 
 /** Every way to send, each read back. */
 final class Sending {
@@ -35,6 +37,7 @@ final class Sending {
         scenarios.put("send_batch", Sending::batch);
         scenarios.put("send_batched_by_the_client", Sending::autoBatch);
         scenarios.put("send_bodies_of_all_sizes", Sending::bodies);
+        scenarios.put("send_compressed_in_each_way", Sending::compressed);
         scenarios.put("send_too_large_is_refused", Sending::tooLarge);
         scenarios.put("send_to_one_queue_keeps_order", Sending::oneQueue);
     }
@@ -230,6 +233,30 @@ final class Sending {
         for (int i = 0; i < bodies.size(); i++) {
             context.check("body " + i + " of " + bodies.get(i).length, Arrays.equals(bodies.get(i), got.get(i).getBody()),
                 "length", got.get(i).getBody().length);
+        }
+    }
+
+    /** The broker keeps what the client has compressed as it is, and says how in the flag; the client unpacks it. */
+    private static void compressed(Context context) throws Exception {
+        String topic = context.topic("compressed", 1);
+        Push push = Push.all(context, context.name("compressed_group"), topic);
+        String body = "0123456789".repeat(10_000);
+        for (CompressionType kind : CompressionType.values()) {
+            DefaultMQProducer producer = new DefaultMQProducer(context.name("compressed_" + kind));
+            producer.setNamesrvAddr(context.namesrv());
+            producer.setInstanceName(context.instance());
+            producer.setCompressType(kind);
+            context.closing(producer, producer::shutdown).start();
+            producer.send(message(topic, kind + body));
+        }
+        int kinds = CompressionType.values().length;
+        context.check("all came", push.inbox.await(40, got -> got.size() >= kinds), "got", push.inbox.size());
+        for (MessageExt got : push.inbox.all()) {
+            String text = Inbox.body(got);
+            CompressionType kind = CompressionType.of(text.substring(0, text.indexOf('0')));
+            context.equal(kind + " unpacked", kind + body, text);
+            context.equal(kind + " in the flag", kind, MessageSysFlag.getCompressionType(got.getSysFlag()));
+            context.check(kind + " stored small", got.getStoreSize() < body.length() / 10, "bytes", got.getStoreSize());
         }
     }
 

@@ -4,13 +4,17 @@ package aerobee.compat;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashSet;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
+import org.apache.rocketmq.client.consumer.MessageSelector;
+import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
+import org.apache.rocketmq.remoting.protocol.ResponseCode;
 import org.apache.rocketmq.remoting.protocol.heartbeat.MessageModel;
 
 /** What one push consumer gets: filters, models, first positions, latency. */
@@ -20,6 +24,7 @@ final class Subscribing {
 
     static void list(Map<String, Scenario> scenarios) {
         scenarios.put("push_tag_filter", Subscribing::tagFilter);
+        scenarios.put("push_sql_filter", Subscribing::sqlFilter);
         scenarios.put("push_broadcast_reaches_all", Subscribing::broadcast);
         scenarios.put("push_from_first_last_timestamp", Subscribing::fromWhere);
         scenarios.put("push_orderly_keeps_queue_order", Subscribing::orderly);
@@ -45,6 +50,46 @@ final class Subscribing {
         context.equal("only a and b", List.of("a", "b"), tagsOf(some));
         context.equal("only the text", List.of("AaBB"), tagsOf(twin));
         context.equal("no more", 20, some.inbox.size());
+    }
+
+    private static void sqlFilter(Context context) throws Exception {
+        String topic = context.topic("sql", 4);
+        Map<String, List<Integer>> wanted = new LinkedHashMap<>();
+        wanted.put("a > 5 AND b = 'x'", List.of(6, 8));
+        wanted.put("a BETWEEN 2 AND 4 OR TAGS = 'odd' AND a >= 9", List.of(2, 3, 4, 9));
+        wanted.put("b IS NULL", List.of(1, 3, 5, 7, 9));
+        wanted.put("a NOT IN ('1') AND b IN ('x', 'y')", List.of(0, 2, 4, 6, 8));
+        Map<String, Push> pushes = new LinkedHashMap<>();
+        for (String expression : wanted.keySet()) {
+            Push push = Push.of(context, context.name("sql_" + pushes.size()));
+            push.consumer.subscribe(topic, MessageSelector.bySql(expression));
+            pushes.put(expression, push.start());
+        }
+        Push all = Push.all(context, context.name("sql_all"), topic);
+        for (int i = 0; i < 10; i++) {
+            Message message = new Message(topic, i % 2 == 0 ? "even" : "odd", String.valueOf(i).getBytes());
+            message.putUserProperty("a", String.valueOf(i));
+            if (i % 2 == 0) {
+                message.putUserProperty("b", "x");
+            }
+            context.producer().send(message);
+        }
+        context.check("all came", all.inbox.await(40, got -> got.size() >= 10), "got", all.inbox.size());
+        for (Map.Entry<String, List<Integer>> one : wanted.entrySet()) {
+            Push push = pushes.get(one.getKey());
+            push.inbox.await(20, got -> got.size() >= one.getValue().size());
+            List<Integer> got = push.inbox.bodies().stream().map(Integer::valueOf).sorted().collect(Collectors.toList());
+            context.equal(one.getKey(), one.getValue(), got);
+        }
+        Push broken = Push.of(context, context.name("sql_broken"));
+        broken.consumer.subscribe(topic, MessageSelector.bySql("a >"));
+        int code = 0;
+        try {
+            broken.start();
+        } catch (MQClientException refused) {
+            code = refused.getResponseCode();
+        }
+        context.equal("what cannot compile is refused at the start", ResponseCode.SUBSCRIPTION_PARSE_FAILED, code);
     }
 
     private static List<String> tagsOf(Push push) {
