@@ -59,7 +59,6 @@ final class PopByHand {
         DefaultMQPullConsumer reader = Reading.reader(context);
         context.closing(reader, reader::shutdown);
         context.equal("the bounds of an empty queue", "-1 0", reader.minOffset(queue) + " " + reader.maxOffset(queue));
-        context.equal("the offset of a time in an empty queue", -1L, reader.searchOffset(queue, 0));
         context.equal("a pull of an empty queue", "NO_NEW_MSG -1 0", bounds(reader.pull(queue, "*", 0, 32)));
         List<String> sent = Sending.sendAll(context.producer(), topic, "single", 20);
         context.equal("the bounds of the queue", "0 20", reader.minOffset(queue) + " " + reader.maxOffset(queue));
