@@ -214,22 +214,30 @@ impl Span {
     }
 
     #[inline(always)]
+    fn is_unescaped(self) -> bool {
+        self.start & UNESCAPED != 0
+    }
+
+    #[inline(always)]
     fn range(self) -> Range<usize> {
         (self.start & !UNESCAPED) as usize..self.end as usize
     }
 
     #[inline(always)]
     pub(crate) fn bytes<'a>(self, text: &'a [u8], unescaped: &'a [u8]) -> &'a [u8] {
-        let is_unescaped = self.start & UNESCAPED != 0;
-        let place = if is_unescaped { unescaped } else { text };
-        place.get(self.range()).unwrap_or_default()
+        // A branch, not a choice of the place: nearly all are in the text.
+        if self.is_unescaped() {
+            return unescaped.get(self.range()).unwrap_or_default();
+        }
+        text.get(self.range()).unwrap_or_default()
     }
 
     #[inline(always)]
     fn resolve<'a>(self, text: &'a str, unescaped: &'a str) -> &'a str {
-        let is_unescaped = self.start & UNESCAPED != 0;
-        let place = if is_unescaped { unescaped } else { text };
-        place.get(self.range()).unwrap_or_default()
+        if self.is_unescaped() {
+            return unescaped.get(self.range()).unwrap_or_default();
+        }
+        text.get(self.range()).unwrap_or_default()
     }
 }
 

@@ -151,7 +151,11 @@ macro_rules! number {
             const EXPECTED: &'static str = $expected;
             #[inline]
             fn parse(text: &str) -> Option<Self> {
-                text.parse().ok()
+                match text.as_bytes() {
+                    // Most: queues, flags, counts.
+                    [digit @ b'0'..=b'9'] => Some((digit - b'0').into()),
+                    _ => text.parse().ok(),
+                }
             }
             #[inline]
             fn write<W: FieldWriter>(&self, name: Name, out: &mut W) {
