@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use aerobee_message::{properties::keys, record::RecordView, sysflag};
+use aerobee_message::{properties::keys, record::RecordView};
 use aerobee_remoting::Response;
 use bytes::Bytes;
 
@@ -44,17 +44,6 @@ pub(crate) fn popped(
     for bytes in records(&response.body) {
         let record = RecordView::parse(&bytes)
             .map_err(|error| Failure::new(Code::InternalServerError, error))?;
-        if record.sys_flag() & sysflag::INNER_BATCH != 0 {
-            // Its messages have one handle for all, so none could be acknowledged for itself. Apache's proxy fails, too.
-            return Err(Failure::new(
-                Code::InternalServerError,
-                format_args!(
-                    "the topic has queue.type=BatchCQ, and the record at offset {} of queue {} is a whole batch, which cannot be received over gRPC: consume it with a remoting client, or send such messages one by one",
-                    record.queue_offset(),
-                    record.queue_id()
-                ),
-            ));
-        }
         let mut handle = match record
             .properties()
             .get(keys::POP_CK)
