@@ -26,7 +26,7 @@ use tonic::Streaming;
 
 use support::{
     Cluster, Grpc, PATIENCE, message, of, receive, receiving, resource, send,
-    telemetry::{publishing, settings, subscription, telemetry},
+    telemetry::{greet, publishing, settings, subscription},
 };
 
 /// A client with its stream, whose settings were answered.
@@ -42,12 +42,8 @@ impl Client {
     }
 
     async fn start(grpc: &mut Grpc, id: &str, hello: TelemetryCommand) -> Self {
-        let (up, down) = telemetry(grpc, id).await;
-        let mut client = Self { up, down };
-        client.say(None, hello.command.unwrap()).await;
-        let answer = client.hear().await;
-        assert!(matches!(answer, Command::Settings(_)), "{answer:?}");
-        client
+        let (up, down) = greet(grpc, id, hello).await;
+        Self { up, down }
     }
 
     async fn say(&self, status: Option<Status>, command: Command) {
@@ -167,25 +163,24 @@ async fn running_info(cluster: &Cluster, jstack_enable: bool) -> JoinHandle<Resp
     })
 }
 
-async fn start() -> (Cluster, Grpc) {
+/// Servers with topic `t`; the proxy waits so many seconds for what a client is asked.
+async fn start(relay_seconds: u64) -> (Cluster, Grpc) {
     let cluster = Cluster::start_with(|config| {
-        config.grpc_proxy_relay_request_timeout_in_seconds = 2;
+        config.grpc_proxy_relay_request_timeout_in_seconds = relay_seconds;
     })
     .await;
-    cluster.topic("t", "NORMAL").await;
-    let grpc = cluster.grpc().await;
+    let grpc = cluster.with_topic("t").await;
     (cluster, grpc)
+}
+
+/// For a client that answers: it has the time that the test has.
+async fn start_patient() -> (Cluster, Grpc) {
+    start(60).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_verified_by_a_client_and_the_operator_hears_how_it_went() {
-    // The client has the time that the test has.
-    let cluster = Cluster::start_with(|config| {
-        config.grpc_proxy_relay_request_timeout_in_seconds = 60;
-    })
-    .await;
-    cluster.topic("t", "NORMAL").await;
-    let mut grpc = cluster.grpc().await;
+    let (cluster, mut grpc) = start_patient().await;
     let mut client = Client::consumer(&mut grpc, "c").await;
     for (status, result) in [
         (code(Code::Ok, ""), Some("CR_SUCCESS")),
@@ -231,7 +226,7 @@ async fn a_message_is_verified_by_a_client_and_the_operator_hears_how_it_went() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_answer_is_given_up_with_its_name() {
-    let (cluster, mut grpc) = start().await;
+    let (cluster, mut grpc) = start(2).await;
     let _client = Client::consumer(&mut grpc, "mute").await;
     for answer in [
         consume_directly(&cluster).await,
@@ -246,12 +241,7 @@ async fn a_client_that_does_not_answer_is_given_up_with_its_name() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_stacks_of_a_client_are_printed() {
-    let cluster = Cluster::start_with(|config| {
-        config.grpc_proxy_relay_request_timeout_in_seconds = 60;
-    })
-    .await;
-    cluster.topic("t", "NORMAL").await;
-    let mut grpc = cluster.grpc().await;
+    let (cluster, mut grpc) = start_patient().await;
     let mut client = Client::consumer(&mut grpc, "c").await;
     let answer = running_info(&cluster, true).await;
     let Command::PrintThreadStackTraceCommand(command) = client.hear().await else {
@@ -277,12 +267,8 @@ async fn the_stacks_of_a_client_are_printed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_go_to_the_newest_stream_of_a_client_also_when_the_older_one_ends() {
-    let cluster = Cluster::start_with(|config| {
-        config.grpc_proxy_relay_request_timeout_in_seconds = 60;
-    })
-    .await;
-    cluster.topic("t", "NORMAL").await;
-    let (mut one, mut two) = (cluster.grpc().await, cluster.grpc().await);
+    let (cluster, mut one) = start_patient().await;
+    let mut two = cluster.grpc().await;
     let older = Client::consumer(&mut one, "c").await;
     let mut newer = Client::consumer(&mut two, "c").await;
     drop(older);
@@ -344,7 +330,7 @@ async fn an_orphaned_transaction_is_asked_about_and_ended_by_another_producer() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_ends_sends_its_clients_elsewhere() {
-    let (cluster, mut grpc) = start().await;
+    let (cluster, mut grpc) = start(2).await;
     let mut client = Client::consumer(&mut grpc, "c").await;
     let Cluster {
         proxy,

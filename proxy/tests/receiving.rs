@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use aerobee_proxy::v2::{
     AckMessageEntry, AckMessageRequest, ChangeInvisibleDurationRequest, Code, FilterExpression,
-    FilterType, ForwardMessageToDeadLetterQueueRequest,
+    FilterType, ForwardMessageToDeadLetterQueueRequest, MessageType, Resource,
 };
 use tokio::time::{sleep, timeout};
 
@@ -83,6 +83,55 @@ async fn received_once(cluster: Cluster) {
     }
     let (code, messages) = receive(&mut grpc, "c", receiving("t", 1)).await;
     assert_eq!((code, messages.len()), (Code::MessageNotFound, 0));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_higher_priority_comes_first() {
+    let cluster = Cluster::start().await;
+    cluster.topic("p", "PRIORITY").await;
+    let mut grpc = cluster.grpc().await;
+    for priority in [0, 1] {
+        let mut message = message("p", &priority.to_string());
+        let system = message.system_properties.as_mut().unwrap();
+        system.message_type = MessageType::Priority.into();
+        system.priority = Some(priority);
+        let sent = send(&mut grpc, vec![message]).await;
+        assert_eq!(sent.status.unwrap().code(), Code::Ok);
+    }
+    for priority in [1, 0] {
+        let mut request = receiving("p", 5);
+        request.batch_size = 1;
+        let (code, messages) = receive(&mut grpc, "c", request).await;
+        assert_eq!((code, messages.len()), (Code::Ok, 1));
+        let system = messages[0].system_properties.as_ref().unwrap();
+        assert_eq!(system.priority, Some(priority));
+        assert_eq!(system.message_type(), MessageType::Priority);
+        assert_eq!(ack(&mut grpc, "p", &receipt(&messages[0])).await, Code::Ok);
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_beside_a_name_changes_nothing() {
+    let cluster = Cluster::start().await;
+    let mut grpc = cluster.with_topic("t").await;
+    let named = |name: &str| {
+        Some(Resource {
+            resource_namespace: "elsewhere".to_owned(),
+            name: name.to_owned(),
+        })
+    };
+    let mut sent = message("t", "x");
+    sent.topic = named("t");
+    let answer = send(&mut grpc, vec![sent]).await;
+    assert_eq!(answer.status.unwrap().code(), Code::Ok);
+    let mut request = receiving("t", 5);
+    request.group = named("g");
+    request.message_queue.as_mut().unwrap().topic = named("t");
+    let (code, messages) = receive(&mut grpc, "c", request).await;
+    assert_eq!((code, messages.len()), (Code::Ok, 1));
+    assert_eq!(messages[0].topic, Some(resource("t")));
     cluster.stop().await;
 }
 

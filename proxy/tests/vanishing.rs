@@ -28,7 +28,7 @@ use tonic::codegen::{http::uri::PathAndQuery, tokio_stream::StreamExt as _};
 
 use support::{
     Cluster, Grpc, PATIENCE, message, of, receive, receiving, resource, send, span,
-    telemetry::{publishing, settings, subscription, telemetry},
+    telemetry::{greet, publishing, settings, subscription, telemetry},
 };
 
 /// Receives until `count` different bodies have come.
@@ -59,8 +59,7 @@ async fn serves(grpc: &mut Grpc) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receive_cut_after_its_status_loses_nothing() {
     let cluster = Cluster::start().await;
-    cluster.topic("t", "NORMAL").await;
-    let mut grpc = cluster.grpc().await;
+    let mut grpc = cluster.with_topic("t").await;
     let sent: BTreeSet<String> = (0..8).map(|n| format!("body {n} ")).collect();
     for body in &sent {
         // Far more than the windows of the connection take in.
@@ -84,8 +83,7 @@ async fn a_receive_cut_after_its_status_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_cut_receive_had_not_read_does_not_wait_for_its_invisible_time() {
     let cluster = Cluster::start().await;
-    cluster.topic("t", "NORMAL").await;
-    let mut grpc = cluster.grpc().await;
+    let mut grpc = cluster.with_topic("t").await;
     for n in 0..8 {
         let large = format!("{n}{}", "x".repeat(1 << 20));
         send(&mut grpc, vec![message("t", &large)]).await;
@@ -111,16 +109,9 @@ async fn messages_of_a_client_that_vanished_are_renewed_no_more() {
         config.renew_schedule_period_millis = 100;
     })
     .await;
-    cluster.topic("t", "NORMAL").await;
-    let (mut grpc, mut vanishing) = (cluster.grpc().await, cluster.grpc().await);
+    let (mut grpc, mut vanishing) = (cluster.with_topic("t").await, cluster.grpc().await);
     let hello = settings(ClientType::PushConsumer, subscription("g", "t"));
-    let (up, mut down) = telemetry(&mut vanishing, "vanishes").await;
-    up.send(hello).await.unwrap();
-    timeout(PATIENCE, down.next())
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
+    let (up, down) = greet(&mut vanishing, "vanishes", hello).await;
     send(&mut grpc, vec![message("t", "left behind")]).await;
     let mut request = receiving("t", 20);
     request.auto_renew = true;
@@ -136,16 +127,9 @@ async fn messages_of_a_client_that_vanished_are_renewed_no_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_is_served_on_after_its_telemetry_broke() {
     let cluster = Cluster::start().await;
-    cluster.topic("t", "NORMAL").await;
-    let (mut grpc, mut breaking) = (cluster.grpc().await, cluster.grpc().await);
+    let (mut grpc, mut breaking) = (cluster.with_topic("t").await, cluster.grpc().await);
     let hello = settings(ClientType::SimpleConsumer, subscription("g", "t"));
-    let (up, mut down) = telemetry(&mut breaking, "c").await;
-    up.send(hello).await.unwrap();
-    timeout(PATIENCE, down.next())
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
+    let (up, down) = greet(&mut breaking, "c", hello).await;
     drop((up, down, breaking));
     send(&mut grpc, vec![message("t", "x")]).await;
     let (code, messages) = receive(&mut grpc, "c", receiving("t", 20)).await;
@@ -173,8 +157,7 @@ fn many_topics(count: usize, round: usize) -> TelemetryCommand {
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_beyond_any_measure_are_refused() {
     let cluster = Cluster::start().await;
-    cluster.topic("t", "NORMAL").await;
-    let mut grpc = cluster.grpc().await;
+    let mut grpc = cluster.with_topic("t").await;
     for (count, fits) in [(1000, true), (100_000, false)] {
         let (up, mut down) = telemetry(&mut grpc, "c").await;
         up.send(many_topics(count, 0)).await.unwrap();
@@ -194,8 +177,7 @@ async fn settings_beyond_any_measure_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_settings_from_one_that_does_not_read_stops_by_itself() {
     let cluster = Cluster::start().await;
-    cluster.topic("t", "NORMAL").await;
-    let (mut flooding, mut grpc) = (cluster.grpc().await, cluster.grpc().await);
+    let (mut flooding, mut grpc) = (cluster.with_topic("t").await, cluster.grpc().await);
     let (up, down) = telemetry(&mut flooding, "flood").await;
     let taken = Arc::new(AtomicUsize::new(0));
     let flood = tokio::spawn({
@@ -224,8 +206,7 @@ async fn a_flood_of_settings_from_one_that_does_not_read_stops_by_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_has_a_bounded_number_of_streams() {
     let cluster = Cluster::start().await;
-    cluster.topic("t", "NORMAL").await;
-    let mut grpc = cluster.grpc().await;
+    let mut grpc = cluster.with_topic("t").await;
     let mut streams = Vec::new();
     for _ in 0..128 {
         streams.push(telemetry(&mut grpc, "many").await);
@@ -263,16 +244,9 @@ async fn a_client_has_a_bounded_number_of_streams() {
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_after_the_goodbye_are_not_kept() {
     let cluster = Cluster::start().await;
-    cluster.topic("t", "NORMAL").await;
-    let mut grpc = cluster.grpc().await;
-    let (up, mut down) = telemetry(&mut grpc, "p").await;
+    let mut grpc = cluster.with_topic("t").await;
     let hello = || settings(ClientType::Producer, publishing("t"));
-    up.send(hello()).await.unwrap();
-    timeout(PATIENCE, down.next())
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
+    let (up, mut down) = greet(&mut grpc, "p", hello()).await;
     let goodbye = NotifyClientTerminationRequest { group: None };
     grpc.notify_client_termination(of("p", goodbye))
         .await
@@ -305,8 +279,7 @@ async fn call<T: prost::Message + Default + 'static>(
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_that_are_none_end_with_a_status_of_grpc() {
     let cluster = Cluster::start().await;
-    cluster.topic("t", "NORMAL").await;
-    let mut grpc = cluster.grpc().await;
+    let mut grpc = cluster.with_topic("t").await;
     for path in [
         "/apache.rocketmq.v2.MessagingService/NoSuchCall",
         "/apache.rocketmq.v2.NoSuchService/SendMessage",
@@ -330,8 +303,7 @@ async fn calls_that_are_none_end_with_a_status_of_grpc() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_begin_well_and_go_wrong_are_closed() {
     let cluster = Cluster::start().await;
-    cluster.topic("t", "NORMAL").await;
-    let mut grpc = cluster.grpc().await;
+    let mut grpc = cluster.with_topic("t").await;
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let after = |bytes: &[u8]| [&preface[..], bytes].concat();
     for bytes in [

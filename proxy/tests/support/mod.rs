@@ -6,6 +6,7 @@
     reason = "each test uses a part of it, and fails by panicking"
 )]
 
+pub(crate) mod statuses;
 pub(crate) mod telemetry;
 
 use std::{
@@ -127,6 +128,12 @@ impl Cluster {
             kind,
         )
         .await;
+    }
+
+    /// Makes an ordinary topic and gives a client.
+    pub(crate) async fn with_topic(&self, topic: &str) -> Grpc {
+        self.topic(topic, "NORMAL").await;
+        self.grpc().await
     }
 
     /// Makes or changes a group.

@@ -55,6 +55,23 @@ pub(crate) async fn telemetry(
     (sender, opened.unwrap().into_inner())
 }
 
+/// A stream whose first settings were answered.
+pub(crate) async fn greet(
+    grpc: &mut Grpc,
+    client: &str,
+    hello: TelemetryCommand,
+) -> (mpsc::Sender<TelemetryCommand>, Streaming<TelemetryCommand>) {
+    let (up, mut down) = telemetry(grpc, client).await;
+    up.send(hello).await.unwrap();
+    let answer = timeout(PATIENCE, down.message()).await.unwrap();
+    let answer = answer.unwrap().unwrap();
+    assert!(
+        matches!(answer.command, Some(Command::Settings(_))),
+        "{answer:?}"
+    );
+    (up, down)
+}
+
 pub(crate) fn settings(kind: ClientType, pub_sub: PubSub) -> TelemetryCommand {
     TelemetryCommand {
         status: None,
