@@ -21,6 +21,7 @@ use crate::{
     args::{self, HeaderEncoding, ServerArgs, Target},
     delay::{DelayArgs, Wait},
     deliver::DeliverLoad,
+    grpc::{self, GrpcReceiveArgs, ProxyArgs},
     pop::PopArgs,
     process,
     pull::PullLoad,
@@ -79,7 +80,7 @@ pub struct CompareArgs {
     /// Messages of 128 B, and a third as many of 1 KiB, to pull.
     #[arg(long, default_value_t = 900_000)]
     preload: u64,
-    /// Messages of each load that is popped, transactional, delayed or given back.
+    /// Messages of each load that is popped, transactional, delayed or given back, or received over gRPC.
     #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     steps: u64,
     /// Folder for the servers' data; the system's for temporary files by default.
@@ -109,6 +110,14 @@ enum Load {
     },
     Deliver,
     Steps(Steps),
+    GrpcSend,
+    GrpcReceive,
+}
+
+impl Load {
+    fn is_grpc(self) -> bool {
+        matches!(self, Self::GrpcSend | Self::GrpcReceive)
+    }
 }
 
 /// Loads whose requests follow from answers, without a warm-up: all that the server does for a number
@@ -121,7 +130,7 @@ enum Steps {
     Retry,
 }
 
-const ROWS: [Row; 12] = [
+const ROWS: [Row; 14] = [
     send("send-128-4x64", "128 B, 4 × 64", 128, 4, 64),
     send("send-1024-4x64", "1 KiB, 4 × 64", 1024, 4, 64),
     send("send-128-64x1", "128 B, 64 × 1", 128, 64, 1),
@@ -158,6 +167,16 @@ const ROWS: [Row; 12] = [
         Steps::Delay(Wait::Time),
     ),
     steps("retry-128", "128 B, given back at level 1", Steps::Retry),
+    Row {
+        key: "grpc-send",
+        name: "gRPC: send 128 B, 4 × 64",
+        load: Load::GrpcSend,
+    },
+    Row {
+        key: "grpc-receive",
+        name: "gRPC: receive 128 B and acknowledge each",
+        load: Load::GrpcReceive,
+    },
 ];
 
 const fn steps(key: &'static str, name: &'static str, steps: Steps) -> Row {
@@ -245,8 +264,8 @@ impl CompareArgs {
     }
 
     fn sample(&self, kind: Kind, programs: &Programs) -> Result<Sample, Error> {
-        let running = Running::start(kind, programs)?;
-        let pids = running.pids();
+        let mut running = Running::start(kind, programs)?;
+        let mut pids = running.pids();
         let (idle_cpu, idle_bytes) = self.idle(&pids)?;
         let mut sample = Sample {
             server: kind,
@@ -258,8 +277,14 @@ impl CompareArgs {
         };
         self.settle(&running)?;
         for row in self.rows() {
-            if kind == Kind::Echo && matches!(row.load, Load::Pull { .. } | Load::Steps(_)) {
+            let follows =
+                matches!(row.load, Load::Pull { .. } | Load::Steps(_)) || row.load.is_grpc();
+            if kind == Kind::Echo && follows {
                 continue;
+            }
+            if row.load.is_grpc() && running.start_proxy(programs)? {
+                pids = running.pids();
+                self.settle_proxy(&running)?;
             }
             let context = |source| Error::Load {
                 load: row.name,
@@ -300,6 +325,29 @@ impl CompareArgs {
             count: None,
         };
         sends(&target, 128, 4, 64).measure(times, &[]).map(drop)
+    }
+
+    /// The same over gRPC, both ways.
+    fn settle_proxy(&self, running: &Running) -> Result<(), Error> {
+        if self.settle.is_zero() {
+            return Ok(());
+        }
+        let times = Times {
+            warmup: Duration::ZERO,
+            duration: self.settle,
+            count: None,
+        };
+        let settled = self.grpc_send(running, times, &[])?;
+        if settled.errors.is_empty() {
+            let count = settled.messages.clamp(1, self.steps);
+            GrpcReceiveArgs::new(server(running), proxy(running), count).run()?;
+        }
+        Ok(())
+    }
+
+    fn grpc_send(&self, running: &Running, times: Times, pids: &[u32]) -> Result<Figures, Error> {
+        let target = prepare(running, "bench-grpc", 8)?;
+        grpc::send(&proxy(running), &target.topic, 128, times, pids)
     }
 
     fn measure(&self, row: Row, running: &Running, pids: &[u32]) -> Result<Figures, Error> {
@@ -353,6 +401,12 @@ impl CompareArgs {
                 }
             }
             Load::Steps(steps) => self.steps(steps, running, pids),
+            Load::GrpcSend => self.grpc_send(running, times, pids),
+            Load::GrpcReceive => {
+                let mut server = server(running);
+                server.pid = pids.to_vec();
+                GrpcReceiveArgs::new(server, proxy(running), self.steps).run()
+            }
         }
     }
 }
@@ -395,6 +449,10 @@ fn server(running: &Running) -> ServerArgs {
         pid: Vec::new(),
         encoding: HeaderEncoding::Json,
     }
+}
+
+fn proxy(running: &Running) -> ProxyArgs {
+    ProxyArgs::new(running.proxy.to_string())
 }
 
 fn prepare(running: &Running, topic: &str, queues: u32) -> Result<Target, Error> {

@@ -27,9 +27,9 @@ use crate::{
 pub(crate) enum Kind {
     /// The server that does nothing.
     Echo,
-    /// Ours: name server and broker in one process.
+    /// Ours: name server, broker and proxy in one process.
     Aerobee,
-    /// Apache RocketMQ's name server and broker.
+    /// Apache RocketMQ's name server and broker, and for gRPC its proxy in front of them.
     Apache,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Programs {
     pub(crate) aerobee: PathBuf,
     /// Folder of Apache's jars.
     pub(crate) apache: Option<PathBuf>,
-    /// Heap of Apache's broker, as `-Xmx` has it.
+    /// Heap of Apache's broker, and of its proxy, as `-Xmx` has it.
     pub(crate) apache_heap: String,
     /// Where the folders of the servers are made.
     pub(crate) folder: PathBuf,
@@ -69,6 +69,10 @@ pub(crate) struct Running {
     pub(crate) kind: Kind,
     pub(crate) broker: SocketAddr,
     pub(crate) namesrv: Option<SocketAddr>,
+    /// Where the proxy is, or will be.
+    pub(crate) proxy: SocketAddr,
+    /// Whether it runs.
+    has_proxy: bool,
     /// From the start of its first process to its first acknowledged message.
     pub(crate) started_in: Duration,
     /// Ended in reverse order.
@@ -86,6 +90,8 @@ impl Running {
             kind,
             broker,
             namesrv: (kind != Kind::Echo).then_some(namesrv),
+            proxy: free_port()?,
+            has_proxy: kind == Kind::Aerobee,
             started_in: Duration::ZERO,
             children: Vec::new(),
             folder,
@@ -103,7 +109,7 @@ impl Running {
                 command.arg("standalone");
                 command.args(["--namesrv-port", &namesrv.port().to_string()]);
                 command.args(["--broker-port", &broker.port().to_string()]);
-                command.args(["--proxy-port", "0"]);
+                command.args(["--proxy-port", &running.proxy.port().to_string()]);
                 command
                     .arg("--data")
                     .arg(running.folder.path().join("data"));
@@ -142,6 +148,29 @@ impl Running {
         command.arg("org.apache.rocketmq.broker.BrokerStartup");
         command.args(["-n", &namesrv.to_string(), "-c"]).arg(conf);
         self.spawn(command)
+    }
+
+    /// Starts Apache's proxy if it does not run yet; whether it did that.
+    pub(crate) fn start_proxy(&mut self, programs: &Programs) -> Result<bool, Error> {
+        let (false, Some(namesrv)) = (self.has_proxy, self.namesrv) else {
+            return Ok(false);
+        };
+        let home = self.folder.path().to_owned();
+        let conf = home.join("rmq-proxy.json");
+        let settings = serde_json::json!({
+            "rocketMQClusterName": "DefaultCluster",
+            "namesrvAddr": namesrv.to_string(),
+            "grpcServerPort": self.proxy.port(),
+            "remotingListenPort": free_port()?.port(),
+        });
+        write(&conf, &settings.to_string())?;
+        let mut command = java(programs, &home, &programs.apache_heap);
+        command.arg("org.apache.rocketmq.proxy.ProxyStartup");
+        command.args(["-pm", "cluster", "-pc"]).arg(conf);
+        self.spawn(command)?;
+        self.await_port(self.proxy, Instant::now() + START)?;
+        self.has_proxy = true;
+        Ok(true)
     }
 
     fn spawn(&mut self, mut command: Command) -> Result<(), Error> {
@@ -303,6 +332,12 @@ pub(crate) fn free_ports() -> Result<(SocketAddr, SocketAddr), Error> {
         }
     };
     bound().map_err(Error::system("find free ports"))
+}
+
+fn free_port() -> Result<SocketAddr, Error> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .map_err(Error::system("find a free port"))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {

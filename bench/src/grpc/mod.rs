@@ -20,6 +20,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
+pub(crate) use self::send::send;
 use self::v2::{
     ClientType, Code, Resource, Settings, TelemetryCommand,
     messaging_service_client::MessagingServiceClient, settings::PubSub, telemetry_command::Command,
@@ -52,7 +53,7 @@ type Grpc = MessagingServiceClient<Channel>;
 
 /// The proxy under load.
 #[derive(Debug, Clone, clap::Args)]
-struct ProxyArgs {
+pub(crate) struct ProxyArgs {
     /// The proxy.
     #[arg(long, default_value = "127.0.0.1:8081", value_name = "HOST:PORT")]
     endpoints: String,
@@ -62,6 +63,17 @@ struct ProxyArgs {
     /// Requests in flight on each connection.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
     window: u16,
+}
+
+impl ProxyArgs {
+    /// The proxy at an address, with connections and requests as the command line has them by default.
+    pub(crate) fn new(endpoints: String) -> Self {
+        Self {
+            endpoints,
+            connections: 4,
+            window: 64,
+        }
+    }
 }
 
 /// A client: a connection, and the telemetry stream that goes with it.

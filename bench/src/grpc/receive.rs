@@ -55,6 +55,19 @@ pub struct GrpcReceiveArgs {
 }
 
 impl GrpcReceiveArgs {
+    /// So many messages of 128 B, as the command line has them by default.
+    pub(crate) fn new(server: ServerArgs, proxy: ProxyArgs, count: u64) -> Self {
+        Self {
+            server,
+            proxy,
+            count,
+            queues: 8,
+            size: 128,
+            batch: 32,
+            ack_together: false,
+        }
+    }
+
     /// Sends the messages, runs the load, and gives the figures.
     ///
     /// # Errors

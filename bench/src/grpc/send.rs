@@ -52,7 +52,7 @@ impl GrpcSendArgs {
 }
 
 /// The load, to a topic that is there.
-pub(super) fn send(
+pub(crate) fn send(
     proxy: &ProxyArgs,
     topic: &str,
     size: usize,
