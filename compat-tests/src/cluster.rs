@@ -167,7 +167,14 @@ impl Cluster {
 
     /// Makes a group of consumers; an orderly one gets messages of a message group one after another.
     pub fn create_group(&self, name: &str, orderly: bool, retries: u32) -> Result<()> {
-        probe::create_group(self.ports.broker(), name, orderly, retries)
+        probe::create_group(self.ports.broker(), name, orderly, retries, &json!({}))
+            .trying(|| format!("make the group {name}"))
+    }
+
+    /// Makes an orderly group of consumers of the lite topics below a parent.
+    pub fn create_lite_group(&self, name: &str, parent: &str, retries: u32) -> Result<()> {
+        let attributes = json!({"+lite.bind.topic": parent});
+        probe::create_group(self.ports.broker(), name, true, retries, &attributes)
             .trying(|| format!("make the group {name}"))
     }
 

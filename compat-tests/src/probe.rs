@@ -42,12 +42,19 @@ pub(crate) fn create_topic(broker: u16, name: &str, kind: &str, queues: u32) -> 
     succeed(broker, UPDATE_AND_CREATE_TOPIC, &fields, b"")
 }
 
-/// Makes a group of consumers.
-pub(crate) fn create_group(broker: u16, name: &str, orderly: bool, retries: u32) -> io::Result<()> {
+/// Makes a group of consumers with these attributes, each key behind a plus.
+pub(crate) fn create_group(
+    broker: u16,
+    name: &str,
+    orderly: bool,
+    retries: u32,
+    attributes: &Value,
+) -> io::Result<()> {
     let group = json!({
         "groupName": name, "consumeEnable": true, "consumeFromMinEnable": true, "consumeBroadcastEnable": true,
         "consumeMessageOrderly": orderly, "retryQueueNums": 1, "retryMaxTimes": retries, "brokerId": 0,
         "whichBrokerWhenConsumeSlowly": 1, "notifyConsumerIdsChangedEnable": true,
+        "attributes": attributes,
     });
     succeed(
         broker,

@@ -4,7 +4,7 @@ go 1.24
 
 require (
 	github.com/apache/rocketmq-client-go/v2 v2.1.2
-	github.com/apache/rocketmq-clients/golang/v5 v5.1.3
+	github.com/apache/rocketmq-clients/golang/v5 v5.1.4
 )
 
 require (

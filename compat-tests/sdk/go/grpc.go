@@ -25,11 +25,13 @@ func init() {
 	scenarios["grpc_send_and_receive"] = grpcSendAndReceive
 	scenarios["grpc_fifo_keeps_order"] = grpcFifo
 	scenarios["grpc_delayed_message_comes_in_time"] = grpcDelay
+	scenarios["grpc_recalled_message_never_comes"] = grpcRecall
 	scenarios["grpc_transactions_commit_rollback_and_check"] = grpcTransaction
 	scenarios["grpc_invisible_duration_changes"] = grpcInvisible
 	scenarios["grpc_push_consumes_and_retries"] = grpcPush
 	scenarios["grpc_tags_and_sql_filter"] = grpcFilters
 	scenarios["grpc_wrong_type_is_refused"] = grpcWrongType
+	scenarios["grpc_higher_priority_comes_first"] = grpcPriority
 	scenarios["grpc_produce"] = grpcProduce
 	scenarios["grpc_consume"] = grpcConsume
 }
@@ -215,6 +217,25 @@ func grpcDelay(c *Context) error {
 	return nil
 }
 
+func grpcRecall(c *Context) error {
+	topic := c.name("delay")
+	producer := c.grpcProducer(grpc.WithTopics(topic))
+	later := func(body string) *grpc.SendReceipt {
+		message := grpcMessage(topic, body)
+		message.SetDelayTimestamp(time.Now().Add(8 * time.Second))
+		return c.grpcSend(producer, message)
+	}
+	recalled := later("recalled")
+	later("stays")
+	id, err := producer.Recall(context.Background(), topic, recalled.RecallHandle)
+	c.must("recall", err)
+	c.equal("id", recalled.MessageID, id)
+	consumer := c.grpcSimple(c.name("group"), topic, grpc.SUB_ALL)
+	c.equal("only the other", []string{"stays"}, bodiesOf(c.take(consumer, 1, 60)))
+	c.equal("nothing more", 0, len(c.receive(consumer, 16)))
+	return nil
+}
+
 func grpcTransaction(c *Context) error {
 	topic := c.name("transaction")
 	var lock sync.Mutex
@@ -295,6 +316,26 @@ func grpcPush(c *Context) error {
 	defer lock.Unlock()
 	tries := attempts["m7"]
 	c.check("the failed one twice", len(tries) == 2 && tries[1] > tries[0], "attempts", tries)
+	return nil
+}
+
+func grpcPriority(c *Context) error {
+	topic := c.name("priority")
+	producer := c.grpcProducer(grpc.WithTopics(topic))
+	for priority := 1; priority <= 2; priority++ {
+		message := grpcMessage(topic, strconv.Itoa(priority))
+		c.must("set the priority", message.SetPriority(int32(priority)))
+		c.grpcSend(producer, message)
+	}
+	consumer := c.grpcSimple(c.name("group"), topic, grpc.SUB_ALL)
+	var order []string
+	for deadline := time.Now().Add(60 * time.Second); len(order) < 2 && time.Now().Before(deadline); {
+		for _, view := range c.receive(consumer, 1) {
+			c.must("acknowledge", consumer.Ack(context.Background(), view))
+			order = append(order, string(view.GetBody()))
+		}
+	}
+	c.equal("order", []string{"2", "1"}, order)
 	return nil
 }
 

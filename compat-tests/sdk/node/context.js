@@ -3,7 +3,7 @@
 
 const { isDeepStrictEqual } = require('node:util');
 const { setTimeout: sleep } = require('node:timers/promises');
-const { FilterExpression, Producer, PushConsumer, SimpleConsumer } = require('rocketmq-client-nodejs');
+const { FilterExpression, LitePushConsumerBuilder, Producer, PushConsumer, SimpleConsumer } = require('rocketmq-client-nodejs');
 
 /** Something that should hold did not. */
 class CheckFailed extends Error {}
@@ -120,6 +120,13 @@ class Context {
     return this.#start(new PushConsumer(this.#options({
       consumerGroup, subscriptions: new Map([ [ topic, FilterExpression.SUB_ALL ] ]), messageListener: { consume },
     })));
+  }
+
+  async litePush(consumerGroup, parent, consume) {
+    const consumer = await new LitePushConsumerBuilder().setClientConfiguration(this.#options({}))
+      .setConsumerGroup(consumerGroup).bindTopic(parent).setMessageListener({ consume }).build();
+    this.#closings.push(consumer);
+    return consumer;
   }
 
   /** Receives and acknowledges until so many came or the time is over. */

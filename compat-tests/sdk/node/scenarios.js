@@ -184,6 +184,59 @@ async function wrongType(c) {
   await producer.send({ topic, body: Buffer.from('fine') });
 }
 
+async function priority(c) {
+  const topic = c.name('priority');
+  const producer = await c.producer(topic);
+  // The SDK takes 0 for no priority.
+  for (const level of [ 1, 2 ]) {
+    await producer.send({ topic, body: Buffer.from(String(level)), priority: level });
+  }
+  const consumer = await c.simple(c.name('group'), topic);
+  const order = [];
+  for (const deadline = Date.now() + 60_000; order.length < 2 && Date.now() < deadline;) {
+    for (const one of await receive(consumer, 1)) {
+      await consumer.ack(one);
+      order.push(one.body.toString());
+    }
+  }
+  c.equal('order', [ '2', '1' ], order);
+}
+
+async function litePush(c) {
+  const parent = c.name('lite');
+  const producer = await c.producer(parent);
+  const send = (liteTopic, body) => producer.send({ topic: parent, liteTopic, body: Buffer.from(body) });
+  const got = {};
+  let count = 0;
+  let refused = 0;
+  const consumer = await c.litePush(c.name('lite_group'), parent, async one => {
+    const body = one.body.toString();
+    if (body === 'a3' && refused++ === 0) {
+      return ConsumeResult.FAILURE;
+    }
+    (got[one.liteTopic] ??= []).push(body);
+    count += 1;
+    return ConsumeResult.SUCCESS;
+  });
+  await consumer.subscribeLite('a');
+  await consumer.subscribeLite('b');
+  const inOrder = { a: [], b: [] };
+  for (let i = 0; i < 5; i++) {
+    for (const lite of [ 'a', 'b', 'nobody' ]) {
+      await send(lite, `${lite}${i}`);
+      inOrder[lite]?.push(`${lite}${i}`);
+    }
+  }
+  c.check('all came', await c.within(90, () => count >= 10));
+  c.equal('in order, without what nobody wants', inOrder, got);
+  c.equal('one came again', 2, refused);
+  await consumer.unsubscribeLite('b');
+  await send('b', 'b5');
+  await send('a', 'a5');
+  c.check('what is left', await c.within(60, () => got.a.includes('a5')));
+  c.equal('nothing of the other', inOrder.b, got.b);
+}
+
 /** Parameters topic, word, count, and type: normal, fifo or delay. */
 async function produce(c) {
   const [ topic, word, type ] = [ c.get('topic'), c.get('word'), c.get('type', 'normal') ];
@@ -219,7 +272,9 @@ const scenarios = {
   grpc_consume: consume,
   grpc_delayed_message_comes_in_time: delay,
   grpc_fifo_keeps_order: fifo,
+  grpc_higher_priority_comes_first: priority,
   grpc_invisible_duration_changes: invisible,
+  grpc_lite_push_subscribes_and_unsubscribes: litePush,
   grpc_produce: produce,
   grpc_push_consumes_and_retries: push,
   grpc_recalled_message_never_comes: recall,

@@ -7,8 +7,8 @@ import sys
 import threading
 import time
 
-from rocketmq import (ClientConfiguration, Credentials, FilterExpression, Message, MessageListener, Producer,
-                      PushConsumer, SimpleConsumer)
+from rocketmq import (ClientConfiguration, Credentials, FilterExpression, LitePushConsumer, LiteSimpleConsumer, Message,
+                      MessageListener, Producer, PushConsumer, SimpleConsumer)
 
 OUTPUT = threading.Lock()
 
@@ -119,6 +119,15 @@ class Context:
         return self._start(PushConsumer(
             self._configuration(), group, Listener(consume), {topic: FilterExpression()}, consumption_thread_count=4,
             tls_enable=self._tls()))
+
+    def lite_push(self, group, parent, consume):
+        return self._start(LitePushConsumer(
+            self._configuration(), group, parent, Listener(consume), consumption_thread_count=4,
+            tls_enable=self._tls()))
+
+    def lite_simple(self, group, parent):
+        return self._start(LiteSimpleConsumer(
+            parent, self._configuration(), group, await_duration=5, tls_enable=self._tls()))
 
     def take(self, consumer, count, seconds):
         """Receives and acknowledges until so many came or the time is over."""

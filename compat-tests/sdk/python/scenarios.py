@@ -218,11 +218,98 @@ def consume(c):
             consumer.ack(one)
 
 
+def priority(c):
+    topic = c.name("priority")
+    producer = c.producer(topic)
+    for level in (1, 2):
+        one = message(topic, str(level))
+        one.priority = level
+        producer.send(one)
+    consumer = c.simple(c.name("group"), topic)
+    order, deadline = [], time.monotonic() + 60
+    while len(order) < 2 and time.monotonic() < deadline:
+        for one in consumer.receive(1, 30) or []:
+            consumer.ack(one)
+            order.append((one.body.decode(), one.priority))
+    c.equal("order", [("2", 2), ("1", 1)], order)
+
+
+def send_lite(producer, parent, lite, body):
+    one = message(parent, body)
+    one.lite_topic = lite
+    producer.send(one)
+
+
+def lite_push(c):
+    parent, got, lock, refused = c.name("lite"), {}, threading.Lock(), []
+    producer = c.producer(parent)
+
+    def consume(one):
+        with lock:
+            if one.body == b"a3" and not refused:
+                refused.append(one)
+                return ConsumeResult.FAILURE
+            got.setdefault(one.lite_topic, []).append(one.body.decode())
+        return ConsumeResult.SUCCESS
+
+    consumer = c.lite_push(c.name("lite_group"), parent, consume)
+    consumer.subscribe_lite("a")
+    consumer.subscribe_lite("b")
+    for i in range(5):
+        for lite in ("a", "b", "nobody"):
+            send_lite(producer, parent, lite, f"{lite}{i}")
+    in_order = {lite: [f"{lite}{i}" for i in range(5)] for lite in ("a", "b")}
+    c.check("all came", c.within(90, lambda: sum(map(len, list(got.values()))) >= 10))
+    c.equal("in order, without what nobody wants", in_order, got)
+    c.equal("one came again", 1, len(refused))
+    consumer.unsubscribe_lite("b")
+    send_lite(producer, parent, "b", "b5")
+    send_lite(producer, parent, "a", "a5")
+    c.check("what is left", c.within(60, lambda: "a5" in got["a"]))
+    c.equal("nothing of the other", in_order["b"], got["b"])
+
+
+def lite_simple(c):
+    parent = c.name("lite")
+    producer = c.producer(parent)
+    consumer = c.lite_simple(c.name("lite_group"), parent)
+    consumer.subscribe_lite("a")
+    for i in range(3):
+        send_lite(producer, parent, "a", f"a{i}")
+        send_lite(producer, parent, "nobody", f"n{i}")
+
+    def take(count):
+        """In the order in which they come."""
+        taken, deadline = [], time.monotonic() + 60
+        while len(taken) < count and time.monotonic() < deadline:
+            for one in consumer.receive(16, 30) or []:
+                c.equal("lite topic", "a", one.lite_topic)
+                consumer.ack(one)
+                taken.append(one.body.decode())
+        return taken
+
+    c.equal("in order", ["a0", "a1", "a2"], take(3))
+    c.equal("nothing more", [], bodies(consumer.receive(16, 30) or []))
+    send_lite(producer, parent, "a", "a3")
+    left = []
+    c.check("came", c.within(60, lambda: left.extend(consumer.receive(16, 10) or []) or left))
+    c.equal("the next", ["a3"], bodies(left))
+    c.equal("it came again", ["a3"], take(1))
+    consumer.unsubscribe_lite("a")
+    send_lite(producer, parent, "a", "a4")
+    c.equal("not subscribed", [], bodies(consumer.receive(16, 30) or []))
+    consumer.subscribe_lite("a")
+    c.equal("subscribed again", ["a4"], take(1))
+
+
 SCENARIOS = {
     "grpc_consume": consume,
     "grpc_delayed_message_comes_in_time": delay,
     "grpc_fifo_keeps_order": fifo,
+    "grpc_higher_priority_comes_first": priority,
     "grpc_invisible_duration_changes": invisible,
+    "grpc_lite_push_subscribes_and_unsubscribes": lite_push,
+    "grpc_lite_simple_receives_in_order": lite_simple,
     "grpc_produce": produce,
     "grpc_push_consumes_and_retries": push,
     "grpc_recalled_message_never_comes": recall,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! Messages between the remoting SDKs of version 4 and the gRPC SDKs of version 5, of any two languages: body, tag, keys
-//! and property come as they were sent, and the order of a FIFO topic holds.
+//! and property come as they were sent, and the order of a FIFO topic holds. And a proxy that ends between them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use aerobee_compat_tests::{Running, Sdk, Step};
+use aerobee_compat_tests::{Cluster, Kind, Plan, Running, Sdk, Step};
 use libtest_mimic::{Failed, Trial};
 
 use crate::{
@@ -19,6 +19,8 @@ use crate::{
 
 const ARRIVAL: Duration = Duration::from_secs(120);
 const COUNT: usize = 20;
+/// A proxy waits for calls that are under way before it ends.
+const PROXY_STOP: Duration = Duration::from_secs(60);
 
 pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
     let mut trials = Vec::new();
@@ -44,7 +46,47 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
             move |world| to_remoting(world, grpc),
         ));
     }
+    trials.push(world.trial("grpc_java_outlives_a_proxy_that_ends", outlive));
     trials
+}
+
+/// A proxy ends under a consumer, tells it to connect elsewhere, and comes back: the consumer goes on by itself.
+fn outlive(world: &World) -> Result<(), Failed> {
+    let _slot = world.slot();
+    let cluster = Cluster::start(Plan::of(Kind::Aerobee))?;
+    let proxy = cluster.proxy(Kind::Aerobee)?;
+    let (java, sender, prefix) = (world.driver(JAVA)?, world.driver(GO)?, world.prefix());
+    prepare(&cluster, &prefix)?;
+    let (topic, group) = (format!("{prefix}_normal"), format!("{prefix}_group"));
+    let consumer = java.begin("grpc_consume", &cluster, &consuming(&topic, &group))?;
+    let produce = |word: &str| -> Result<(), Failed> {
+        let with = [
+            ("topic", &*topic),
+            ("word", word),
+            ("count", "20"),
+            ("ssl", "true"),
+        ];
+        sender.perform("grpc_produce", &cluster, &with, SCENARIO_LIMIT)?;
+        Ok(())
+    };
+    produce("before")?;
+    collect(&consumer, "message")?;
+    let (status, _) = proxy.terminate(PROXY_STOP)?;
+    if !status.success() {
+        return Err(format!("the proxy ended with {status}").into());
+    }
+    let _proxy = cluster.proxy(Kind::Aerobee)?;
+    produce("after")?;
+    let mut after = BTreeSet::new();
+    consumer.wait_until(ARRIVAL, |step| {
+        if &*step.name == "message" && step.body.starts_with("after:") {
+            after.insert(step.body.to_string());
+        }
+        after.len() >= COUNT
+    })?;
+    consumer.stop()?;
+    consumer.finish(SCENARIO_LIMIT)?;
+    Ok(())
 }
 
 fn between(world: &World, from: Sdk, to: Sdk, kind: &str) -> Result<(), Failed> {

@@ -189,9 +189,7 @@ fn every_one_is_tried(sdk: Sdk, scenarios: &[&str]) -> Result<(), Failed> {
         .collect();
     let mut tried: BTreeSet<&str> = scenarios.iter().copied().collect();
     tried.extend(crate::grpc::known(sdk));
-    if sdk == JAVA {
-        tried.extend(crate::lite::known());
-    }
+    tried.extend(crate::lite::known(sdk));
     if known == tried {
         return Ok(());
     }

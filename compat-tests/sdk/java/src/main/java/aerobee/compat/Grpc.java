@@ -54,6 +54,7 @@ final class Grpc {
         scenarios.put("grpc_tags_and_sql_filter", Grpc::filters);
         scenarios.put("grpc_and_remoting_meet", Grpc::meet);
         scenarios.put("grpc_waiting_consumer_gets_message_at_once", Grpc::atOnce);
+        scenarios.put("grpc_higher_priority_comes_first", Grpc::priority);
         scenarios.put("grpc_wrong_type_is_refused", Grpc::wrongType);
         scenarios.put("grpc_topic_of_batches", Grpc::batches);
     }
@@ -97,11 +98,11 @@ final class Grpc {
         return context.closing(consumer, consumer::close);
     }
 
-    private static SimpleConsumer simple(Context context, String group, String topic) throws Exception {
+    static SimpleConsumer simple(Context context, String group, String topic) throws Exception {
         return simple(context, group, topic, FilterExpression.SUB_ALL);
     }
 
-    private static PushConsumer push(Context context, String group, String topic, MessageListener listener) throws Exception {
+    static PushConsumer push(Context context, String group, String topic, MessageListener listener) throws Exception {
         PushConsumer consumer = PROVIDER.newPushConsumerBuilder()
             .setClientConfiguration(configuration(context)).setConsumerGroup(group)
             .setSubscriptionExpressions(Map.of(topic, FilterExpression.SUB_ALL))
@@ -113,14 +114,14 @@ final class Grpc {
         return PROVIDER.newMessageBuilder().setTopic(topic).setBody(body.getBytes(StandardCharsets.UTF_8));
     }
 
-    private static String body(MessageView view) {
+    static String body(MessageView view) {
         ByteBuffer body = view.getBody();
         byte[] bytes = new byte[body.remaining()];
         body.get(bytes);
         return new String(bytes, StandardCharsets.UTF_8);
     }
 
-    private static boolean until(int seconds, BooleanSupplier held) throws InterruptedException {
+    static boolean until(int seconds, BooleanSupplier held) throws InterruptedException {
         long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(seconds);
         while (!held.getAsBoolean()) {
             if (System.nanoTime() > deadline) {
@@ -419,6 +420,21 @@ final class Grpc {
         long median = waits.get(waits.size() / 2);
         context.check("median wait", median < 500, "waits", waits);
         context.step("waits", "median", median, "max", waits.get(waits.size() - 1));
+    }
+
+    private static void priority(Context context) throws Exception {
+        String topic = topic(context, "priority", "PRIORITY", 3);
+        Producer producer = producer(context, topic);
+        for (int priority = 1; priority <= 2; priority++) {
+            producer.send(message(topic, "priority " + priority).setPriority(priority).build());
+        }
+        SimpleConsumer consumer = simple(context, group(context, "priority_group", false, 16), topic);
+        for (int priority = 2; priority >= 1; priority--) {
+            MessageView view = first(consumer, 60);
+            context.equal("body", "priority " + priority, body(view));
+            context.equal("priority", priority, view.getPriority().orElse(-1));
+            consumer.ack(view);
+        }
     }
 
     private static void wrongType(Context context) throws Exception {

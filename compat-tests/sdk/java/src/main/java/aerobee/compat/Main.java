@@ -43,6 +43,7 @@ public final class Main {
         GrpcLite.list(SCENARIOS);
         Spring.list(SCENARIOS);
         GrpcSpring.list(SCENARIOS);
+        GrpcOperating.list(SCENARIOS);
         Transactions.list(SCENARIOS);
         Operating.list(SCENARIOS);
         Keeping.list(SCENARIOS);

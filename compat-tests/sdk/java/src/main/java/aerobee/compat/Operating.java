@@ -33,7 +33,7 @@ final class Operating {
         scenarios.put("request_gets_its_reply", Operating::request);
     }
 
-    private static DefaultMQAdminExt admin(Context context) throws Exception {
+    static DefaultMQAdminExt admin(Context context) throws Exception {
         DefaultMQAdminExt admin = new DefaultMQAdminExt(10_000);
         admin.setNamesrvAddr(context.namesrv());
         admin.setInstanceName(context.instance());
