@@ -66,7 +66,6 @@ pub const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
             "grpcClientConsumerMinLongPollingTimeoutMillis",
             "lockTimeoutMsInHandleGroup",
             "longPollingReserveTimeInMillis",
-            "maxLiteRenewNumPerChannel",
         ],
     ),
     (

@@ -80,6 +80,8 @@ pub struct Config {
     pub max_lite_topic_size: i64,
     /// Partial subscriptions to lite topics in a second; 0 and below is no limit.
     pub max_sync_lite_subscription_rate: i32,
+    /// Messages of lite topics that are renewed here for a client of a group; one with more receives none.
+    pub max_lite_renew_num_per_channel: i32,
     /// Invisible time of messages that are renewed here, ms.
     pub default_invisible_time_mills: i64,
     /// Bounds of the invisible time, ms.
@@ -196,6 +198,7 @@ impl Default for Config {
             max_message_group_size: 64,
             max_lite_topic_size: 64,
             max_sync_lite_subscription_rate: 5000,
+            max_lite_renew_num_per_channel: 100,
             default_invisible_time_mills: 60_000,
             min_invisible_time_mills_for_recv: 10_000,
             max_invisible_time_mills: 12 * 3_600_000,

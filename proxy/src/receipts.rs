@@ -53,10 +53,25 @@ pub(crate) struct Receipt {
     busy: bool,
 }
 
-/// All receipts, by group and the handle that the client has.
+impl Receipt {
+    /// Whose it is, if its message is of a lite topic.
+    fn lite_holder(&self) -> Option<Holder> {
+        self.current.lite_topic.as_ref()?;
+        Some((Arc::clone(&self.client), Arc::clone(&self.group)))
+    }
+}
+
+/// Group, and the handle that the client has.
+type Key = (Arc<str>, String);
+/// Client and group.
+type Holder = (Arc<str>, Arc<str>);
+
+/// All receipts.
 #[derive(Debug)]
 pub(crate) struct Receipts {
-    table: DashMap<(Arc<str>, String), Receipt>,
+    table: DashMap<Key, Receipt>,
+    /// How many of lite topics a client of a group has.
+    lite: DashMap<Holder, i64>,
     brokers: Arc<Brokers>,
     routes: Arc<Routes>,
     clients: Arc<Clients>,
@@ -72,6 +87,7 @@ impl Receipts {
     ) -> Self {
         Self {
             table: DashMap::new(),
+            lite: DashMap::new(),
             brokers,
             routes,
             clients,
@@ -95,8 +111,44 @@ impl Receipts {
             failures: 0,
             busy: false,
         };
-        self.table
-            .insert((Arc::clone(of.group), handle_text), receipt);
+        self.insert((Arc::clone(of.group), handle_text), receipt);
+    }
+
+    /// Messages of lite topics that are renewed for a client of a group.
+    pub(crate) fn lite_of(&self, client: &str, group: &str) -> i64 {
+        if self.lite.is_empty() {
+            return 0;
+        }
+        let holder = (Arc::from(client), Arc::from(group));
+        self.lite.get(&holder).map_or(0, |count| *count)
+    }
+
+    fn insert(&self, key: Key, receipt: Receipt) {
+        if let Some(holder) = receipt.lite_holder() {
+            *self.lite.entry(holder).or_default() += 1;
+        }
+        if let Some(before) = self.table.insert(key, receipt) {
+            self.uncount(&before);
+        }
+    }
+
+    fn remove_if(&self, key: &Key, is_right: impl FnOnce(&Receipt) -> bool) -> Option<Receipt> {
+        let (_, receipt) = self.table.remove_if(key, |_, receipt| is_right(receipt))?;
+        self.uncount(&receipt);
+        Some(receipt)
+    }
+
+    fn remove(&self, key: &Key) -> Option<Receipt> {
+        self.remove_if(key, |_| true)
+    }
+
+    fn uncount(&self, receipt: &Receipt) {
+        if let Some(holder) = receipt.lite_holder() {
+            self.lite.remove_if_mut(&holder, |_, count| {
+                *count -= 1;
+                *count <= 0
+            });
+        }
     }
 
     /// Ends the renewal of a handle; returns what the broker calls it now. Waits for a renewal that
@@ -109,14 +161,14 @@ impl Receipts {
         let key = (Arc::from(group), handle_text.to_owned());
         let deadline = Instant::now() + BUSY_WAIT;
         loop {
-            if let Some((_, receipt)) = self.table.remove_if(&key, |_, receipt| !receipt.busy) {
+            if let Some(receipt) = self.remove_if(&key, |receipt| !receipt.busy) {
                 return Some(receipt);
             }
             if !self.table.contains_key(&key) {
                 return None;
             }
             if Instant::now() >= deadline {
-                return self.table.remove(&key).map(|(_, receipt)| receipt);
+                return self.remove(&key);
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -125,7 +177,7 @@ impl Receipts {
     /// Goes on with a receipt whose change or acknowledgement failed: the client will try again.
     pub(crate) fn put_back(&self, handle_text: &str, receipt: Receipt) {
         let key = (Arc::clone(&receipt.group), handle_text.to_owned());
-        self.table.insert(key, receipt);
+        self.insert(key, receipt);
     }
 
     /// Lets the messages of clients go that left.
@@ -138,7 +190,7 @@ impl Receipts {
             .map(|entry| entry.key().clone())
             .collect();
         for key in gone {
-            if let Some((_, receipt)) = self.table.remove(&key) {
+            if let Some(receipt) = self.remove(&key) {
                 let wait = self.config.invisible_time_millis_when_clear;
                 self.change_quietly(&receipt, wait).await;
             }
@@ -149,7 +201,7 @@ impl Receipts {
     pub(crate) async fn release_all(&self) {
         let keys: Vec<_> = self.table.iter().map(|entry| entry.key().clone()).collect();
         for key in keys {
-            if let Some((_, receipt)) = self.table.remove(&key) {
+            if let Some(receipt) = self.remove(&key) {
                 let wait = self.config.invisible_time_millis_when_clear;
                 self.change_quietly(&receipt, wait).await;
             }
@@ -186,14 +238,14 @@ impl Receipts {
         }
     }
 
-    async fn renew(&self, key: (Arc<str>, String)) {
+    async fn renew(&self, key: Key) {
         let Some(receipt) = self.table.get(&key).map(|entry| entry.clone()) else {
             return;
         };
         let gone = !self.clients.is_present(&receipt.client, CLIENT_GRACE);
         let over = now_ms() - receipt.began >= self.config.renew_max_time_millis;
         if gone || over {
-            self.table.remove(&key);
+            self.remove(&key);
             let wait = if gone {
                 self.config.invisible_time_millis_when_clear
             } else {
@@ -220,7 +272,7 @@ impl Receipts {
                 if stale || entry.failures >= self.config.max_renew_retry_times {
                     tracing::debug!(error = %failure, "a receipt is renewed no more");
                     drop(entry);
-                    self.table.remove(&key);
+                    self.remove(&key);
                 }
             }
         }

@@ -26,7 +26,11 @@ const PARENT: &str = "parent";
 const GROUP: &str = "readers";
 
 async fn start() -> Cluster {
-    let cluster = Cluster::start().await;
+    start_with(|_| {}).await
+}
+
+async fn start_with(change: impl FnOnce(&mut aerobee_proxy::Config)) -> Cluster {
+    let cluster = Cluster::start_with(change).await;
     cluster.topic(PARENT, "LITE").await;
     bind(&cluster, GROUP, &[]).await;
     cluster
@@ -267,6 +271,49 @@ async fn a_waiting_receive_is_served_by_the_send() {
     let (mut consumer, (code, got)) = timeout(PATIENCE, waiting).await.unwrap().unwrap();
     assert_eq!((code, bodies(&got)), (Code::Ok, vec!["new"]));
     assert_eq!(consumer.ack(&got[0], true).await, Code::Ok);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lite_topic_given_up_sends_nothing_more_though_it_was_just_acknowledged() {
+    let cluster = start().await;
+    let mut grpc = cluster.grpc().await;
+    let mut consumer = consumer(&cluster, "simple", GROUP).await;
+    consumer.sync(Action::PartialAdd, &["a"]).await;
+    produce(&mut grpc, "a", "a0").await;
+    let got = consumer.await_messages().await;
+    // Has the broker look for the next one.
+    assert_eq!(consumer.ack(&got[0], true).await, Code::Ok);
+    consumer.sync(Action::PartialRemove, &["a"]).await;
+    produce(&mut grpc, "a", "a1").await;
+    assert_eq!(consumer.receive(0).await.0, Code::MessageNotFound);
+    consumer.sync(Action::PartialAdd, &["a"]).await;
+    assert_eq!(bodies(&consumer.await_messages().await), ["a1"]);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_with_too_many_messages_that_are_renewed_receives_no_more() {
+    let cluster = start_with(|config| config.max_lite_renew_num_per_channel = 1).await;
+    let mut grpc = cluster.grpc().await;
+    let mut greedy = consumer(&cluster, "greedy-renewed", GROUP).await;
+    let names = ["a", "b", "c"];
+    greedy.sync(Action::PartialAdd, &names).await;
+    let mut held = Vec::new();
+    for name in &names[..2] {
+        produce(&mut grpc, name, name).await;
+        held.extend(greedy.await_messages().await);
+    }
+    assert_eq!(bodies(&held), ["a", "b"]);
+    produce(&mut grpc, "c", "c").await;
+    assert_eq!(greedy.receive(0).await.0, Code::Forbidden);
+    // What another client holds does not count, nor what is not renewed.
+    let mut other = consumer(&cluster, "other", GROUP).await;
+    other.sync(Action::PartialAdd, &["d"]).await;
+    assert_eq!(other.receive(0).await.0, Code::MessageNotFound);
+    assert_eq!(greedy.ack(&held[0], true).await, Code::Ok);
+    assert_eq!(bodies(&greedy.await_messages().await), ["c"]);
+    assert_eq!(greedy.receive(0).await.0, Code::Forbidden);
     cluster.stop().await;
 }
 

@@ -57,6 +57,20 @@ impl<C> Client<C> {
         true
     }
 
+    /// Whether it gets what comes to a queue.
+    fn wants(&self, queue: &str) -> bool {
+        self.wildcard || self.queues.contains(queue)
+    }
+
+    /// Takes a queue out of the line; whether it stood there.
+    fn leave_line(&mut self, queue: &str) -> bool {
+        let stood = self.lined_up.remove(queue);
+        if stood {
+            self.events.retain(|event| **event != *queue);
+        }
+        stood
+    }
+
     fn is_busy(&self) -> bool {
         self.events.len() * 5 >= self.limit
     }
@@ -196,17 +210,16 @@ impl<C: Clone> Registry<C> {
         true
     }
 
-    /// Takes a queue from a client; whether it had it.
-    pub(crate) fn remove(&mut self, id: &str, queue: &str, now: Instant) -> bool {
-        let Some(client) = self.clients.get_mut(id) else {
-            return false;
-        };
+    /// Takes a queue from a client, if it had it; whether it stood in its line, for another one of the group then.
+    pub(crate) fn remove(&mut self, id: &str, queue: &str, now: Instant) -> Option<bool> {
+        let client = self.clients.get_mut(id)?;
         client.updated = now;
         if !client.queues.remove(queue) {
-            return false;
+            return None;
         }
+        let stood = client.leave_line(queue);
         self.unlink(id, queue);
-        true
+        Some(stood)
     }
 
     fn unlink(&mut self, id: &str, queue: &str) {
@@ -238,6 +251,7 @@ impl<C: Clone> Registry<C> {
         for id in holders {
             if let Some(client) = self.clients.get_mut(&id) {
                 client.queues.remove(queue);
+                client.leave_line(queue);
                 evicted.push((Arc::clone(&id), client.connection.clone()));
             }
             self.unlink(&id, queue);
@@ -270,6 +284,7 @@ impl<C: Clone> Registry<C> {
             self.pairs -= 1;
             if let Some(client) = self.clients.get_mut(&id) {
                 client.queues.remove(queue);
+                client.leave_line(queue);
             }
         }
     }
@@ -308,9 +323,10 @@ impl<C: Clone> Registry<C> {
             .is_some_and(|client| !client.events.is_empty())
     }
 
-    /// Puts an event back to the front of the line.
+    /// Puts an event back to the front of the line, unless the client has given it up meanwhile.
     pub(crate) fn put_back(&mut self, id: &str, queue: Arc<str>) {
         if let Some(client) = self.clients.get_mut(id)
+            && client.wants(&queue)
             && client.lined_up.insert(Arc::clone(&queue))
         {
             client.events.push_front(queue);
@@ -544,6 +560,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_given_up_is_not_in_line_any_more() {
+        let now = Instant::now();
+        let mut registry = Registry::default();
+        registry.join(&joining("a", "g", false), now);
+        for queue in ["1", "2"] {
+            registry.add("a", queue);
+            registry.offer(queue, "p", None, LATER, now);
+        }
+        assert_eq!(registry.remove("a", "1", now), Some(true));
+        assert_eq!(registry.take("a", now).as_deref(), Some("2"));
+        assert_eq!(registry.remove("a", "2", now), Some(false));
+        // A pop that was under way meanwhile.
+        registry.put_back("a", "2".into());
+        assert_eq!(registry.take("a", now), None);
+    }
+
+    #[test]
     fn leaving_takes_all_pairs_along() {
         let now = Instant::now();
         let mut registry = Registry::default();
@@ -554,12 +587,13 @@ mod tests {
         registry.add("b", "2");
         registry.offer("1", "p", None, LATER, now);
         assert_eq!(registry.evict("g", "2").len(), 2);
-        assert!(registry.remove("a", "1", now) && !registry.remove("a", "1", now));
+        assert_eq!(registry.remove("a", "1", now), Some(true));
+        assert_eq!(registry.remove("a", "1", now), None);
         registry.add("a", "3");
         registry.drop_queue("3");
         assert_eq!(registry.pairs(), 0);
         let (group, events) = registry.forget("a").unwrap();
-        assert_eq!((&*group, events.len()), ("g", 1));
+        assert_eq!((&*group, events.len()), ("g", 0));
         assert!(registry.silent_since(now + LATER) == ["b".into()]);
         assert!(registry.forget("a").is_none());
     }

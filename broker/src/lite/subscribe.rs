@@ -187,8 +187,11 @@ impl Lite {
             return;
         }
         let mut registry = self.registry.lock();
+        let mut left = Vec::new();
         for queue in known.iter().filter(|queue| !queues.contains(&***queue)) {
-            registry.remove(&change.client_id, queue, now);
+            if registry.remove(&change.client_id, queue, now) == Some(true) {
+                left.push(queue);
+            }
         }
         let mut fresh = Vec::new();
         for queue in queues {
@@ -201,12 +204,15 @@ impl Lite {
             }
         }
         drop(registry);
+        for queue in left {
+            self.offer(queue, &change.topic, Some(&change.group));
+        }
         for queue in fresh {
             self.offer_existing(queue, &change.topic, &change.group);
         }
     }
 
-    fn remove(&self, change: &LiteSubscription, queues: &BTreeSet<String>) {
+    fn remove(self: &Arc<Self>, change: &LiteSubscription, queues: &BTreeSet<String>) {
         let resets = self
             .groups
             .find(&change.group)
@@ -214,8 +220,11 @@ impl Lite {
         let now = Instant::now();
         for queue in queues {
             let removed = self.registry.lock().remove(&change.client_id, queue, now);
-            if removed && resets {
+            if removed.is_some() && resets {
                 self.reset(queue, &change.group, 0);
+            }
+            if removed == Some(true) {
+                self.offer(queue, &change.topic, Some(&change.group));
             }
         }
     }

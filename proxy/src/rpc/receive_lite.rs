@@ -23,8 +23,20 @@ use crate::{
     v2::Code,
 };
 
-/// Asks the broker for messages of the client's lite topics.
+/// Asks the broker for messages of the client's lite topics, unless it has too many already.
 pub(crate) async fn pop(parts: &Parts, wanted: &Wanted) -> Result<Response, Failure> {
+    let client = &wanted.caller.client_id;
+    let held = parts.receipts.lite_of(client, &wanted.group);
+    let most = parts.config.max_lite_renew_num_per_channel;
+    if held > i64::from(most) {
+        return Err(Failure::new(
+            Code::Forbidden,
+            format!(
+                "The client [{client}] has too many unacked messages. Unacked count: {held}, more than {most} \
+                 (maxLiteRenewNumPerChannel); acknowledge some first"
+            ),
+        ));
+    }
     if let Some(client) = parts.clients.get(&wanted.caller.client_id) {
         repeat(&parts.brokers, &wanted.address, &client).await?;
     }
