@@ -250,6 +250,18 @@ fn a_clean_restart_keeps_the_files_as_they_are() {
 }
 
 #[test]
+fn a_start_knows_that_the_index_is_complete() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, queue) = open(dir.path());
+    append(&store, &queue, "1", &[("KEYS", "a")]);
+    assert!(store.index_behind() > 0);
+    store.close().unwrap();
+    let (store, _) = open(dir.path());
+    store.step(Task::Indexer).unwrap();
+    assert_eq!(store.index_behind(), 0);
+}
+
+#[test]
 fn what_a_crash_has_torn_is_made_anew() {
     let dir = tempfile::tempdir().unwrap();
     let (store, queue) = open(dir.path());

@@ -59,6 +59,9 @@ impl Inner {
         if follower.state.is_none() {
             let loaded = self.load_index()?;
             follower.position = loaded.position;
+            self.index
+                .position
+                .store(loaded.position, Ordering::Release);
             follower.skip = loaded.skip;
             follower.state = Some(loaded.state);
             *self.index.files.write() = loaded.files;
