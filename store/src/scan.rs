@@ -26,6 +26,60 @@ pub(crate) enum Frame<'a> {
     NoFile,
 }
 
+/// Records that stand one behind the other in one file, read and checked in full, and what comes behind them.
+#[derive(Debug, Default)]
+pub(crate) struct Stretch {
+    /// Position of the first record.
+    start: i64,
+    /// Position behind all that is here: of the next record, if there is one.
+    end: i64,
+    bytes: Vec<u8>,
+    /// Where the first record starts in `bytes`.
+    from: usize,
+    lens: Vec<usize>,
+    after: After,
+}
+
+/// What comes behind a stretch.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) enum After {
+    /// Perhaps more records.
+    #[default]
+    More,
+    /// No record, for this reason.
+    Bad(String),
+    /// No file.
+    NoFile,
+}
+
+impl Stretch {
+    /// Position behind it.
+    pub(crate) fn end(&self) -> i64 {
+        self.end
+    }
+
+    pub(crate) fn after(&self) -> &After {
+        &self.after
+    }
+
+    pub(crate) fn goes_on(&self) -> bool {
+        self.after == After::More
+    }
+
+    /// The records, each with its position.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (i64, RecordView<'_>)> {
+        let (mut position, mut from) = (self.start, self.from);
+        self.lens.iter().map_while(move |len| {
+            let bytes = self.bytes.get(from..from + len)?;
+            let at = position;
+            from += len;
+            position += *len as i64;
+            // They were read before.
+            RecordView::parse(bytes).ok().map(|record| (at, record))
+        })
+    }
+}
+
 /// One file, seen through a moving window.
 #[derive(Debug)]
 struct Window {
@@ -98,7 +152,7 @@ impl<'a> Scanner<'a> {
         let at = (position - base).cast_unsigned();
         let rest = usize::try_from(self.files.file_bytes() - at).unwrap_or(usize::MAX);
         let len = len.min(rest);
-        let held = window.at..window.at + window.bytes.len() as u64;
+        let held = window.at..window.at.saturating_add(window.bytes.len() as u64);
         if at < held.start || at + len as u64 > held.end {
             window.bytes.resize(len.max(self.window_bytes).min(rest), 0);
             window.at = at;
@@ -151,6 +205,74 @@ impl<'a> Scanner<'a> {
             }
             Ok(record) => Frame::Record(record),
         })
+    }
+
+    /// The records from a position on, as many as a window holds. The memory of `spare` is used for the next one.
+    pub(crate) fn stretch(&mut self, position: i64, spare: Stretch) -> Result<Stretch, OpenError> {
+        let Stretch {
+            bytes: spare,
+            mut lens,
+            ..
+        } = spare;
+        lens.clear();
+        let (mut at, mut after) = (position, After::More);
+        // The first frame is read wherever it is, others only where the window has all of them.
+        while at == position || self.holds_frame(at) {
+            match self.frame(at)? {
+                Frame::Record(record) => {
+                    let len = record.total_len();
+                    lens.push(len);
+                    at += len as i64;
+                }
+                Frame::Blank => {
+                    at = self.files.base_for(at) + self.files.file_bytes().cast_signed();
+                    break;
+                }
+                Frame::Bad(reason) => {
+                    after = After::Bad(reason);
+                    break;
+                }
+                Frame::NoFile => {
+                    after = After::NoFile;
+                    break;
+                }
+            }
+        }
+        let (mut bytes, mut from) = (spare, 0);
+        if let Some(window) = self.window.as_mut().filter(|_| !lens.is_empty()) {
+            std::mem::swap(&mut bytes, &mut window.bytes);
+            let start = (position - window.base).cast_unsigned();
+            from = usize::try_from(start - window.at).unwrap_or(usize::MAX);
+            // What is there now is from elsewhere.
+            window.at = u64::MAX;
+        }
+        Ok(Stretch {
+            start: position,
+            end: at,
+            bytes,
+            from,
+            lens,
+            after,
+        })
+    }
+
+    /// Whether the window has all of the frame at a position, as far as its length tells.
+    fn holds_frame(&self, position: i64) -> bool {
+        let Some(window) = &self.window else {
+            return false;
+        };
+        let held = usize::try_from(position - window.base)
+            .ok()
+            .zip(usize::try_from(window.at).ok())
+            .and_then(|(at, start)| window.bytes.get(at.checked_sub(start)?..));
+        held.and_then(|held| {
+            let head = held.first_chunk::<BLANK_BYTES>()?;
+            let len = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
+            // A blank frame is never read to its end.
+            let is_blank = matches!(RecordView::parse(head), Err(RecordError::Blank(_)));
+            Some(is_blank || held.len() >= len as usize)
+        })
+        .unwrap_or(false)
     }
 
     /// Whether the record at a position has this length and, if given, queue; reads its header only.
@@ -310,6 +432,106 @@ mod tests {
         assert_eq!(near.unwrap().unwrap(), first..first + 1);
         let none = scanner.data_behind(3, WINDOW_BYTES as u64 / 2);
         assert_eq!(none.unwrap(), None);
+    }
+
+    /// Where records start and how long they are, and why the log ends behind them.
+    type Found = (Vec<(i64, usize)>, Option<String>);
+
+    fn by_frames(scanner: &mut Scanner<'_>) -> Found {
+        let (mut at, mut found) = (0, Vec::new());
+        loop {
+            match scanner.frame(at).unwrap() {
+                Frame::Record(record) => {
+                    found.push((at, record.total_len()));
+                    at += record.total_len() as i64;
+                }
+                Frame::Blank => {
+                    let file_bytes = scanner.files.file_bytes().cast_signed();
+                    at = scanner.files.base_for(at) + file_bytes;
+                }
+                Frame::Bad(reason) => return (found, Some(reason)),
+                Frame::NoFile => return (found, None),
+            }
+        }
+    }
+
+    fn by_stretches(scanner: &mut Scanner<'_>) -> Found {
+        let (mut stretch, mut found) = (Stretch::default(), Vec::new());
+        loop {
+            stretch = scanner.stretch(stretch.end(), stretch).unwrap();
+            found.extend(
+                stretch
+                    .records()
+                    .map(|(at, record)| (at, record.total_len())),
+            );
+            match stretch.after() {
+                After::More => {}
+                After::Bad(reason) => return (found, Some(reason.clone())),
+                After::NoFile => return (found, None),
+            }
+        }
+    }
+
+    #[test]
+    fn stretches_have_the_frames_that_are_read_one_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = crate::Config {
+            commit_log_file_bytes: 3 << 20,
+            ..crate::Config::new(dir.path())
+        };
+        let store = crate::Store::open(config, Env::real()).unwrap();
+        let queue = store.create_queue("T", 0).unwrap();
+        // Longer than a window, and of many other lengths.
+        let body = vec![b'x'; WINDOW_BYTES + WINDOW_BYTES / 2];
+        let mut places = Vec::new();
+        for number in 0..120 {
+            let record = aerobee_message::Record {
+                topic: "T",
+                queue_id: 0,
+                flag: 0,
+                sys_flag: 0,
+                born_timestamp: 1,
+                born_host: "127.0.0.1:1".parse().unwrap(),
+                store_host: "127.0.0.1:10911".parse().unwrap(),
+                reconsume_times: 0,
+                prepared_transaction_offset: 0,
+                body: match number % 40 {
+                    0 => &body,
+                    rest => &body[..rest * 977],
+                },
+                properties: &[],
+                tags_code: aerobee_message::TagsCode::Hash(0),
+            };
+            places.push(store.append(&queue, &record).unwrap().physical);
+        }
+        store.abandon();
+        let log = dir.path().join(crate::layout::COMMIT_LOG);
+        let env = Env::real();
+        let bases = crate::files::list(&env, &log, 3 << 20).unwrap();
+        let slots = bases
+            .iter()
+            .map(|base| crate::files::Slot::unmapped(*base, 0));
+        let descriptors = crate::files::Descriptors::Drop;
+        let files = Files::new(log, 3 << 20, descriptors, slots.collect());
+        let both = || {
+            let frames = by_frames(&mut Scanner::new(&env, &files));
+            let stretches = by_stretches(&mut Scanner::new(&env, &files));
+            assert_eq!(stretches, frames);
+            frames
+        };
+        let (found, reason) = both();
+        let starts: Vec<i64> = found.iter().map(|(at, _)| *at).collect();
+        assert_eq!(starts, places);
+        assert!(reason.is_some(), "zeros follow");
+        // A byte of a body in the middle is not what it was.
+        let base = files.base_for(places[57]);
+        let file = env.open(&files.path(base)).unwrap();
+        let in_file = (places[57] - base).cast_unsigned() + 200;
+        env.write_all_at(&file, &files.path(base), b"y", in_file)
+            .unwrap();
+        let (found, reason) = both();
+        assert_eq!(found.len(), 57);
+        assert!(reason.unwrap().contains("CRC"));
     }
 
     #[test]

@@ -6,32 +6,26 @@
 
 mod batches;
 mod queues;
+mod scan;
+mod stretches;
 mod summary;
 mod tail;
 
-use std::{
-    collections::{HashMap, HashSet},
-    io,
-    path::Path,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{collections::HashMap, io, path::Path, sync::Arc};
 
-use aerobee_message::{RecordView, sysflag};
-
+use self::scan::Scanned;
 use crate::{
     abort_file::Left,
     checkpoint::{CheckpointFile, State},
     commit_log::CommitLog,
     config::Config,
-    consume_queue::Queue,
-    dispatch::{self, Dispatched},
     env::Env,
-    error::{AppendError, OpenError},
+    error::OpenError,
     files::{Descriptors, Files, Slot},
     layout,
     log_dirs::Homes,
     prepare,
-    queue_table::{Ids, QueueTable, Shared, queue_in},
+    queue_table::{Ids, QueueTable, Shared},
     scan::{Frame, Scanner},
     watermark::Watermarks,
 };
@@ -64,16 +58,6 @@ impl Durable {
             Durable::Foreign(known) => end < known && goes_on,
         }
     }
-}
-
-/// Where a scan ended.
-struct Scanned {
-    end: i64,
-    /// Why the bytes there are no record; `None` when there is no file.
-    reason: Option<String>,
-    last: (i64, i64),
-    records: u64,
-    dirty: Vec<Arc<Queue>>,
 }
 
 struct Recovery<'a> {
@@ -250,114 +234,6 @@ impl Recovery<'_> {
         )
     }
 
-    /// Reads the log from `start` to its end and dispatches what it finds; `None` when a queue lacks entries that only
-    /// an earlier part of the log has.
-    fn scan(
-        &mut self,
-        start: i64,
-        last: (i64, i64),
-        is_whole: bool,
-    ) -> Result<Option<Scanned>, OpenError> {
-        let mut scanned = Scanned {
-            end: start,
-            reason: None,
-            last,
-            records: 0,
-            dirty: Vec::new(),
-        };
-        let mut noted: HashSet<*const Queue> = HashSet::new();
-        let mut note = |dirty: &mut Vec<Arc<Queue>>, queue: Arc<Queue>| {
-            if noted.insert(Arc::as_ptr(&queue)) {
-                dirty.push(queue);
-            }
-        };
-        let log = Files::of_log(
-            &self.shared.homes,
-            self.log.file_bytes(),
-            Descriptors::Keep,
-            self.log
-                .bases()
-                .iter()
-                .map(|base| Slot::unmapped(*base, 0))
-                .collect(),
-        );
-        let mut scanner = Scanner::new(self.env, &log);
-        loop {
-            match scanner.frame(scanned.end)? {
-                Frame::NoFile => break,
-                Frame::Bad(reason) => {
-                    scanned.reason = Some(reason);
-                    break;
-                }
-                Frame::Blank => {
-                    scanned.end = log.base_for(scanned.end) + log.file_bytes().cast_signed();
-                }
-                Frame::Record(record)
-                    if self.may_be_torn(scanned.end)
-                        && is_torn(&record, scanned.end - log.base_for(scanned.end)) =>
-                {
-                    scanned.reason = Some("a part of the record is missing".to_owned());
-                    break;
-                }
-                Frame::Record(record) => {
-                    if record.sys_flag() & sysflag::INNER_BATCH != 0 {
-                        // Only queues of batches hold such records.
-                        self.shared.add_batch_topic(record.topic());
-                    }
-                    for place in dispatch::places(&record, &self.config.delay_levels) {
-                        let queue = self.queue_of(place.topic, place.queue_id);
-                        let queue = queue.map_err(|error| self.dispatch_error(error))?;
-                        let dispatched = dispatch::dispatch(&queue, &place, is_whole);
-                        match dispatched.map_err(|error| self.dispatch_error(error))? {
-                            Dispatched::Gap => return Ok(None),
-                            Dispatched::Known if self.sure_until.is_some() => {}
-                            Dispatched::Known => {
-                                // A broker of Apache's may have been killed before it synced them.
-                                let mut tail = queue.tail();
-                                tail.flushed = place.offset.min(tail.flushed);
-                                tail.has_new_files = true;
-                                drop(tail);
-                                note(&mut scanned.dirty, queue);
-                            }
-                            Dispatched::Added => note(&mut scanned.dirty, queue),
-                        }
-                    }
-                    scanned.last = (scanned.end, record.store_timestamp());
-                    scanned.end += record.total_len() as i64;
-                    scanned.records += 1;
-                }
-            }
-        }
-        Ok(Some(scanned))
-    }
-
-    /// Whether a power cut may have left a record at a position in part.
-    fn may_be_torn(&self, position: i64) -> bool {
-        self.left == Left::Unknown && self.sure_until.is_some_and(|sure| position >= sure)
-    }
-
-    fn dispatch_error(&self, error: AppendError) -> OpenError {
-        let source = match error {
-            AppendError::Io(error) => error,
-            other => io::Error::other(other),
-        };
-        OpenError::Io {
-            what: "rebuild",
-            path: self.config.dir.join(layout::CONSUME_QUEUE),
-            source,
-        }
-    }
-
-    fn queue_of(&mut self, topic: &str, id: i32) -> Result<Arc<Queue>, AppendError> {
-        if let Some(queue) = self.queues.get(topic).and_then(|ids| ids.get(id)) {
-            return Ok(Arc::clone(queue));
-        }
-        let queue = queue_in(&mut self.queues, &self.shared, topic, id)?;
-        // Files of a queue that nobody has noted yet may be there from before a crash.
-        queue.unverified.store(true, Ordering::Release);
-        Ok(queue)
-    }
-
     /// The log, ready to append, durable up to its end. What was not known to be durable is synced, and written again
     /// before: after a failed sync the kernel takes pages for clean that never reached the disk, and a sync by the next
     /// process would not write them either.
@@ -427,31 +303,6 @@ impl Recovery<'_> {
             last,
         ))
     }
-}
-
-/// Whether a sector of a record's topic and properties never reached the disk. Its lengths and its body are checked
-/// otherwise; these bytes are not, but they are never all zero. `at`: where the record is in its file.
-fn is_torn(record: &RecordView<'_>, at: i64) -> bool {
-    const SECTOR: usize = 512;
-    let bytes = record.as_bytes();
-    let properties = record.properties().0.len();
-    let topic_end = bytes.len().saturating_sub(properties + 2);
-    let topic_start = topic_end.saturating_sub(record.topic().len());
-    let in_sector = usize::try_from(at.rem_euclid(SECTOR as i64)).unwrap_or(0);
-    let mut start = 0;
-    let mut end = SECTOR - in_sector;
-    while start < bytes.len() {
-        let piece = bytes.get(start..end.min(bytes.len())).unwrap_or_default();
-        // Between the two stands the length of the properties, which may be zero.
-        let has_names =
-            (end > topic_start && start < topic_end) || (properties > 0 && end > topic_end + 2);
-        if has_names && piece.iter().all(|byte| *byte == 0) {
-            return true;
-        }
-        start = end;
-        end += SECTOR;
-    }
-    false
 }
 
 /// Reads a range and writes it to the same place, so that the next sync covers it whatever became of earlier ones.
