@@ -15,6 +15,9 @@ use crate::{
     store::Inner,
 };
 
+/// So many times the usual pages are made present before a file is made: until that is done nobody makes more, and an
+/// append that meets a page for the first time may wait for the journal of the file system, which is busy then.
+const WINDOWS_FOR_A_FILE: i64 = 16;
 /// How long to wait after a failed try.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -187,17 +190,21 @@ impl Work for Preparer {
             )
         };
         let needs_file = !has_next && position >= prepare_behind;
-        let failed = needs_file && inner.prepare_next_file().is_err();
         // Pages ahead are made present in steps of half a window.
+        let ahead = match needs_file {
+            true => window.saturating_mul(WINDOWS_FOR_A_FILE),
+            false => window,
+        };
         let from = self.populated.max(file.base() + position);
         let until = (file.base() + position)
-            .saturating_add(window)
+            .saturating_add(ahead)
             .min(file.end());
         if from < until {
             let in_file = usize::try_from(from - file.base()).unwrap_or(0);
             file.populate(in_file, usize::try_from(until - from).unwrap_or(0));
             self.populated = until;
         }
+        let failed = needs_file && inner.prepare_next_file().is_err();
         let mut appender = inner.log.peek();
         let mut alarm = self.populated - window / 2;
         if self.populated >= file.end() {
@@ -208,5 +215,77 @@ impl Work for Preparer {
         }
         appender.wake_preparer_at = alarm.max(appender.end() + 1);
         Turn::Wait(failed.then_some(RETRY_AFTER))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Barrier, atomic::AtomicBool, atomic::Ordering};
+
+    use super::*;
+    use crate::{Operation, Store};
+
+    /// Holds the one who makes a file of the log durable.
+    struct Slow {
+        is_on: AtomicBool,
+        reached: Barrier,
+        goes_on: Barrier,
+    }
+
+    impl crate::Faults for Slow {
+        fn before(&self, operation: Operation, path: &Path) -> io::Result<()> {
+            let is_new = path
+                .parent()
+                .is_some_and(|dir| dir.ends_with(layout::PREPARING));
+            if operation == Operation::Sync && is_new && self.is_on.swap(false, Ordering::SeqCst) {
+                self.reached.wait();
+                self.goes_on.wait();
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn pages_are_present_while_the_next_file_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let slow = Arc::new(Slow {
+            is_on: AtomicBool::new(false),
+            reached: Barrier::new(2),
+            goes_on: Barrier::new(2),
+        });
+        let env = Env::with(Arc::clone(&slow) as _, crate::Clock::system());
+        let config = Config {
+            commit_log_file_bytes: 8 << 20,
+            populate_bytes: 64 << 10,
+            ..Config::new(dir.path())
+        };
+        let store = Store::open(config, env).unwrap();
+        slow.is_on.store(true, Ordering::SeqCst);
+        let queue = store.create_queue("T", 0).unwrap();
+        let body = vec![b'x'; 32 << 10];
+        let record = aerobee_message::Record {
+            topic: "T",
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 1,
+            born_host: "127.0.0.1:1".parse().unwrap(),
+            store_host: "127.0.0.1:10911".parse().unwrap(),
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: &body,
+            properties: &[],
+            tags_code: aerobee_message::TagsCode::Hash(0),
+        };
+        while store.max_physical() < 6 << 20 {
+            store.append(&queue, &record).unwrap();
+        }
+        slow.reached.wait();
+        let file = store.inner.log.file_of(0).unwrap();
+        let position = usize::try_from(store.max_physical()).unwrap();
+        // The preparer may have looked some records ago.
+        assert!(file.is_resident(position, 512 << 10));
+        slow.goes_on.wait();
+        store.close().unwrap();
     }
 }
