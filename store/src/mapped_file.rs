@@ -21,6 +21,11 @@ use crate::env::Env;
 
 const PAGE_BYTES: usize = 4096;
 
+/// Bytes that one call asks to be read ahead. Of a longer range Linux reads only what the disk takes at once
+/// (`force_page_cache_ra`: the larger of `read_ahead_kb` and `max_sectors_kb`, 128 KiB at least by default) and forgets
+/// the rest.
+const ASKED_AT_ONCE: usize = 128 << 10;
+
 /// A file mapped over its whole length.
 #[derive(Debug)]
 pub(crate) struct MappedFile {
@@ -168,9 +173,10 @@ impl MappedFile {
     /// Asks for a range to be read ahead.
     pub(crate) fn will_need(&self, from: usize, len: usize) {
         let end = from.saturating_add(len).min(self.map.len());
-        if from < end {
+        for at in (from..end).step_by(ASKED_AT_ONCE) {
             // Advice: nothing is lost when it is not taken.
-            let _ = self.map.advise_range(Advice::WillNeed, from, end - from);
+            let len = ASKED_AT_ONCE.min(end - at);
+            let _ = self.map.advise_range(Advice::WillNeed, at, len);
         }
     }
 
