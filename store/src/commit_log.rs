@@ -3,7 +3,10 @@
 //! in the log and in each queue agree (Apache: `store/CommitLog.java`).
 
 use std::{
+    fs::File,
     io,
+    ops::Range,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -33,6 +36,8 @@ pub(crate) struct CommitLog {
     appender: Mutex<Appender>,
     /// When the lock was taken, in milliseconds since 1970; 0 while it is free.
     held_since: AtomicI64,
+    /// What is not durable before this was found at the start, and is written again before it is synced.
+    found_until: i64,
     syncing: Mutex<()>,
 }
 
@@ -161,6 +166,7 @@ impl CommitLog {
         last: (i64, i64),
     ) -> CommitLog {
         let (last_start, last_timestamp) = last;
+        let found_until = marks.end();
         CommitLog {
             files,
             marks,
@@ -176,6 +182,7 @@ impl CommitLog {
                 wake_preparer_at: 0,
             }),
             held_since: AtomicI64::new(0),
+            found_until,
             syncing: Mutex::new(()),
         }
     }
@@ -240,13 +247,47 @@ impl CommitLog {
             // to each would fault once more.
             let until = target.min(file.end());
             let (from, len) = (at - file.base(), until - at);
-            file.sync_range(&self.env, from as usize, len as usize)
+            self.write_found_again(&file, at..until)
+                .and_then(|()| file.sync_range(&self.env, from as usize, len as usize))
                 .inspect_err(|error| self.marks.sync_failed(file.path(), error))?;
             at = until;
         }
         self.marks.set_flushed(target);
         Ok(())
     }
+
+    /// Writes a part of a file again that an earlier process has left, as far as it has.
+    fn write_found_again(&self, file: &MappedFile, range: Range<i64>) -> io::Result<()> {
+        let until = range.end.min(self.found_until);
+        let Some(descriptor) = file.file().filter(|_| range.start < until) else {
+            return Ok(());
+        };
+        let range =
+            (range.start - file.base()).cast_unsigned()..(until - file.base()).cast_unsigned();
+        write_again(&self.env, descriptor, file.path(), range)
+    }
+}
+
+/// Reads a range and writes it to the same place, so that the next sync covers it whatever became of earlier ones.
+pub(crate) fn write_again(
+    env: &Env,
+    file: &File,
+    path: &Path,
+    range: Range<u64>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = range.start;
+    while at < range.end {
+        let want =
+            usize::try_from(range.end - at).map_or(buffer.len(), |rest| rest.min(buffer.len()));
+        let read = env.read_at(file, path, &mut buffer[..want], at)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        env.write_all_at(file, path, &buffer[..read], at)?;
+        at += read as u64;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

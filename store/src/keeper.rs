@@ -285,9 +285,13 @@ impl Inner {
         [queues].into_iter().chain(batches.into_iter().flatten())
     }
 
-    /// Flushes queues and checkpoint now, so that what a start has found is durable from here on; for the start.
+    /// Flushes queues and checkpoint now, so that what a start has found is durable from here on; for the start. Not
+    /// where that is put off for the log, too: the threads then see to both.
     pub(crate) fn keep_now(&self) -> io::Result<()> {
         let end = self.marks.end();
+        if self.marks.flushed() < end {
+            return Ok(());
+        }
         let is_known = self
             .checkpoint
             .lock()

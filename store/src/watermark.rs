@@ -43,11 +43,11 @@ impl Watermarks {
         }
     }
 
-    /// Sets the positions that recovery found; everything is durable then.
-    pub(crate) fn recovered(&self, min: i64, end: i64) {
+    /// Sets the positions that recovery found.
+    pub(crate) fn recovered(&self, min: i64, flushed: i64, end: i64) {
         self.min.store(min, Ordering::Release);
         self.end.store(end, Ordering::Release);
-        self.flushed.store(end, Ordering::Release);
+        self.flushed.store(flushed, Ordering::Release);
     }
 
     pub(crate) fn forgotten(&self) -> i64 {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A file system that fails, and waiting for one that works.
 
+#![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
+
 mod support;
 
 use std::{
@@ -14,8 +16,10 @@ use std::{
 };
 
 use aerobee_store::{
-    AppendError, Config, Flushed, OpenError, Operation, ReadOnlyReason, ReadStatus, Store,
+    AppendError, Clock, Config, Env, Flushed, OpenError, Operation, ReadOnlyReason, ReadStatus,
+    Store, Task,
 };
+use parking_lot::Mutex;
 use support::*;
 
 fn eio() -> io::Error {
@@ -159,6 +163,73 @@ fn in_async_mode_a_failed_sync_is_noticed_too() {
         eventually("the failed sync is noticed", || {
             store.writable() == Err(ReadOnlyReason::SyncFailed)
         });
+    }
+}
+
+/// Waits in an environment that takes no turns by itself.
+fn flushed_by_step(store: &Store, end: i64) -> Flushed {
+    let (sender, receiver) = mpsc::channel();
+    store.when_flushed(end, Box::new(move |outcome| sender.send(outcome).unwrap()));
+    store.step(Task::Flusher).unwrap();
+    receiver.try_recv().unwrap()
+}
+
+#[test]
+fn what_a_killed_process_left_is_written_again_before_it_counts_as_durable() {
+    for (is_sync, fails) in [(false, false), (false, true), (true, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = if is_sync {
+            sync_config(dir.path())
+        } else {
+            config(dir.path())
+        };
+        let plan = Arc::new(Plan::default());
+        let env = Env::stepped(Arc::clone(&plan) as _, Clock::system());
+        let store = Store::open(config.clone(), env.clone()).unwrap();
+        let queue = store.create_queue("T", 0).unwrap();
+        fill(&store, &queue, 0..100);
+        let found = store.max_physical();
+        assert_eq!(store.flushed(), 0, "nobody has flushed");
+        store.abandon();
+        drop((store, queue));
+
+        let done = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&done);
+        plan.set(move |operation, path| {
+            let is_log = is_in(path, "commitlog");
+            if is_log && matches!(operation, Operation::Write | Operation::Sync) {
+                noted.lock().push((operation, path.to_owned()));
+            }
+            let is_refused = fails && is_log && operation == Operation::Write;
+            if is_refused { Err(eio()) } else { Ok(()) }
+        });
+        let store = Store::open(config, env).unwrap();
+        let queue = store.queue("T", 0).unwrap();
+        if is_sync {
+            assert_eq!(store.flushed(), found, "readers see it");
+        } else {
+            assert_eq!(*done.lock(), [], "a start does not wait for the disk");
+            assert_eq!(store.flushed(), 0);
+            append(&store, &queue, &body(100)).unwrap();
+            assert_eq!(bodies(&store, &queue), numbered(0..101));
+            let outcome = flushed_by_step(&store, found);
+            if fails {
+                assert_eq!(outcome, Flushed::Failed);
+                assert_eq!(store.flushed(), 0);
+                assert_eq!(store.writable(), Err(ReadOnlyReason::SyncFailed));
+                continue;
+            }
+            assert_eq!(outcome, Flushed::Durable);
+        }
+        assert!(store.flushed() >= found);
+        // Each file was written, and then synced.
+        let done = done.lock();
+        let (pairs, rest) = done.as_chunks::<2>();
+        assert!(pairs.len() > 1 && rest.is_empty(), "{done:?}");
+        for [(first, written), (second, synced)] in pairs {
+            assert_eq!((*first, *second), (Operation::Write, Operation::Sync));
+            assert_eq!(written, synced);
+        }
     }
 }
 

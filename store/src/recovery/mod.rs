@@ -17,8 +17,8 @@ use self::scan::Scanned;
 use crate::{
     abort_file::Left,
     checkpoint::{CheckpointFile, State},
-    commit_log::CommitLog,
-    config::Config,
+    commit_log::{CommitLog, write_again},
+    config::{Config, FlushMode},
     env::Env,
     error::OpenError,
     files::{Descriptors, Files, Slot},
@@ -234,11 +234,15 @@ impl Recovery<'_> {
         )
     }
 
-    /// The log, ready to append, durable up to its end. What was not known to be durable is synced, and written again
-    /// before: after a failed sync the kernel takes pages for clean that never reached the disk, and a sync by the next
-    /// process would not write them either.
+    /// The log, ready to append. What was not known to be durable is synced, and written again before: after a failed
+    /// sync the kernel takes pages for clean that never reached the disk, and a sync by the next process would not write
+    /// them either. Where the process was killed, nothing of what is there is in doubt while the machine runs on; unless
+    /// readers may see durable messages only, the flusher sees to that while the store already serves.
     fn open_log(&mut self, end: i64, last: (i64, i64), start: i64) -> Result<CommitLog, OpenError> {
         let writes_again = self.sure_until.is_some() && self.left != Left::Clean;
+        let is_put_off = self.sure_until.is_some()
+            && self.left == Left::Killed
+            && self.config.flush_mode == FlushMode::Async;
         let sure_until = self.sure_until.unwrap_or(start);
         let dir = self.log.dir().to_owned();
         let bases = self.log.bases();
@@ -263,6 +267,9 @@ impl Recovery<'_> {
                 self.env
                     .allocate(&file, &path, 0, len)
                     .map_err(OpenError::io("allocate", &path))?;
+            }
+            if is_put_off {
+                continue;
             }
             if writes_again {
                 let until = (end - base).clamp(0, len.cast_signed()).cast_unsigned();
@@ -290,7 +297,12 @@ impl Recovery<'_> {
                 path: dir.clone(),
                 source: io::ErrorKind::NotFound.into(),
             })?;
-        self.marks.recovered(first, end);
+        let flushed = if is_put_off {
+            sure_until.clamp(first, end)
+        } else {
+            end
+        };
+        self.marks.recovered(first, flushed, end);
         let files = std::mem::replace(
             &mut self.log,
             Files::new(dir, 1, Descriptors::Keep, Vec::new()),
@@ -303,28 +315,6 @@ impl Recovery<'_> {
             last,
         ))
     }
-}
-
-/// Reads a range and writes it to the same place, so that the next sync covers it whatever became of earlier ones.
-fn write_again(
-    env: &Env,
-    file: &std::fs::File,
-    path: &Path,
-    range: std::ops::Range<u64>,
-) -> io::Result<()> {
-    let mut buffer = vec![0; 1 << 20];
-    let mut at = range.start;
-    while at < range.end {
-        let want =
-            usize::try_from(range.end - at).map_or(buffer.len(), |rest| rest.min(buffer.len()));
-        let read = env.read_at(file, path, &mut buffer[..want], at)?;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        env.write_all_at(file, path, &buffer[..read], at)?;
-        at += read as u64;
-    }
-    Ok(())
 }
 
 /// Where to start in a directory that a broker of Apache's wrote last; its own rules (`CommitLog.java`,
