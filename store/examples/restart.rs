@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         for name in ["consumequeue", "index"] {
             fs::remove_dir_all(dir.join(name))?;
         }
-        for name in ["checkpoint", "queues.summary", "index.state"] {
+        for name in ["checkpoint", "queues.summary", "indexstate"] {
             fs::remove_file(dir.join(name))?;
         }
         let store = measured(&dir, "queues and index made again", mib)?;
