@@ -45,7 +45,8 @@ impl Keeper {
         let mut unverified = sorted(&inner.queues.read());
         unverified.retain(|queue| queue.unverified.load(Ordering::Relaxed));
         Keeper {
-            last: now,
+            // What a start has left to be kept is not kept waiting: after the next kill a start reads all that was not.
+            last: now.saturating_sub(inner.config.queue_flush_interval),
             last_idle: now,
             unverified,
         }
