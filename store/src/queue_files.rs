@@ -308,16 +308,22 @@ impl Queue {
             let until = tail.next * ENTRY;
             let writers = end.map(|end| end.writers).unwrap_or_default();
             writers
-                .into_iter()
+                .iter()
                 .filter(|writer| writer.position() == 0 && writer.file().base() >= until)
-                .filter(|writer| writer.file().base() > 0)
-                .map(|writer| Arc::clone(writer.file()))
-                .collect::<Vec<_>>()
+                .map(|writer| writer.file().base())
+                .find(|base| *base > 0)
         };
-        self.files.store(None);
-        for file in unused.iter().rev() {
-            if let Err(error) = self.shared.env.remove_file(file.path()) {
-                tracing::debug!(path = %file.path().display(), %error, "an unused file stays");
+        let files = self.files.swap(None);
+        let (Some(files), Some(unused)) = (files, unused) else {
+            return true;
+        };
+        // The last one first, and with those that got no writer, as they could not be completed or mapped: a hole must
+        // not stay.
+        let bases = files.bases();
+        for base in bases.iter().rev().take_while(|base| **base >= unused) {
+            let path = files.path(*base);
+            if let Err(error) = self.shared.env.remove_file(&path) {
+                tracing::debug!(path = %path.display(), %error, "an unused file stays");
                 break;
             }
         }

@@ -301,15 +301,17 @@ impl Queue {
             self.make_dir()?;
         }
         let file = env.open_or_create(&path)?;
+        if !is_known {
+            // Known from here on, whatever fails now: when the queue is given up it goes with the others, as a hole in
+            // their row would make the queue unreadable.
+            files.push(&Slot::unmapped(base, 0));
+            self.tail.lock().has_new_files = true;
+        }
         if file.metadata()?.len() != file_bytes {
             env.set_len(&file, &path, file_bytes)?;
         }
         env.allocate(&file, &path, 0, allocated)?;
-        if !is_known {
-            drop(file);
-            files.push(&Slot::unmapped(base, 0));
-            self.tail.lock().has_new_files = true;
-        }
+        drop(file);
         let map = files.find(env, base)?.ok_or(AppendError::QueueGone)?;
         let writer = map.writer().ok_or(AppendError::QueueGone)?;
         Ok((writer, allocated))
