@@ -102,6 +102,8 @@ pub(crate) struct Units {
     next: i64,
     /// The directories are there, and durable.
     has_dir: bool,
+    /// Files were made whose names are not known to be durable.
+    has_new_files: bool,
     /// Files were last looked at when the log began here.
     log_first: i64,
 }
@@ -270,7 +272,10 @@ impl Queue {
 
     /// Finds out how far the units go, and makes zero what lies behind: units of records that the log has lost. Whether
     /// some are missing. For recovery, when the entries are known.
-    pub(crate) fn recover_units(&self) -> Result<bool, OpenError> {
+    ///
+    /// Units of records behind `sure_until` are made again, whatever is there: after a failed sync the kernel shows what
+    /// the disk does not have.
+    pub(crate) fn recover_units(&self, sure_until: Option<i64>) -> Result<bool, OpenError> {
         let Some(units) = &self.units else {
             return Ok(false);
         };
@@ -290,7 +295,8 @@ impl Queue {
                 next.flatten()
                     .is_none_or(|entry| entry.physical != unit.entry.physical)
             };
-            Ok(unit.next() <= self.appended_offset() && is_same && is_whole())
+            let is_sure = sure_until.is_none_or(|sure| unit.entry.physical < sure);
+            Ok(unit.next() <= self.appended_offset() && is_sure && is_same && is_whole())
         })?;
         if !unit_files.bases.is_empty() {
             clear_behind(env, &dir, self.shared.unit_file_bytes, position)
@@ -374,6 +380,8 @@ impl Queue {
         Ok(at)
     }
 
+    /// Writes units behind the last ones and makes them durable: all of them, or what is there of them is written again
+    /// by the next call, in the same place.
     fn put_units(&self, units: &mut Units, made: &[Unit]) -> io::Result<()> {
         // Whoever deletes the topic waits for this lock before the directories go.
         let _only_one = self.files_work.lock();
@@ -384,10 +392,10 @@ impl Queue {
         let file_bytes = self.shared.unit_file_bytes;
         let dir = self.units_dir();
         let mut rest = made;
-        let mut has_new_files = false;
+        let mut position = units.position;
         while !rest.is_empty() {
-            let in_file = units.position.rem_euclid(file_bytes.cast_signed());
-            let base = units.position - in_file;
+            let in_file = position.rem_euclid(file_bytes.cast_signed());
+            let base = position - in_file;
             let room = (file_bytes - in_file.cast_unsigned()) / UNIT_BYTES as u64;
             let count = usize::try_from(room).map_or(rest.len(), |room| room.min(rest.len()));
             let (now, later) = rest.split_at(count);
@@ -397,22 +405,24 @@ impl Queue {
             }
             let file = env.open_or_create(&path)?;
             if file.metadata()?.len() != file_bytes {
+                units.has_new_files = true;
                 env.set_len(&file, &path, file_bytes)?;
-                has_new_files = true;
             }
             let bytes: Vec<u8> = now.iter().flat_map(|unit| unit.to_bytes()).collect();
             env.write_all_at(&file, &path, &bytes, in_file.cast_unsigned())?;
             env.sync_all(&file, &path)?;
-            units.position += bytes.len() as i64;
+            position += bytes.len() as i64;
             rest = later;
         }
-        if has_new_files || !units.has_dir {
+        if units.has_new_files || !units.has_dir {
             let parents = dir.ancestors().take(if units.has_dir { 1 } else { 4 });
             parents
                 .map(Path::to_owned)
                 .try_for_each(|dir| env.sync_dir(&dir))?;
             units.has_dir = true;
+            units.has_new_files = false;
         }
+        units.position = position;
         Ok(())
     }
 

@@ -5,7 +5,14 @@
 
 mod support;
 
-use std::{fs, io, path::Path, sync::Arc};
+use std::{
+    fs, io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
 
 use aerobee_message::{Record, RecordView, keys, sysflag};
 use aerobee_store::{
@@ -247,6 +254,95 @@ fn a_batch_whose_entries_cannot_all_be_read_gets_no_unit_of_a_part() {
 }
 
 #[test]
+fn units_that_could_not_all_be_written_are_written_again_in_their_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plan, env) = faulty();
+    let store = Store::open(batch_config(dir.path()), env).unwrap();
+    // The first file takes four units, the second none yet.
+    let second = format!("batches/0/{:020}", 4 * UNIT);
+    let failed = Arc::new(AtomicBool::new(false));
+    let fails = Arc::clone(&failed);
+    plan.set(move |operation, path| {
+        if operation == Operation::Write && path.ends_with(&second) {
+            fails.store(true, Ordering::SeqCst);
+            return Err(io::Error::from_raw_os_error(28));
+        }
+        Ok(())
+    });
+    put(&store, &[2; 6]);
+    eventually("the disk is full", || failed.load(Ordering::SeqCst));
+    plan.clear();
+    store.close().unwrap();
+    drop(store);
+    assert_eq!(units(dir.path()), expected(&[2; 6]));
+    assert_eq!(defects(dir.path()), []);
+}
+
+#[test]
+fn units_whose_sync_failed_are_written_again_by_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plan, env) = faulty();
+    let store = Store::open(batch_config(dir.path()), env).unwrap();
+    plan.set(|operation, path| {
+        if operation == Operation::Sync && is_in(path, "batchconsumequeue") {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        Ok(())
+    });
+    put(&store, &[2, 3]);
+    eventually("the failure is noticed", || store.writable().is_err());
+    assert!(store.close().is_err());
+    drop(store);
+    // They are seen, and yet may not be on the disk.
+    assert_eq!(units(dir.path()), expected(&[2, 3]));
+    let (plan, env) = faulty();
+    let writes = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&writes);
+    plan.set(move |operation, path| {
+        if operation == Operation::Write && is_in(path, "batchconsumequeue") {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(())
+    });
+    let store = Store::open(batch_config(dir.path()), env).unwrap();
+    store.close().unwrap();
+    drop(store);
+    assert!(writes.load(Ordering::SeqCst) > 0);
+    assert_eq!(units(dir.path()), expected(&[2, 3]));
+}
+
+#[test]
+fn a_file_that_cannot_be_completed_or_mapped_leaves_no_hole_behind() {
+    for (fails, error) in [(Operation::Map, 24), (Operation::Allocate, 28)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (plan, env) = faulty();
+        let store = Store::open(batch_config(dir.path()), env).unwrap();
+        // More than wait in memory.
+        let before = vec![1; 1_101];
+        put(&store, &before);
+        // The batch wants files for 1110 and 1120, of ten entries each, and does not get the second.
+        let second = format!("batches/0/{:020}", 1_120 * 20);
+        plan.set(move |operation, path| {
+            if operation == fails && path.ends_with(&second) {
+                return Err(io::Error::from_raw_os_error(error));
+            }
+            Ok(())
+        });
+        let queue = store.queue(TOPIC, 0).unwrap();
+        assert!(inner(&store, &queue, b"batch", 19).is_err());
+        plan.clear();
+        store.close().unwrap();
+        drop(store);
+        let store = open_batches(dir.path());
+        assert_eq!(seen(&store), expected(&before));
+        put(&store, &[19]);
+        store.close().unwrap();
+        drop(store);
+        assert_eq!(defects(dir.path()), []);
+    }
+}
+
+#[test]
 fn units_behind_the_end_of_the_log_go() {
     let dir = tempfile::tempdir().unwrap();
     let store = open_batches(dir.path());
@@ -317,7 +413,7 @@ fn a_time_finds_the_first_message_of_a_batch() {
     );
     let store = Store::open(batch_config(dir.path()), env).unwrap();
     for time in [1000, 2000, 3000] {
-        clock.0.store(time, std::sync::atomic::Ordering::Relaxed);
+        clock.0.store(time, Ordering::Relaxed);
         put(&store, &[10]);
     }
     let queue = store.queue(TOPIC, 0).unwrap();

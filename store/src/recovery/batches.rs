@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Recovery;
 use crate::{
+    abort_file::Left,
     batch_queue::{Unit, UnitFiles},
     consume_queue::Queue,
     error::OpenError,
@@ -108,9 +109,10 @@ impl Recovery<'_> {
 
     /// Brings the units of all queues of batches in line with their entries; those that lack some.
     pub(super) fn recover_units(&self) -> Result<Vec<Arc<Queue>>, OpenError> {
+        let sure_until = self.sure_until.filter(|_| self.left != Left::Clean);
         let mut lacking = Vec::new();
         for queue in self.queues.values().flat_map(Ids::values) {
-            if queue.is_batch() && queue.recover_units()? {
+            if queue.is_batch() && queue.recover_units(sure_until)? {
                 lacking.push(Arc::clone(queue));
             }
         }
