@@ -206,30 +206,43 @@ impl Work for Preparer {
         }
         let failed = needs_file && inner.prepare_next_file().is_err();
         let mut appender = inner.log.peek();
+        let end = appender.end();
         let mut alarm = self.populated - window / 2;
-        if self.populated >= file.end() {
-            alarm = file.end();
+        if self.populated >= file.end() || window == 0 {
+            alarm = file.end() + 1;
         }
         if appender.next_file.is_none() && !failed {
             alarm = alarm.min(file.base() + prepare_behind.max(position + 1));
         }
-        appender.wake_preparer_at = alarm.max(appender.end() + 1);
+        // What was appended meanwhile may be the last for long.
+        if alarm <= end && end > file.base() + position && !failed {
+            return Turn::Again;
+        }
+        appender.wake_preparer_at = alarm.max(end + 1);
         Turn::Wait(failed.then_some(RETRY_AFTER))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Barrier, atomic::AtomicBool, atomic::Ordering};
+    use std::sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    };
+
+    use parking_lot::Mutex;
 
     use super::*;
     use crate::{Operation, Store};
 
-    /// Holds the one who makes a file of the log durable.
+    /// Longer than any step takes on a busy machine.
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// Holds the one who makes a file of the log durable, until the test goes on or has ended.
     struct Slow {
         is_on: AtomicBool,
-        reached: Barrier,
-        goes_on: Barrier,
+        reached: mpsc::SyncSender<()>,
+        goes_on: Mutex<mpsc::Receiver<()>>,
     }
 
     impl crate::Faults for Slow {
@@ -238,8 +251,8 @@ mod tests {
                 .parent()
                 .is_some_and(|dir| dir.ends_with(layout::PREPARING));
             if operation == Operation::Sync && is_new && self.is_on.swap(false, Ordering::SeqCst) {
-                self.reached.wait();
-                self.goes_on.wait();
+                let _ = self.reached.send(());
+                let _ = self.goes_on.lock().recv();
             }
             Ok(())
         }
@@ -248,10 +261,12 @@ mod tests {
     #[test]
     fn pages_are_present_while_the_next_file_is_made() {
         let dir = tempfile::tempdir().unwrap();
+        let (reached, is_reached) = mpsc::sync_channel(1);
+        let (goes_on, may_go_on) = mpsc::channel();
         let slow = Arc::new(Slow {
             is_on: AtomicBool::new(false),
-            reached: Barrier::new(2),
-            goes_on: Barrier::new(2),
+            reached,
+            goes_on: Mutex::new(may_go_on),
         });
         let env = Env::with(Arc::clone(&slow) as _, crate::Clock::system());
         let config = Config {
@@ -280,12 +295,14 @@ mod tests {
         while store.max_physical() < 6 << 20 {
             store.append(&queue, &record).unwrap();
         }
-        slow.reached.wait();
+        is_reached.recv_timeout(LONG).unwrap();
         let file = store.inner.log.file_of(0).unwrap();
         let position = usize::try_from(store.max_physical()).unwrap();
         // The preparer may have looked some records ago.
-        assert!(file.is_resident(position, 512 << 10));
-        slow.goes_on.wait();
+        let is_present = file.is_resident(position, 512 << 10);
+        // A failed test must not leave the thread waiting: the end of the store waits for it.
+        goes_on.send(()).unwrap();
         store.close().unwrap();
+        assert!(is_present);
     }
 }

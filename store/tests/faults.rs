@@ -8,7 +8,7 @@ mod support;
 use std::{
     io,
     sync::{
-        Arc, Barrier,
+        Arc,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
@@ -30,32 +30,40 @@ fn enospc() -> io::Error {
     io::Error::from_raw_os_error(28)
 }
 
+/// The first sync of the log says that it has begun, then lasts until it is told to go on. Where a test fails before
+/// that, its handle is gone: nothing waits for ever.
+fn hold_first_sync(plan: &Plan) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
+    let (in_sync, reached) = mpsc::channel();
+    let (go, may_sync) = mpsc::channel();
+    let may_sync = Mutex::new(may_sync);
+    let first = AtomicUsize::new(0);
+    plan.set(move |operation, path| {
+        if operation == Operation::Sync
+            && is_in(path, "commitlog")
+            && first.fetch_add(1, Ordering::SeqCst) == 0
+        {
+            let _ = in_sync.send(());
+            let _ = may_sync.lock().recv();
+        }
+        Ok(())
+    });
+    (reached, go)
+}
+
 #[test]
 fn in_sync_mode_nothing_is_seen_before_it_is_durable() {
     let dir = tempfile::tempdir().unwrap();
     let (plan, env) = faulty();
     let store = Store::open(sync_config(dir.path()), env).unwrap();
     let queue = store.create_queue("T", 0).unwrap();
-    let (reached, go) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
-    let (in_sync, may_sync) = (Arc::clone(&reached), Arc::clone(&go));
-    let first = Arc::new(AtomicUsize::new(0));
-    plan.set(move |operation, path| {
-        if operation == Operation::Sync
-            && is_in(path, "commitlog")
-            && first.fetch_add(1, Ordering::SeqCst) == 0
-        {
-            in_sync.wait();
-            may_sync.wait();
-        }
-        Ok(())
-    });
+    let (reached, go) = hold_first_sync(&plan);
     let one = append(&store, &queue, b"one").unwrap();
     let (sender, receiver) = mpsc::channel();
     store.when_flushed(
         one.end,
         Box::new(move |outcome| sender.send(outcome).unwrap()),
     );
-    reached.wait();
+    reached.recv().unwrap();
     // The sync is under way: nothing is promised yet.
     let two = append(&store, &queue, b"two").unwrap();
     assert_eq!(
@@ -65,7 +73,7 @@ fn in_sync_mode_nothing_is_seen_before_it_is_durable() {
     assert_eq!(read(&store, &queue, 0).status, ReadStatus::NoMessageInQueue);
     assert!(store.record_at(one.physical).is_none());
     assert!(receiver.try_recv().is_err());
-    go.wait();
+    go.send(()).unwrap();
     assert_eq!(receiver.recv().unwrap(), Flushed::Durable);
     assert!(queue.max_offset() >= 1);
     assert_eq!(wait_flushed(&store, two.end), Flushed::Durable);
@@ -244,19 +252,7 @@ fn waiting_has_an_end_and_a_bound() {
     };
     let store = Store::open(config, env).unwrap();
     let queue = store.create_queue("T", 0).unwrap();
-    let (reached, go) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
-    let (in_sync, may_sync) = (Arc::clone(&reached), Arc::clone(&go));
-    let first = Arc::new(AtomicUsize::new(0));
-    plan.set(move |operation, path| {
-        if operation == Operation::Sync
-            && is_in(path, "commitlog")
-            && first.fetch_add(1, Ordering::SeqCst) == 0
-        {
-            in_sync.wait();
-            may_sync.wait();
-        }
-        Ok(())
-    });
+    let (reached, go) = hold_first_sync(&plan);
     let one = append(&store, &queue, b"one").unwrap();
     let (sender, receiver) = mpsc::channel();
     let of_first = sender.clone();
@@ -268,11 +264,11 @@ fn waiting_has_an_end_and_a_bound() {
         one.end,
         Box::new(move |outcome| sender.send(outcome).unwrap()),
     );
-    reached.wait();
+    reached.recv().unwrap();
     // One is told because there is no room, one because its time is up, while the sync still hangs.
     assert_eq!(receiver.recv().unwrap(), Flushed::TimedOut);
     assert_eq!(receiver.recv().unwrap(), Flushed::TimedOut);
-    go.wait();
+    go.send(()).unwrap();
 }
 
 #[test]
@@ -369,4 +365,32 @@ fn a_start_that_fails_says_where() {
             .close()
             .unwrap();
     }
+}
+
+/// Queues and what they share know each other: whoever tries again and again would run out of descriptors.
+#[test]
+fn a_start_that_fails_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plan, env) = faulty();
+    let store = Store::open(sync_config(dir.path()), env).unwrap();
+    let queue = store.create_queue("T", 0).unwrap();
+    for number in 0..1000 {
+        append(&store, &queue, &body(number)).unwrap();
+    }
+    store.abandon();
+    drop((queue, store));
+    assert_eq!(Arc::strong_count(&plan), 1);
+    // The entries are made again from the log.
+    std::fs::remove_dir_all(dir.path().join("consumequeue")).unwrap();
+    plan.set(|operation, path| {
+        if operation == Operation::Sync && path.ends_with("abort") {
+            Err(eio())
+        } else {
+            Ok(())
+        }
+    });
+    let env = Env::with(Arc::clone(&plan) as _, Clock::system());
+    let error = Store::open(sync_config(dir.path()), env).unwrap_err();
+    assert!(matches!(error, OpenError::Io { .. }), "{error}");
+    assert_eq!(Arc::strong_count(&plan), 1);
 }
