@@ -118,6 +118,30 @@ pub(crate) struct Shared {
     pub(crate) prepare_signal: Signal,
 }
 
+/// The handle of the store, or of a start that has not made one yet: when it goes, the queues that are kept at hand go.
+#[derive(Debug)]
+pub(crate) struct SharedOwner(Arc<Shared>);
+
+impl SharedOwner {
+    pub(crate) fn new(shared: Arc<Shared>) -> SharedOwner {
+        SharedOwner(shared)
+    }
+}
+
+impl std::ops::Deref for SharedOwner {
+    type Target = Arc<Shared>;
+
+    fn deref(&self) -> &Arc<Shared> {
+        &self.0
+    }
+}
+
+impl Drop for SharedOwner {
+    fn drop(&mut self) {
+        self.0.forget();
+    }
+}
+
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared")
@@ -238,8 +262,8 @@ impl Shared {
         }
     }
 
-    /// Lets go of all queues: they hold this, too. For the end.
-    pub(crate) fn forget(&self) {
+    /// Lets go of all queues: they hold this, too.
+    fn forget(&self) {
         let open = std::mem::take(&mut *self.open.lock());
         let asks = std::mem::take(&mut *self.asks.lock());
         drop((open, asks));

@@ -22,7 +22,7 @@ use crate::{
     index::Index,
     layout,
     lock_file::LockFile,
-    queue_table::{Ids, QueueTable, Shared, queue_in},
+    queue_table::{Ids, QueueTable, SharedOwner, queue_in},
     read_ahead::ReadAhead,
     recovery,
     retention::Cleaning,
@@ -38,7 +38,7 @@ pub(crate) struct Inner {
     pub(crate) marks: Arc<Watermarks>,
     pub(crate) log: CommitLog,
     pub(crate) queues: RwLock<QueueTable>,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: SharedOwner,
     pub(crate) waiters: Waiters,
     pub(crate) checkpoint: Mutex<CheckpointFile>,
     /// When the queues are to be summarised.
@@ -343,7 +343,6 @@ impl Drop for Store {
     fn drop(&mut self) {
         self.inner.marks.close();
         self.background.stop(&self.inner);
-        self.inner.shared.forget();
     }
 }
 

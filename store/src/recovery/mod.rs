@@ -25,7 +25,7 @@ use crate::{
     layout,
     log_dirs::Homes,
     prepare,
-    queue_table::{Ids, QueueTable, Shared},
+    queue_table::{Ids, QueueTable, Shared, SharedOwner},
     scan::{Frame, Scanner},
     watermark::Watermarks,
 };
@@ -34,7 +34,7 @@ use crate::{
 pub(crate) struct Recovered {
     pub(crate) log: CommitLog,
     pub(crate) queues: QueueTable,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: SharedOwner,
     pub(crate) checkpoint: CheckpointFile,
     /// What the summary that holds says of the log.
     pub(crate) summarised: Option<i64>,
@@ -66,7 +66,7 @@ struct Recovery<'a> {
     marks: Arc<Watermarks>,
     log: Files,
     queues: QueueTable,
-    shared: Arc<Shared>,
+    shared: SharedOwner,
     left: Left,
     /// Queue entries for what lies before this position of the log are durable; none when only Apache knows.
     sure_until: Option<i64>,
@@ -106,7 +106,7 @@ pub(crate) fn recover(config: &Config, env: &Env, left: Left) -> Result<Recovere
     let mut recovery = Recovery {
         config,
         env,
-        shared: Shared::new(config, env, &marks, &homes),
+        shared: SharedOwner::new(Shared::new(config, env, &marks, &homes)),
         marks,
         log,
         queues: HashMap::new(),
