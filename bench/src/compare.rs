@@ -22,6 +22,7 @@ use crate::{
     delay::{DelayArgs, Wait},
     deliver::DeliverLoad,
     grpc::{self, GrpcReceiveArgs, ProxyArgs},
+    page_cache::Filler,
     pop::PopArgs,
     process,
     pull::PullLoad,
@@ -83,6 +84,10 @@ pub struct CompareArgs {
     /// Messages of each load that is popped, transactional, delayed or given back, or received over gRPC.
     #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     steps: u64,
+    /// Fill the page cache before each server starts, as it is on a broker that has run for hours. Otherwise a virtual
+    /// machine may have to ask its host for every page of the log.
+    #[arg(long)]
+    full_cache: bool,
     /// Folder for the servers' data; the system's for temporary files by default.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -235,6 +240,10 @@ impl CompareArgs {
             progress(format_args!("without Apache: no --apache DIR is given"));
             servers.retain(|kind| *kind != Kind::Apache);
         }
+        let mut filler = match self.full_cache {
+            true => Some(Filler::new(&programs.folder).map_err(Error::system("make a file"))?),
+            false => None,
+        };
         let mut samples = Vec::new();
         for round in 0..self.rounds {
             for kind in &servers {
@@ -244,6 +253,10 @@ impl CompareArgs {
                     self.rounds,
                     kind.name()
                 ));
+                if let Some(filler) = &mut filler {
+                    let filled = filler.fill();
+                    filled.map_err(Error::system("fill the page cache"))?;
+                }
                 samples.push(self.sample(*kind, &programs)?);
             }
             let first = 1.min(servers.len());

@@ -24,6 +24,7 @@ mod inflight;
 mod latency;
 mod lite;
 mod own;
+mod page_cache;
 mod poller;
 mod pop;
 mod process;

@@ -27,32 +27,66 @@ pub(crate) enum Dispatched {
     Gap,
 }
 
+/// The properties that say where a record belongs, found in one walk over them. Of several with one name the last
+/// counts, as in a Java map filled in order.
+#[derive(Default)]
+struct Placing<'a> {
+    tags: Option<&'a str>,
+    delay: Option<&'a str>,
+    inner_messages: Option<&'a str>,
+    light_names: Option<&'a str>,
+    light_offsets: Option<&'a str>,
+}
+
+impl<'a> Placing<'a> {
+    fn of(record: &RecordView<'a>) -> Placing<'a> {
+        let mut placing = Placing::default();
+        for (name, value) in record.properties().iter() {
+            let property = match name {
+                keys::TAGS => &mut placing.tags,
+                keys::DELAY => &mut placing.delay,
+                keys::INNER_NUM => &mut placing.inner_messages,
+                keys::INNER_MULTI_DISPATCH => &mut placing.light_names,
+                keys::INNER_MULTI_QUEUE_OFFSET => &mut placing.light_offsets,
+                _ => continue,
+            };
+            *property = Some(value);
+        }
+        placing
+    }
+
+    fn tags_code(&self, record: &RecordView<'_>, levels: &[i64]) -> i64 {
+        if record.topic() == topic::SCHEDULE
+            && let Some(level) = self.delay.and_then(|level| level.parse::<usize>().ok())
+            && level > 0
+        {
+            let delay = levels.get(level.min(levels.len()).wrapping_sub(1));
+            return record
+                .store_timestamp()
+                .saturating_add(delay.copied().unwrap_or(UNKNOWN_LEVEL_MILLIS));
+        }
+        self.tags.map_or(0, tags::code_of)
+    }
+
+    fn inner_messages(&self, record: &RecordView<'_>) -> i64 {
+        if record.sys_flag() & sysflag::INNER_BATCH == 0 {
+            return 1;
+        }
+        let count = self.inner_messages;
+        let count = count.and_then(|count| count.parse::<i16>().ok());
+        count.map_or(1, |count| i64::from(count.max(1)))
+    }
+}
+
 /// The tags code of a stored record; `levels` are the delays of the levels, in milliseconds.
 pub(crate) fn tags_code(record: &RecordView<'_>, levels: &[i64]) -> i64 {
-    let properties = record.properties();
-    if record.topic() == topic::SCHEDULE
-        && let Some(level) = properties
-            .get(keys::DELAY)
-            .and_then(|level| level.parse::<usize>().ok())
-        && level > 0
-    {
-        let delay = levels.get(level.min(levels.len()).wrapping_sub(1));
-        return record
-            .store_timestamp()
-            .saturating_add(delay.copied().unwrap_or(UNKNOWN_LEVEL_MILLIS));
-    }
-    properties.get(keys::TAGS).map_or(0, tags::code_of)
+    Placing::of(record).tags_code(record, levels)
 }
 
 /// How many messages a record holds: more than one only if it is an inner batch (Apache:
 /// `CommitLog.setBatchSizeIfNeeded`).
 pub(crate) fn inner_messages(record: &RecordView<'_>) -> i64 {
-    if record.sys_flag() & sysflag::INNER_BATCH == 0 {
-        return 1;
-    }
-    let count = record.properties().get(keys::INNER_NUM);
-    let count = count.and_then(|count| count.parse::<i16>().ok());
-    count.map_or(1, |count| i64::from(count.max(1)))
+    Placing::of(record).inner_messages(record)
 }
 
 /// Whether a record has a place in a queue.
@@ -71,30 +105,30 @@ pub(crate) struct QueuePlace<'a> {
     pub(crate) messages: i64,
 }
 
-/// All places of a record, `levels` being the delays of the levels: none for records of the kind that has none; light queues follow the queue of its own
-/// (Apache: `queue/MultiDispatchUtils.java`).
+/// All places of a record, `levels` being the delays of the levels: none for records of the kind that has none; light
+/// queues follow the queue of its own (Apache: `queue/MultiDispatchUtils.java`).
 pub(crate) fn places<'a>(record: &RecordView<'a>, levels: &[i64]) -> SmallVec<[QueuePlace<'a>; 1]> {
     let mut places = SmallVec::new();
     if !is_queued(record) {
         return places;
     }
+    let placing = Placing::of(record);
     #[expect(clippy::cast_possible_truncation, reason = "read from four bytes")]
     let size = record.total_len() as i32;
     let entry = Entry {
         physical: record.physical_offset(),
         size,
-        tags_code: tags_code(record, levels),
+        tags_code: placing.tags_code(record, levels),
     };
     places.push(QueuePlace {
         topic: record.topic(),
         queue_id: record.queue_id(),
         offset: record.queue_offset(),
         entry,
-        messages: inner_messages(record),
+        messages: placing.inner_messages(record),
     });
-    let properties = record.properties();
-    if let Some(offsets) = properties.get(keys::INNER_MULTI_QUEUE_OFFSET)
-        && let Some(names) = properties.get(keys::INNER_MULTI_DISPATCH)
+    if let Some(offsets) = placing.light_offsets
+        && let Some(names) = placing.light_names
         && light::is_allowed_in(record.topic())
     {
         let pairs = light::names(names).zip(offsets.split(','));
