@@ -63,6 +63,21 @@ impl Queue {
         Ok(files)
     }
 
+    /// An entry that is in a file; where the files are not at hand it is read without taking them there. `None` when no
+    /// file has it.
+    pub(crate) fn entry_in_file(&self, offset: i64) -> io::Result<Option<Entry>> {
+        if self.files.load().is_some() {
+            return Ok(self.entry(offset));
+        }
+        let position = offset * ENTRY;
+        let base = self.base_for(position);
+        let path = self.dir().join(layout::file_name(base));
+        match read_entry_of(&self.shared.env, &path, position - base) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => read,
+        }
+    }
+
     /// Slots of files that hold entries up to `written`.
     pub(crate) fn slots(&self, bases: &[i64], written: i64) -> Vec<Arc<Slot>> {
         let file_bytes = self.shared.file_bytes.cast_signed();
@@ -165,7 +180,6 @@ impl Queue {
         let files = self.files.load_full();
         let mut at = written * ENTRY;
         let mut rest = &bytes[..];
-        let mut has_new_files = false;
         while !rest.is_empty() {
             let base = self.base_for(at);
             let in_file = (at - base).cast_unsigned();
@@ -174,8 +188,9 @@ impl Queue {
             let path = dir.join(layout::file_name(base));
             let file = env.open_or_create(&path)?;
             if file.metadata()?.len() != file_bytes {
+                // Noted first: what fails from here on is tried again, and then the file is there.
+                self.tail.lock().has_new_files = true;
                 env.set_len(&file, &path, file_bytes)?;
-                has_new_files = true;
             }
             env.write_all_at(&file, &path, &rest[..count], in_file)?;
             let published = usize::try_from(in_file).unwrap_or(0) + count;
@@ -192,7 +207,6 @@ impl Queue {
             self.note_first(written, Entry::of_bytes(first));
         }
         let mut tail = self.tail.lock();
-        tail.has_new_files |= has_new_files;
         let Some(end) = &mut tail.end else {
             return Ok(());
         };
@@ -362,10 +376,14 @@ pub(crate) fn read_entry(env: &Env, files: &Files, offset: i64) -> io::Result<Op
     if files.slot(base).is_none() {
         return Ok(None);
     }
-    let path = files.path(base);
-    let file = env.open(&path)?;
+    read_entry_of(env, &files.path(base), position - base)
+}
+
+/// The entry at a byte of a file; `None` when the file ends before.
+fn read_entry_of(env: &Env, path: &Path, at: i64) -> io::Result<Option<Entry>> {
+    let file = env.open(path)?;
     let mut bytes = [0; ENTRY_BYTES];
-    let read = env.read_at(&file, &path, &mut bytes, (position - base).cast_unsigned())?;
+    let read = env.read_at(&file, path, &mut bytes, at.cast_unsigned())?;
     Ok((read == ENTRY_BYTES).then(|| Entry::of_bytes(&bytes)))
 }
 

@@ -24,7 +24,7 @@ use std::{
 };
 
 use crate::{
-    consume_queue::{Entry, Found, Queue},
+    consume_queue::{Found, Queue},
     env::Env,
     layout,
 };
@@ -101,33 +101,40 @@ pub(crate) fn remove(env: &Env, root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What is durable of a queue; nothing when no file of it is.
-fn state_of(queue: &Queue) -> Option<Found> {
-    let (flushed, known_end) = {
+/// What is durable of a queue; nothing when no entry of it is.
+fn state_of(queue: &Queue) -> io::Result<Option<Found>> {
+    let (flushed, known_end, has_new_files) = {
         let tail = queue.tail();
-        let is_durable = queue.has_dir.load(Ordering::Acquire) && !tail.has_new_files;
-        if tail.retired || !is_durable {
-            return None;
+        if tail.retired {
+            return Ok(None);
         }
-        (
-            tail.flushed,
-            (tail.flushed == tail.next).then_some(tail.max_physical),
-        )
+        let known_end = (tail.flushed == tail.next).then_some(tail.max_physical);
+        (tail.flushed, known_end, tail.has_new_files)
     };
     let min = queue.min_offset().min(flushed);
-    let max_physical = known_end.or_else(|| {
-        if flushed <= min {
-            return Some(0);
-        }
-        queue.entry(flushed - 1).map(|entry| {
-            if entry.is_blank() {
-                0
-            } else {
-                Entry::end(entry)
+    // A file made since the last flush is no reason to leave out what is durable in those before it: after a kill nobody
+    // else knows of entries for the log before the summary.
+    if !queue.has_dir.load(Ordering::Acquire) || (has_new_files && flushed <= min) {
+        return Ok(None);
+    }
+    let max_physical = match known_end {
+        Some(end) => end,
+        None if flushed <= min => 0,
+        None => match queue.entry_in_file(flushed - 1)? {
+            Some(entry) if entry.is_blank() => 0,
+            Some(entry) if entry.size > 0 => entry.end(),
+            _ if queue.tail().retired => return Ok(None),
+            _ => {
+                let dir = queue.dir();
+                return Err(io::Error::other(format!(
+                    "{} has no entry {}",
+                    dir.display(),
+                    flushed - 1
+                )));
             }
-        })
-    })?;
-    Some(Found {
+        },
+    };
+    Ok(Some(Found {
         min,
         min_physical: queue
             .min_physical()
@@ -137,7 +144,7 @@ fn state_of(queue: &Queue) -> Option<Found> {
         has_dir: true,
         unverified: queue.unverified.load(Ordering::Acquire),
         is_new: false,
-    })
+    }))
 }
 
 struct Writer<'a> {
@@ -203,10 +210,10 @@ pub(crate) fn write(
     writer.put(&position.to_be_bytes())?;
     writer.put(&log_first.to_be_bytes())?;
     for of_topic in queues.chunk_by(|a, b| a.topic() == b.topic()) {
-        let states: Vec<(i32, Found)> = of_topic
-            .iter()
-            .filter_map(|queue| Some((queue.id(), state_of(queue)?)))
-            .collect();
+        let mut states: Vec<(i32, Found)> = Vec::new();
+        for queue in of_topic {
+            states.extend(state_of(queue)?.map(|found| (queue.id(), found)));
+        }
         let (Some(first), false) = (of_topic.first(), states.is_empty()) else {
             continue;
         };
@@ -373,6 +380,28 @@ mod tests {
         }
         remove(&env, dir.path()).unwrap();
         assert_eq!(read(&env, dir.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_durable_of_a_queue_counts_while_its_next_file_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Env::real();
+        let config = Config::new(dir.path());
+        let homes = Arc::new(crate::log_dirs::Homes::new(&config).unwrap());
+        let marks = Arc::new(Watermarks::new(FlushMode::Async, 0, 0));
+        let shared = Shared::new(&config, &env, &marks, &homes);
+        let queues = [queue(&shared, "T", 0, 10), queue(&shared, "empty", 0, 3)];
+        queues
+            .iter()
+            .for_each(|queue| queue.tail().has_new_files = true);
+        write(&env, dir.path(), 4096, 0, &queues).unwrap();
+        let summary = read(&env, dir.path()).unwrap().unwrap();
+        assert_eq!(summary.topics.len(), 1);
+        let (name, states) = &summary.topics[0];
+        assert_eq!((&**name, states[0].1.next), ("T", 10));
+        // What its last durable entry says must be known.
+        queues[0].tail().next = 11;
+        assert!(write(&env, dir.path(), 4096, 0, &queues).is_err());
     }
 
     #[test]
