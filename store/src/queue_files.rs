@@ -44,7 +44,7 @@ impl Queue {
             let written = tail.written();
             (written, (written == tail.next).then_some(tail.max_physical))
         };
-        self.verify_locked(written)?;
+        self.verify_locked()?;
         let dir = self.dir();
         let env = &self.shared.env;
         let bases = files::list(env, &dir, self.shared.file_bytes).map_err(io::Error::other)?;
@@ -114,26 +114,35 @@ impl Queue {
             return Ok(());
         }
         let _only_one = self.files_work.lock();
-        let (written, retired) = {
-            let tail = self.tail.lock();
-            (tail.written(), tail.retired)
-        };
-        if retired {
-            return Ok(());
-        }
-        self.verify_locked(written)
+        self.verify_locked()
     }
 
-    fn verify_locked(&self, written: i64) -> io::Result<()> {
-        if self.unverified.load(Ordering::Acquire) {
-            clear_behind(
-                &self.shared.env,
-                &self.dir(),
-                self.shared.file_bytes,
-                written * ENTRY,
-            )?;
-            self.unverified.store(false, Ordering::Release);
+    fn verify_locked(&self) -> io::Result<()> {
+        if !self.unverified.load(Ordering::Acquire) {
+            return Ok(());
         }
+        let (written, waiting) = {
+            let tail = self.tail.lock();
+            if tail.retired {
+                return Ok(());
+            }
+            let end = tail.end.as_ref();
+            let waiting = end.map(|end| end.pending.clone()).unwrap_or_default();
+            (tail.written(), waiting)
+        };
+        let (dir, from) = (self.dir(), written * ENTRY);
+        let kept = clear_behind(
+            &self.shared.env,
+            &dir,
+            self.shared.file_bytes,
+            from,
+            &waiting,
+        )?;
+        if kept > from && self.base_for(kept - 1) >= from {
+            // A file that begins there is from before the crash, and perhaps not known to its directory on the disk.
+            self.tail.lock().has_new_files = true;
+        }
+        self.unverified.store(false, Ordering::Release);
         Ok(())
     }
 
@@ -172,7 +181,7 @@ impl Queue {
                 _ => return Ok(()),
             }
         };
-        self.verify_locked(written)?;
+        self.verify_locked()?;
         self.make_dir()?;
         let env = &self.shared.env;
         let dir = self.dir();
@@ -388,33 +397,47 @@ fn read_entry_of(env: &Env, path: &Path, at: i64) -> io::Result<Option<Entry>> {
 }
 
 /// Removes files behind a position and makes the rest of its own zero, where it is not. What is there was written
-/// before a crash, for messages that may be gone.
+/// before a crash, for messages that may be gone. Where it is just what waits to be written there it stays: after a kill
+/// that is so for all queues, and making each zero first would cost a sync each. Returns how far that is.
 pub(crate) fn clear_behind(
     env: &Env,
     dir: &Path,
     file_bytes: u64,
     position: i64,
-) -> io::Result<()> {
-    let own = position - position.rem_euclid(file_bytes.cast_signed());
+    waiting: &[u8],
+) -> io::Result<i64> {
+    let start_of = |position: i64| position - position.rem_euclid(file_bytes.cast_signed());
     let mut removed = false;
     let listed = env.list(dir)?;
-    let first = listed
-        .iter()
-        .filter(|entry| !entry.is_dir)
-        .find_map(|entry| layout::base_of(&entry.name));
-    for entry in listed.iter().rev() {
-        let Some(base) = layout::base_of(&entry.name).filter(|_| !entry.is_dir) else {
+    let files = || {
+        let files = listed.iter().filter(|entry| !entry.is_dir);
+        files.filter_map(|entry| Some((layout::base_of(&entry.name)?, dir.join(&entry.name))))
+    };
+    let first = files().next().map(|(base, _)| base);
+    let mut end = position;
+    let mut rest = waiting;
+    for (base, path) in files() {
+        if base != start_of(end) || rest.is_empty() {
             continue;
-        };
-        let path = dir.join(&entry.name);
+        }
+        let room = (base + file_bytes.cast_signed() - end).cast_unsigned();
+        let count = usize::try_from(room).map_or(rest.len(), |room| room.min(rest.len()));
+        if !has_bytes(env, &path, (end - base).cast_unsigned(), &rest[..count])? {
+            break;
+        }
+        end += count as i64;
+        rest = &rest[count..];
+    }
+    let own = start_of(end);
+    for (base, path) in files().collect::<Vec<_>>().into_iter().rev() {
         // A file that would hold the next entry only may not be durable itself; it is made again when it is needed. The
         // only one stays, as it tells where the queue goes on.
-        if base > own || (base == position && (base == 0 || first != Some(base))) {
+        if base > own || (base == end && (base == 0 || first != Some(base))) {
             env.remove_file(&path)?;
             removed = true;
         } else if base == own {
             let file = env.open(&path)?;
-            let used = (position - base).cast_unsigned();
+            let used = (end - base).cast_unsigned();
             let len = file.metadata()?.len();
             if used < len && has_data(env, &file, &path, used, len)? {
                 env.clear_range(&file, &path, used, len - used)?;
@@ -425,7 +448,15 @@ pub(crate) fn clear_behind(
     if removed {
         env.sync_dir(dir)?;
     }
-    Ok(())
+    Ok(end)
+}
+
+/// Whether a file has just these bytes at a place.
+fn has_bytes(env: &Env, path: &Path, at: u64, bytes: &[u8]) -> io::Result<bool> {
+    let file = env.open(path)?;
+    let mut found = vec![0; bytes.len()];
+    let read = env.read_at(&file, path, &mut found, at)?;
+    Ok(read == bytes.len() && found == bytes)
 }
 
 /// Whether a range of a file holds anything but zeros.

@@ -17,6 +17,7 @@ use std::{
 };
 
 use aerobee_store::{Access, Clock, Config, Env, Operation, ReadStatus, Store, Task, Time, Turn};
+use parking_lot::Mutex;
 use support::*;
 
 const QUEUES: i32 = 40;
@@ -129,6 +130,75 @@ fn after_a_kill_queues_go_on_behind_the_summary() {
         let store = open(dir.path());
         check_queues(&store, 0..27);
         store.close().unwrap();
+    }
+}
+
+#[test]
+fn a_start_after_a_kill_looks_at_no_queue_that_came_after_the_summary() {
+    let live = tempfile::tempdir().unwrap();
+    let store = open(live.path());
+    fill_queues(&store, 0..1);
+    let topics: Vec<String> = (0..20).map(|number| format!("new-{number}")).collect();
+    for topic in &topics {
+        for id in [0, 3] {
+            let queue = store.create_queue(topic, id).unwrap();
+            fill(&store, &queue, 0..15);
+        }
+    }
+    // All of it is in files, too, two of each queue.
+    let written = |topic: &String| {
+        let dir = live.path().join("consumequeue").join(topic).join("3");
+        fs::read(dir.join("00000000000000000200"))
+            .is_ok_and(|bytes| bytes.get(80..100).is_some_and(|entry| entry != [0; 20]))
+    };
+    eventually("the keeper writes", || topics.iter().all(written));
+    let dir = tempfile::tempdir().unwrap();
+    copy(live.path(), dir.path());
+    let plan = Arc::new(Plan::default());
+    let operations = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&operations);
+    plan.set(move |operation, path| {
+        let is_file = path.file_name().is_some_and(|name| name.len() == 20);
+        if is_in(path, "consumequeue") && is_file {
+            noted.lock().push(operation);
+        }
+        Ok(())
+    });
+    let time = Arc::new(Stopped::default());
+    // No thread runs, so that what the start does is told from what the keeper does.
+    let clock = Clock::given(Arc::clone(&time) as Arc<dyn Time>);
+    let config = Config {
+        // The start leaves the files to the keeper.
+        queues_at_end: 0,
+        ..config(dir.path())
+    };
+    let store = Store::open(config, Env::stepped(plan, clock)).unwrap();
+    assert!(
+        operations.lock().is_empty(),
+        "a start looks at files of queues"
+    );
+    a_minute_passes(&store, &time);
+    // What is there is what belongs there: it is neither removed nor made zero first.
+    let done = std::mem::take(&mut *operations.lock());
+    assert!(done.contains(&Operation::Write));
+    assert!(
+        !done.contains(&Operation::ZeroRange) && !done.contains(&Operation::Remove),
+        "{done:?}"
+    );
+    for topic in &topics {
+        for id in [0, 3] {
+            let queue = store.queue(topic, id).unwrap();
+            assert_eq!(bodies(&store, &queue), numbered(0..15), "{topic}/{id}");
+            append(&store, &queue, &body(15)).unwrap();
+        }
+    }
+    a_minute_passes(&store, &time);
+    assert_eq!(store.close().unwrap(), Closed::Complete);
+    for topic in &topics {
+        let dir = dir.path().join("consumequeue").join(topic).join("3");
+        let bytes = fs::read(dir.join("00000000000000000200")).unwrap();
+        assert!(bytes[100..120].iter().any(|byte| *byte != 0));
+        assert!(bytes[120..].iter().all(|byte| *byte == 0));
     }
 }
 

@@ -43,17 +43,7 @@ impl Recovery<'_> {
     /// Queues of one topic.
     pub(super) fn load_topic(&mut self, topic: &str) -> Result<(), OpenError> {
         let name: Arc<str> = topic.into();
-        let kind = layout::entries_of(self.shared.is_batch_topic(topic));
-        let dir = self.config.dir.join(kind).join(topic);
-        for entry in self.env.list(&dir).map_err(OpenError::io("list", &dir))? {
-            let id = entry
-                .name
-                .parse::<i32>()
-                .ok()
-                .filter(|id| *id >= 0 && id.to_string() == entry.name);
-            let Some(id) = id.filter(|_| entry.is_dir) else {
-                continue;
-            };
+        for id in self.listed_ids(topic)? {
             let queue = self.load_queue(&name, id)?;
             self.queues
                 .entry(Arc::clone(&name))
@@ -61,6 +51,19 @@ impl Recovery<'_> {
                 .insert(queue);
         }
         Ok(())
+    }
+
+    /// Ids of the queues of a topic that have directories.
+    pub(super) fn listed_ids(&self, topic: &str) -> Result<Vec<i32>, OpenError> {
+        let kind = layout::entries_of(self.shared.is_batch_topic(topic));
+        let dir = self.config.dir.join(kind).join(topic);
+        let listed = self.env.list(&dir).map_err(OpenError::io("list", &dir))?;
+        let dirs = listed.iter().filter(|entry| entry.is_dir);
+        let ids = dirs.filter_map(|entry| {
+            let id = entry.name.parse::<i32>().ok()?;
+            (id >= 0 && id.to_string() == entry.name).then_some(id)
+        });
+        Ok(ids.collect())
     }
 
     /// Examines one queue: its entries count up to the first that is none, or that its last record does not confirm.

@@ -8,7 +8,7 @@ use crate::{
     checkpoint::State,
     consume_queue::{Found, Queue},
     error::OpenError,
-    layout, summary,
+    layout, light, summary,
 };
 
 /// What a summary that holds tells of the log.
@@ -23,7 +23,6 @@ pub(super) struct Summarised {
 impl Recovery<'_> {
     /// Takes the queues from the summary, if it holds: it is ours and nobody else has written here since, no topic was
     /// deleted after it, and the directories of all its topics are there. One that does not hold is removed.
-    /// Topics that it does not know are examined.
     pub(super) fn load_summary(
         &mut self,
         own: Option<&State>,
@@ -63,12 +62,43 @@ impl Recovery<'_> {
         }
         let mut unknown: Vec<&str> = unknown.into_iter().collect();
         unknown.sort_unstable();
+        // Where the log begins behind that, only their files know how far they were.
+        let is_all_in_log = self.log.first().unwrap_or(0) <= found.position;
         for topic in unknown {
-            self.load_topic(topic)?;
+            if is_all_in_log {
+                self.load_unknown(topic)?;
+            } else {
+                self.load_topic(topic)?;
+            }
         }
         Ok(Some(Summarised {
             position: found.position,
             log_first: found.log_first,
         }))
+    }
+
+    /// Queues of a topic that a summary which holds does not know: all that they have came after it, and is in the part
+    /// of the log that is read next. What lies in their files is not even looked at; there may be hundreds of thousands.
+    fn load_unknown(&mut self, topic: &str) -> Result<(), OpenError> {
+        if self.shared.is_batch_topic(topic) {
+            // They may be known by their units alone.
+            return self.load_topic(topic);
+        }
+        let name: Arc<str> = topic.into();
+        let ids = if light::is_light(topic) {
+            vec![0]
+        } else {
+            self.listed_ids(topic)?
+        };
+        let found = Found {
+            unverified: true,
+            ..Found::default()
+        };
+        let queues = self.queues.entry(Arc::clone(&name)).or_default();
+        for id in ids {
+            let shared = Arc::clone(&self.shared);
+            queues.insert(Queue::new(Arc::clone(&name), id, shared, &found));
+        }
+        Ok(())
     }
 }
