@@ -84,6 +84,9 @@ pub struct Config {
     pub open_queues: usize,
     /// Queues whose files nobody has used for so long give them up.
     pub queue_idle: Duration,
+    /// Changed queues whose files a start or an end waits for; where more have changed, files are written later, or
+    /// their entries made again from the log by the next start ([`crate::Closed::Early`]).
+    pub queues_at_end: usize,
     /// When old files are removed.
     pub retention: Retention,
     /// Callers that may wait for a flush at once; one more is told that its time is up.
@@ -123,6 +126,7 @@ impl Config {
             index: IndexConfig::default(),
             open_queues: 16_384,
             queue_idle: Duration::from_secs(60),
+            queues_at_end: 4096,
             retention: Retention::default(),
             flush_waiters: 1 << 16,
             delay_levels: DELAY_SECONDS.map(|seconds| seconds * 1000).to_vec(),

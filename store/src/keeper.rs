@@ -13,17 +13,19 @@ use std::{
 use crate::{
     background::{Turn, Work},
     checkpoint::State,
-    consume_queue::Queue,
+    consume_queue::{Queue, UNKNOWN},
     env::Operation,
     error::CloseError,
     layout,
     queue_table::sorted,
-    store::Inner,
+    store::{Closed, Inner},
     summary,
 };
 
 /// From so many queues on one sync of the file system is cheaper than one for each.
 const MANY_QUEUES: usize = 64;
+/// Queues that are written and made durable in one go: the end waits for so many at most that are under way.
+const QUEUES_AT_ONCE: usize = 1024;
 /// Queues that are looked at in one turn after a crash, and the pause after that.
 const VERIFIED_AT_ONCE: usize = 128;
 const VERIFY_PAUSE: Duration = Duration::from_millis(20);
@@ -144,7 +146,9 @@ impl Inner {
         self.summarise(end, false)
     }
 
-    /// As [`Inner::keep`], but leaves the summary to the next time; returns how far everything is durable.
+    /// As [`Inner::keep`], but leaves the summary to the next time; returns how far everything is durable. Between some
+    /// queues and the next it gives up when the store is closing: how many are still to be written then is for the end
+    /// to decide.
     pub(crate) fn keep_queues(&self) -> io::Result<i64> {
         // One at a time: the checkpoint must not pass over queues that another call is still flushing.
         let mut checkpoint = self.checkpoint.lock();
@@ -160,25 +164,20 @@ impl Inner {
         };
         self.log.sync_until(end)?;
         self.serve_waiters();
-        for queue in &dirty {
-            let written = queue.write_out().and_then(|()| queue.write_units(self));
-            if let Err(error) = written
-                && !queue.tail().retired
-            {
-                if error.kind() == io::ErrorKind::StorageFull {
-                    tracing::warn!(dir = %queue.dir().display(), "no space for a consume queue");
-                    // Nothing is lost: the entries wait in memory, and the next round tries again.
-                    self.log.peek().dirty.extend(dirty);
-                } else {
-                    self.marks.sync_failed(&queue.dir(), &error);
-                }
-                return Err(error);
+        let mut rest = &dirty[..];
+        while !rest.is_empty() {
+            if self.keep_signal.is_stopped() && !self.finishing.load(Ordering::Acquire) {
+                self.log.peek().dirty.extend_from_slice(rest);
+                return Err(io::ErrorKind::Interrupted.into());
             }
-        }
-        if dirty.len() > MANY_QUEUES {
-            self.flush_together(&dirty)?;
-        } else {
-            self.flush_each(&dirty)?;
+            let (some, behind) = rest.split_at(rest.len().min(QUEUES_AT_ONCE));
+            self.keep_some(some).inspect_err(|error| {
+                if error.kind() == io::ErrorKind::StorageFull {
+                    // Nothing is lost: the entries wait in memory, and the next round tries again.
+                    self.log.peek().dirty.extend_from_slice(rest);
+                }
+            })?;
+            rest = behind;
         }
         let state = State {
             flushed: end,
@@ -192,7 +191,31 @@ impl Inner {
             self.marks
                 .sync_failed(&self.config.dir.join(layout::CHECKPOINT), error);
         }
-        written.map(|()| end)
+        written?;
+        self.kept.store(end, Ordering::Release);
+        Ok(end)
+    }
+
+    /// Writes what waits of some queues and makes it durable.
+    fn keep_some(&self, queues: &[Arc<Queue>]) -> io::Result<()> {
+        for queue in queues {
+            let written = queue.write_out().and_then(|()| queue.write_units(self));
+            if let Err(error) = written
+                && !queue.tail().retired
+            {
+                if error.kind() == io::ErrorKind::StorageFull {
+                    tracing::warn!(dir = %queue.dir().display(), "no space for a consume queue");
+                } else {
+                    self.marks.sync_failed(&queue.dir(), &error);
+                }
+                return Err(error);
+            }
+        }
+        if queues.len() > MANY_QUEUES {
+            self.flush_together(queues)
+        } else {
+            self.flush_each(queues)
+        }
     }
 
     fn flush_each(&self, queues: &[Arc<Queue>]) -> io::Result<()> {
@@ -301,11 +324,22 @@ impl Inner {
         if is_known && self.log.peek().dirty.is_empty() {
             return Ok(());
         }
+        if self.checkpoint.lock().own().is_some() && self.has_many_changed() {
+            // The log has what they say; a start does not wait for their files.
+            return Ok(());
+        }
         self.keep()
     }
 
-    /// The last acts of a store whose threads are gone. The abort file goes only when all else went well.
-    pub(crate) fn finish(&self) -> Result<(), CloseError> {
+    /// Whether more queues have changed than a start or an end waits for.
+    fn has_many_changed(&self) -> bool {
+        self.log.peek().dirty.len() > self.config.queues_at_end
+    }
+
+    /// The last acts of a store whose threads are gone. The abort file goes only when all else went well, and when the
+    /// files of all queues are complete: Apache's broker takes what it finds for all there is after an orderly end.
+    pub(crate) fn finish(&self) -> Result<Closed, CloseError> {
+        self.finishing.store(true, Ordering::Release);
         self.flush_log();
         if self.marks.has_sync_failed() {
             return Err(CloseError::SyncFailed);
@@ -315,7 +349,14 @@ impl Inner {
         let mut new = sorted(&self.queues.read());
         new.retain(|queue| queue.tail().has_new_files);
         self.log.peek().dirty.extend(new);
-        self.keep().map_err(|_| CloseError::SyncFailed)?;
+        let own = self.checkpoint.lock().own();
+        // Where a topic was deleted since, records before that must not be taken for new ones.
+        let own = own.filter(|own| self.marks.forgotten() <= own.dispatched);
+        let late = own.filter(|_| self.has_many_changed());
+        match &late {
+            Some(own) => self.finish_late(own)?,
+            None => self.keep().map_err(|_| CloseError::SyncFailed)?,
+        }
         index?;
         self.remove_unused_file()?;
         self.shared.close_idle();
@@ -327,12 +368,20 @@ impl Inner {
                 source,
             })?;
         }
-        self.summarise(self.marks.end(), true)
-            .map_err(|source| CloseError::Io {
-                what: "remove the summary in",
-                path: self.config.dir.clone(),
-                source,
-            })?;
+        // Before anything was kept here the summary that the start found still says how far the queues are durable.
+        let summarised = match (late, self.kept.load(Ordering::Acquire)) {
+            (None, _) => self.summarise(self.marks.end(), true),
+            (Some(_), UNKNOWN) => Ok(()),
+            (Some(_), kept) => self.summarise(kept, true),
+        };
+        summarised.map_err(|source| CloseError::Io {
+            what: "remove the summary in",
+            path: self.config.dir.clone(),
+            source,
+        })?;
+        if late.is_some() {
+            return Ok(Closed::Early);
+        }
         let path = self.config.dir.join(layout::ABORT);
         let io = |what, path: &PathBuf, source| CloseError::Io {
             what,
@@ -347,7 +396,28 @@ impl Inner {
         }
         self.env
             .sync_dir(&self.config.dir)
-            .map_err(|error| io("sync", &self.config.dir, error))
+            .map_err(|error| io("sync", &self.config.dir, error))?;
+        Ok(Closed::Complete)
+    }
+
+    /// Notes that the log is durable to its end, while queues are as far as `own` says: the next start makes the rest of
+    /// their entries again from the log.
+    fn finish_late(&self, own: &State) -> Result<(), CloseError> {
+        tracing::info!(
+            queues = self.log.peek().dirty.len(),
+            from = own.dispatched,
+            "many queues have changed: the next start makes their entries again from the log"
+        );
+        let state = State {
+            flushed: self.marks.end(),
+            ..*own
+        };
+        let written = self.checkpoint.lock().write(&self.env, &state);
+        written.map_err(|error| {
+            let path = self.config.dir.join(layout::CHECKPOINT);
+            self.marks.sync_failed(&path, &error);
+            CloseError::SyncFailed
+        })
     }
 
     /// Removes the log file that was prepared and not needed, as Java does.
@@ -367,5 +437,43 @@ impl Inner {
             path: unused.path().to_owned(),
             source,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{Closed, Config, Env, Faults, Operation, Store};
+
+    struct Nothing;
+
+    impl Faults for Nothing {
+        fn before(&self, _: Operation, _: &Path) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_end_does_not_wait_for_the_keeper_to_write_all_queues() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = crate::Clock::system();
+        // No thread runs: the test is the keeper.
+        let env = Env::stepped(Arc::new(Nothing), clock);
+        let config = Config {
+            queues_at_end: 0,
+            ..Config::new(dir.path())
+        };
+        let store = Store::open(config, env).unwrap();
+        let queue = store.create_queue("T", 0).unwrap();
+        store.inner.log.peek().dirty.push(Arc::clone(&queue));
+        store.inner.keep_signal.stop();
+        let error = store.inner.keep_queues().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Interrupted);
+        assert!(store.writable().is_ok(), "nothing has failed");
+        // It is still known what has changed.
+        assert_eq!(store.inner.log.peek().dirty.len(), 1);
+        assert_eq!(store.close().unwrap(), Closed::Early);
     }
 }

@@ -77,4 +77,4 @@ pub use read::{Accept, Access, Read, ReadLimits, ReadStatus, Run};
 pub use retention::{DiskSpace, Retention};
 pub use signal::{Signal, Wake};
 pub use staged::Staged;
-pub use store::Store;
+pub use store::{Closed, Store};

@@ -397,8 +397,9 @@ fn read_entry_of(env: &Env, path: &Path, at: i64) -> io::Result<Option<Entry>> {
 }
 
 /// Removes files behind a position and makes the rest of its own zero, where it is not. What is there was written
-/// before a crash, for messages that may be gone. Where it is just what waits to be written there it stays: after a kill
-/// that is so for all queues, and making each zero first would cost a sync each. Returns how far that is.
+/// before a crash, for messages that may be gone. As far as it is just what waits to be written there it stays: after a
+/// kill that is so for all queues, and making each zero first would cost a sync each, and take entries from a broker of
+/// Apache's that the checkpoint says are there. Returns how far that is.
 pub(crate) fn clear_behind(
     env: &Env,
     dir: &Path,
@@ -422,11 +423,12 @@ pub(crate) fn clear_behind(
         }
         let room = (base + file_bytes.cast_signed() - end).cast_unsigned();
         let count = usize::try_from(room).map_or(rest.len(), |room| room.min(rest.len()));
-        if !has_bytes(env, &path, (end - base).cast_unsigned(), &rest[..count])? {
+        let same = same_entries(env, &path, (end - base).cast_unsigned(), &rest[..count])?;
+        end += same as i64;
+        rest = &rest[same..];
+        if same < count {
             break;
         }
-        end += count as i64;
-        rest = &rest[count..];
     }
     let own = start_of(end);
     for (base, path) in files().collect::<Vec<_>>().into_iter().rev() {
@@ -451,12 +453,16 @@ pub(crate) fn clear_behind(
     Ok(end)
 }
 
-/// Whether a file has just these bytes at a place.
-fn has_bytes(env: &Env, path: &Path, at: u64, bytes: &[u8]) -> io::Result<bool> {
+/// How many bytes of these entries stand at a place of a file, in whole entries.
+fn same_entries(env: &Env, path: &Path, at: u64, entries: &[u8]) -> io::Result<usize> {
     let file = env.open(path)?;
-    let mut found = vec![0; bytes.len()];
+    let mut found = vec![0; entries.len()];
     let read = env.read_at(&file, path, &mut found, at)?;
-    Ok(read == bytes.len() && found == bytes)
+    let pairs = found[..read]
+        .chunks_exact(ENTRY_BYTES)
+        .zip(entries.chunks_exact(ENTRY_BYTES));
+    let same = pairs.take_while(|(found, entry)| found == entry).count();
+    Ok(same * ENTRY_BYTES)
 }
 
 /// Whether a range of a file holds anything but zeros.

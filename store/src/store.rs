@@ -3,7 +3,10 @@
 
 use std::{
     fmt, io,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64},
+    },
 };
 
 use parking_lot::{Mutex, RwLock};
@@ -15,7 +18,7 @@ use crate::{
     cold::{self, Readers, ReadersBusy},
     commit_log::CommitLog,
     config::{Config, FlushMode},
-    consume_queue::Queue,
+    consume_queue::{Queue, UNKNOWN},
     env::{Clock, Env},
     error::{AppendError, CloseError, OpenError, ReadOnlyReason},
     flush::{Flushed, Waiters},
@@ -47,6 +50,10 @@ pub(crate) struct Inner {
     pub(crate) keep_signal: Signal,
     /// Whether the keeper waits for somebody to wake it.
     pub(crate) keeper_sleeps: AtomicBool,
+    /// The queues are durable for the log up to here by what this process did; −1 before it has done anything.
+    pub(crate) kept: AtomicI64,
+    /// The threads are gone, and the last acts are under way.
+    pub(crate) finishing: AtomicBool,
     /// Held by the one who makes the next file of the log.
     pub(crate) preparing: Mutex<Option<std::time::Duration>>,
     /// Longest record or batch that fits into a file of the log.
@@ -59,6 +66,19 @@ pub(crate) struct Inner {
     pub(crate) opened_at: i64,
     pub(crate) index: Index,
     pub(crate) cleaning: Cleaning,
+}
+
+/// How a store was closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closed {
+    /// All of its files are complete.
+    Complete,
+    /// So many queues had changed that the next start makes their entries again from the log, as after a kill, rather
+    /// than this end wait for their files. All messages are durable. The file `abort` is there, by which Apache's broker
+    /// knows that it has to do the same.
+    Early,
+    /// It was closed already.
+    Before,
 }
 
 /// An open store directory.
@@ -111,6 +131,8 @@ impl Store {
             flush_signal: Signal::default(),
             keep_signal: Signal::default(),
             keeper_sleeps: AtomicBool::new(false),
+            kept: AtomicI64::new(UNKNOWN),
+            finishing: AtomicBool::new(false),
             preparing: Mutex::new(None),
             largest_append,
             memory_distance,
@@ -138,15 +160,16 @@ impl Store {
         Ok(store)
     }
 
-    /// Takes no more messages, makes everything durable and releases the directory. Only when all of that succeeds does
-    /// the next start count as one after a clean end. Calling it again does nothing.
+    /// Takes no more messages, makes everything durable and releases the directory. Only when all of that succeeds, and
+    /// no more than [`Config::queues_at_end`] queues had to be written, does the next start count as one after a clean
+    /// end. Calling it again does nothing.
     ///
     /// # Errors
     /// What failed; the store is closed all the same.
-    pub fn close(&self) -> Result<(), CloseError> {
+    pub fn close(&self) -> Result<Closed, CloseError> {
         let mut lock = self.lock.lock();
         let Some(held) = lock.take() else {
-            return Ok(());
+            return Ok(Closed::Before);
         };
         {
             // Under the lock of the log, so that no append is half done.

@@ -16,7 +16,9 @@ use std::{
     time::Duration,
 };
 
-use aerobee_store::{Access, Clock, Config, Env, Operation, ReadStatus, Store, Task, Time, Turn};
+use aerobee_store::{
+    Access, Clock, Closed, Config, Env, Operation, ReadStatus, Store, Task, Time, Turn,
+};
 use parking_lot::Mutex;
 use support::*;
 
@@ -200,6 +202,42 @@ fn a_start_after_a_kill_looks_at_no_queue_that_came_after_the_summary() {
         assert!(bytes[100..120].iter().any(|byte| *byte != 0));
         assert!(bytes[120..].iter().all(|byte| *byte == 0));
     }
+}
+
+#[test]
+fn an_end_does_not_wait_for_the_files_of_very_many_queues() {
+    let dir = tempfile::tempdir().unwrap();
+    let few = || Config {
+        queues_at_end: 10,
+        // The keeper writes nothing of its own accord.
+        queue_flush_interval: Duration::from_secs(3600),
+        ..config(dir.path())
+    };
+    let store = Store::open(few(), roomy()).unwrap();
+    fill_queues(&store, 0..7);
+    assert_eq!(store.close().unwrap(), Closed::Early);
+    assert_eq!(store.close().unwrap(), Closed::Before);
+    drop(store);
+    assert!(!dir.path().join("consumequeue/T").exists());
+    // By this Apache's broker knows that its queues are not complete, and from where on.
+    assert!(dir.path().join("abort").exists());
+    let checkpoint = fs::read(dir.path().join("checkpoint")).unwrap();
+    assert_eq!(checkpoint[40..48], [0; 8]);
+    // What waits for files is all there, again and again.
+    for round in 1..4 {
+        let store = Store::open(few(), roomy()).unwrap();
+        check_queues(&store, 0..7 * round);
+        fill_queues(&store, 7 * round..7 * (round + 1));
+        check_queues(&store, 0..7 * (round + 1));
+        assert_eq!(store.close().unwrap(), Closed::Early);
+    }
+    let store = open(dir.path());
+    check_queues(&store, 0..28);
+    assert_eq!(store.close().unwrap(), Closed::Complete);
+    assert!(!dir.path().join("abort").exists());
+    let file = dir.path().join("consumequeue/T/39/00000000000000000400");
+    let bytes = fs::read(file).unwrap();
+    assert!(bytes[140..160].iter().any(|byte| *byte != 0) && bytes[160..] == [0; 40]);
 }
 
 #[test]

@@ -108,10 +108,14 @@ pub fn lock(directory: &Directory) -> Result<Lock, InspectError> {
 
 /// Starts a store, which makes anew what is missing, and ends it.
 fn rebuild(directory: &Directory, base: Config) -> Result<(), InspectError> {
-    let config = directory.config(base);
+    let config = Config {
+        // What was made is to be there.
+        queues_at_end: usize::MAX,
+        ..directory.config(base)
+    };
     let root = config.dir.clone();
     let store = Store::open(config, Env::real())?;
-    store.close().map_err(|error| {
+    store.close().map(drop).map_err(|error| {
         OpenError::io("close the store in", root)(io::Error::other(error.to_string())).into()
     })
 }

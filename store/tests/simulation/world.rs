@@ -13,7 +13,8 @@ use std::{
 
 use aerobee_message::{Record, RecordView};
 use aerobee_store::{
-    CloseError, Config, Env, FlushMode, ReadOnlyReason, Staged, Store, Task, Turn, index::Geometry,
+    CloseError, Closed, Config, Env, FlushMode, ReadOnlyReason, Staged, Store, Task, Turn,
+    index::Geometry,
 };
 use parking_lot::Mutex;
 
@@ -68,6 +69,7 @@ impl Habits {
             hot_bytes: *random.one_of(&[0, 64 << 20]),
             sync_flush_timeout: Duration::from_secs(5),
             flush_waiters: *random.one_of(&[3, 1000]),
+            queues_at_end: *random.one_of(&[0, 2, 4096, 4096]),
             ..Config::new(root)
         };
         config.index.geometry = *random.one_of(&[
@@ -141,6 +143,7 @@ impl World {
             self.end();
         }
         // The last start is undisturbed and ends cleanly.
+        self.habits.config.queues_at_end = usize::MAX;
         self.start_in_peace();
         self.look();
         self.close();
@@ -526,14 +529,17 @@ impl World {
         if !self.disk.is_dead() {
             let mut model = self.shared.model.lock();
             match outcome {
-                Ok(()) => {
+                Ok(closed) => {
                     model.durable_until(i64::MAX);
                     drop(model);
+                    let is_early = closed == Closed::Early;
+                    assert_eq!(self.root.join("abort").exists(), is_early);
                     check_files(
                         &self.root,
                         &self.habits.config,
                         &store,
                         &self.shared.model.lock(),
+                        is_early,
                     );
                 }
                 Err(error) => {
