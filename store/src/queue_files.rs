@@ -2,10 +2,13 @@
 //! The files of a consume queue: found when they are needed, written by the keeper, given up when nobody uses them.
 
 use std::{
+    collections::VecDeque,
     io,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
 };
+
+use smallvec::SmallVec;
 
 use crate::{
     consume_queue::{ENTRY, Entry, Queue},
@@ -13,7 +16,7 @@ use crate::{
     files::{self, Descriptors, Files, Slot},
     layout::{self, ENTRY_BYTES},
     mend,
-    queue_tail::LIGHT_ENTRIES,
+    queue_tail::{End, LIGHT_ENTRIES},
 };
 
 impl Queue {
@@ -126,9 +129,7 @@ impl Queue {
             if tail.retired {
                 return Ok(());
             }
-            let end = tail.end.as_ref();
-            let waiting = end.map(|end| end.pending.clone()).unwrap_or_default();
-            (tail.written(), waiting)
+            (tail.written(), tail.pending().to_vec())
         };
         let (dir, from) = (self.dir(), written * ENTRY);
         let kept = clear_behind(
@@ -157,13 +158,7 @@ impl Queue {
 
     /// Writes entries that wait in memory to the files; they are not durable by that.
     pub(crate) fn write_out(&self) -> io::Result<()> {
-        if self
-            .tail
-            .lock()
-            .end
-            .as_ref()
-            .is_none_or(|end| end.pending.is_empty())
-        {
+        if self.tail.lock().pending().is_empty() {
             return Ok(());
         }
         let _only_one = self.files_work.lock();
@@ -174,12 +169,10 @@ impl Queue {
     pub(crate) fn write_pending(&self) -> io::Result<()> {
         let (bytes, written) = {
             let tail = self.tail.lock();
-            match &tail.end {
-                Some(end) if !end.pending.is_empty() && !tail.retired => {
-                    (end.pending.clone(), tail.written())
-                }
-                _ => return Ok(()),
+            if tail.pending().is_empty() || tail.retired {
+                return Ok(());
             }
+            (tail.pending().to_vec(), tail.written())
         };
         self.verify_locked()?;
         self.make_dir()?;
@@ -216,13 +209,13 @@ impl Queue {
             self.note_first(written, Entry::of_bytes(first));
         }
         let mut tail = self.tail.lock();
-        let Some(end) = &mut tail.end else {
+        let Some(End::Pending(pending)) = tail.end.as_deref_mut() else {
             return Ok(());
         };
-        end.pending.drain(..bytes.len());
-        let is_idle = end.pending.is_empty() && end.writers.is_empty();
-        if is_idle {
+        if pending.len() == bytes.len() {
             tail.end = None;
+        } else {
+            *pending = SmallVec::from_slice(&pending[bytes.len()..]);
         }
         self.shared.sub_pending(bytes.len());
         self.room_until.store(
@@ -317,7 +310,7 @@ impl Queue {
                 self.files.store(None);
                 return true;
             }
-            if tail.end.as_ref().is_some_and(|end| !end.pending.is_empty()) {
+            if !tail.pending().is_empty() {
                 return false;
             }
             let end = tail.end.take();
@@ -329,7 +322,10 @@ impl Queue {
             self.room_until
                 .store(tail.next + LIGHT_ENTRIES, Ordering::Release);
             let until = tail.next * ENTRY;
-            let writers = end.map(|end| end.writers).unwrap_or_default();
+            let writers = match end.map(|end| *end) {
+                Some(End::Mapped(mapped)) => mapped.writers,
+                _ => VecDeque::new(),
+            };
             writers
                 .iter()
                 .filter(|writer| writer.position() == 0 && writer.file().base() >= until)

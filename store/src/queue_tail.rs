@@ -12,6 +12,8 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use smallvec::SmallVec;
+
 use crate::{
     consume_queue::{ENTRY, Entry, Queue},
     error::AppendError,
@@ -44,15 +46,21 @@ pub(crate) struct Tail {
     pub(crate) retired: bool,
 }
 
-/// The end of an active queue.
-#[derive(Debug, Default)]
-pub(crate) struct End {
-    /// The file of the next entry and those prepared behind it; empty in a light queue.
+/// The end of an active queue. There may be hundreds of thousands that have one message each: those take little.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// Entries of a light queue that are in no file yet: the last ones before `next`.
+    Pending(SmallVec<[u8; ENTRY_BYTES]>),
+    Mapped(Mapped),
+}
+
+/// The end of a queue that is written through mappings.
+#[derive(Debug)]
+pub(crate) struct Mapped {
+    /// The file of the next entry and those prepared behind it.
     pub(crate) writers: VecDeque<FileWriter>,
     /// Bytes of the last writer's file whose blocks are reserved.
     pub(crate) allocated: u64,
-    /// Entries of a light queue that are in no file yet: the last ones before `next`.
-    pub(crate) pending: Vec<u8>,
 }
 
 impl Tail {
@@ -68,10 +76,25 @@ impl Tail {
         }
     }
 
+    /// Entries that wait in memory, as bytes.
+    pub(crate) fn pending(&self) -> &[u8] {
+        match self.end.as_deref() {
+            Some(End::Pending(pending)) => pending,
+            _ => &[],
+        }
+    }
+
+    /// What an end that is mapped has.
+    pub(crate) fn mapped(&self) -> Option<&Mapped> {
+        match self.end.as_deref() {
+            Some(End::Mapped(mapped)) => Some(mapped),
+            _ => None,
+        }
+    }
+
     /// Entries below this are in files.
     pub(crate) fn written(&self) -> i64 {
-        let pending = self.end.as_ref().map_or(0, |end| end.pending.len());
-        self.next - (pending / ENTRY_BYTES) as i64
+        self.next - (self.pending().len() / ENTRY_BYTES) as i64
     }
 
     /// Adds an entry; the caller has checked that there is room. Returns how many bytes now wait in memory that did not
@@ -79,17 +102,24 @@ impl Tail {
     #[inline]
     pub(crate) fn put(&mut self, entry: Entry) -> usize {
         let mut waits = 0;
-        let end = self.end.get_or_insert_with(Box::default);
-        match end.writers.front_mut() {
-            Some(writer) if writer.remaining() >= ENTRY_BYTES => write(writer, entry),
-            Some(_) => {
-                end.writers.pop_front();
+        let end = self
+            .end
+            .get_or_insert_with(|| Box::new(End::Pending(SmallVec::new())));
+        match &mut **end {
+            End::Mapped(mapped) => {
+                if mapped
+                    .writers
+                    .front()
+                    .is_some_and(|writer| writer.remaining() < ENTRY_BYTES)
+                {
+                    mapped.writers.pop_front();
+                }
                 // Without room the entry would be lost silently; the caller's check makes that impossible.
-                let writer = end.writers.front_mut().expect("room was checked before");
+                let writer = mapped.writers.front_mut().expect("room was checked before");
                 write(writer, entry);
             }
-            None => {
-                end.pending.extend_from_slice(&entry.to_bytes());
+            End::Pending(pending) => {
+                pending.extend_from_slice(&entry.to_bytes());
                 waits = ENTRY_BYTES;
             }
         }
@@ -100,14 +130,13 @@ impl Tail {
 
     /// Copies entries that wait in memory, from `at` up to `until`; whether there are any.
     pub(crate) fn copy_pending(&self, at: i64, until: i64, copied: &mut Vec<u8>) -> bool {
-        let Some(end) = &self.end else { return false };
         let written = self.written();
         if at < written || at >= self.next {
             return false;
         }
         let from = usize::try_from(at - written).unwrap_or(0) * ENTRY_BYTES;
         let count = usize::try_from(until.min(self.next) - at).unwrap_or(0) * ENTRY_BYTES;
-        let Some(bytes) = end.pending.get(from..from + count) else {
+        let Some(bytes) = self.pending().get(from..from + count) else {
             return false;
         };
         copied.clear();
@@ -198,12 +227,13 @@ impl Queue {
         loop {
             let (next, last, allocated, retired) = {
                 let tail = self.tail.lock();
-                let end = tail.end.as_ref();
+                let mapped = tail.mapped();
                 (
                     tail.next,
-                    end.and_then(|end| end.writers.back())
+                    mapped
+                        .and_then(|mapped| mapped.writers.back())
                         .map(|writer| Arc::clone(writer.file())),
-                    end.map_or(0, |end| end.allocated),
+                    mapped.map_or(0, |mapped| mapped.allocated),
                     tail.retired,
                 )
             };
@@ -227,8 +257,8 @@ impl Queue {
                 let file = env.open(last.path())?;
                 env.allocate(&file, last.path(), allocated, target - allocated)?;
                 let mut tail = self.tail.lock();
-                if let Some(end) = &mut tail.end {
-                    end.allocated = target;
+                if let Some(End::Mapped(mapped)) = tail.end.as_deref_mut() {
+                    mapped.allocated = target;
                 }
                 self.room_until.store(
                     (last.base() + target.cast_signed()) / ENTRY,
@@ -258,15 +288,15 @@ impl Queue {
                 // What came meanwhile does not fit: it is written first.
                 continue;
             }
-            let mut end = tail.end.take().unwrap_or_default();
-            let pending = std::mem::take(&mut end.pending);
-            writer.spare()[..pending.len()].copy_from_slice(&pending);
+            let pending = tail.pending();
+            writer.spare()[..pending.len()].copy_from_slice(pending);
             writer.advance(pending.len());
             writer.publish();
             self.shared.sub_pending(pending.len());
-            end.writers.push_back(writer);
-            end.allocated = allocated;
-            tail.end = Some(end);
+            tail.end = Some(Box::new(End::Mapped(Mapped {
+                writers: VecDeque::from([writer]),
+                allocated,
+            })));
             self.is_mapped.store(true, Ordering::Relaxed);
             self.room_until.store(until, Ordering::Release);
             return Ok(());
@@ -276,9 +306,11 @@ impl Queue {
     fn add_writer(&self, base: i64, used_until: u64) -> Result<(), AppendError> {
         let (writer, allocated) = self.make_writer(base, used_until)?;
         let mut tail = self.tail.lock();
-        let end = tail.end.get_or_insert_with(Box::default);
-        end.writers.push_back(writer);
-        end.allocated = allocated;
+        let Some(End::Mapped(mapped)) = tail.end.as_deref_mut() else {
+            return Err(AppendError::QueueGone);
+        };
+        mapped.writers.push_back(writer);
+        mapped.allocated = allocated;
         self.room_until
             .store((base + allocated.cast_signed()) / ENTRY, Ordering::Release);
         Ok(())
@@ -321,9 +353,8 @@ impl Queue {
     pub(crate) fn retire(&self) {
         let mut tail = self.tail.lock();
         tail.retired = true;
-        if let Some(end) = tail.end.take() {
-            self.shared.sub_pending(end.pending.len());
-        }
+        self.shared.sub_pending(tail.pending().len());
+        tail.end = None;
         self.room_until.store(i64::MIN, Ordering::Release);
     }
 
