@@ -242,18 +242,19 @@ impl<'a> UnitFiles<'a> {
         Ok(self.units_at(position - UNIT, 1)?.pop())
     }
 
-    /// Steps back from the end over units that do not count; where those that do end, and the last of them.
+    /// Steps back from the end over units that do not count; where those that do end, and the last of them. A place with
+    /// no unit does not count either: a file that was removed may be back after a power cut, behind one that was cut.
     pub(crate) fn end_of(
         &self,
         mut counts: impl FnMut(&Unit) -> Result<bool, OpenError>,
     ) -> Result<(i64, Option<Unit>), OpenError> {
         let end = self.end().map_err(OpenError::io("read", &self.dir));
         let mut position = end?;
-        while let Some(unit) = self.before(position)? {
-            if counts(&unit)? {
-                return Ok((position, Some(unit)));
+        while self.bases.first().is_some_and(|first| *first < position) {
+            match self.before(position)? {
+                Some(unit) if counts(&unit)? => return Ok((position, Some(unit))),
+                _ => position -= UNIT,
             }
-            position -= UNIT;
         }
         Ok((position, None))
     }
