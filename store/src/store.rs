@@ -23,7 +23,7 @@ use crate::{
     error::{AppendError, CloseError, OpenError, ReadOnlyReason},
     flush::{Flushed, Waiters},
     index::Index,
-    layout,
+    layout, light,
     lock_file::LockFile,
     queue_table::{Ids, QueueTable, SharedOwner, queue_in},
     read_ahead::ReadAhead,
@@ -236,32 +236,87 @@ impl Store {
         if !layout::is_directory_name(topic) {
             return Ok(());
         }
+        self.delete_topics(&[(topic, None)]).1
+    }
+
+    /// Removes light queues that still end where their caller has seen them end: one that got a message since stays.
+    /// Nobody finds or makes a queue meanwhile, so they are to be few at a time. Returns those that are gone.
+    ///
+    /// # Errors
+    /// Their files could not be removed, or none is gone as nothing could be made durable.
+    pub fn delete_light_queues<'a>(
+        &self,
+        seen: &'a [(Arc<str>, i64)],
+    ) -> (Vec<&'a str>, io::Result<()>) {
+        // What others have to be written is written before.
+        if let Err(error) = self.inner.keep_queues() {
+            return (Vec::new(), Err(error));
+        }
+        let light = seen.iter().filter(|(name, _)| light::is_light(name));
+        let light: Vec<_> = light.map(|(name, end)| (&**name, Some(*end))).collect();
+        self.delete_topics(&light)
+    }
+
+    /// Removes the queues of topics, those of which an end is given only if they all end there; returns the topics that
+    /// are gone.
+    fn delete_topics<'a>(
+        &self,
+        topics: &[(&'a str, Option<i64>)],
+    ) -> (Vec<&'a str>, io::Result<()>) {
+        let mut gone = Vec::new();
         let mut queues = self.inner.queues.write();
-        let removed = queues.remove(topic).unwrap_or_default();
         {
             let appender = self.inner.log.peek();
-            removed.values().for_each(|queue| queue.retire());
+            let mut removed = Vec::new();
+            for (topic, end) in topics {
+                let ids = queues.get(*topic);
+                let has_grown = |end: i64| {
+                    ids.is_none_or(|ids| ids.values().any(|queue| queue.tail().next != end))
+                };
+                if end.is_some_and(has_grown) {
+                    continue;
+                }
+                removed.push(queues.remove(*topic).unwrap_or_default());
+                gone.push(*topic);
+            }
+            if gone.is_empty() {
+                return (gone, Ok(()));
+            }
+            let removed = removed.iter().flat_map(Ids::values);
+            removed.clone().for_each(|queue| queue.retire());
             self.inner.marks.set_forgotten(appender.end());
+            drop(appender);
+            // Whoever writes files of these queues ends before they are removed.
+            removed.for_each(|queue| drop(queue.files_work.lock()));
         }
-        // Whoever writes files of these queues ends before they are removed.
-        removed
-            .values()
-            .for_each(|queue| drop(queue.files_work.lock()));
+        let files = self.remove_topics(&gone);
+        drop(queues);
+        (gone, files)
+    }
+
+    /// Removes the directories of topics whose queues are retired.
+    fn remove_topics(&self, topics: &[&str]) -> io::Result<()> {
         self.inner.summary_due.lock().forget();
-        // First the note that queues know less than the log, so that the next start does not bring the topic back.
+        // First the note that queues know less than the log, so that the next start does not bring the topics back.
         self.inner.keep_queues()?;
         self.inner.keep_signal.kick();
-        self.inner.shared.remove_batch_topic(topic);
+        for topic in topics {
+            self.inner.shared.remove_batch_topic(topic);
+        }
+        let env = &self.inner.env;
         for kind in [
             layout::CONSUME_QUEUE,
             layout::BATCH_QUEUE,
             layout::BATCH_ENTRIES,
         ] {
             let parent = self.inner.config.dir.join(kind);
-            let dir = parent.join(topic);
-            if self.inner.env.exists(&dir) {
-                self.inner.env.remove_dir_all(&dir)?;
-                self.inner.env.sync_dir(&parent)?;
+            let dirs = topics.iter().map(|topic| parent.join(topic));
+            let there: Vec<_> = dirs.filter(|dir| env.exists(dir)).collect();
+            for dir in &there {
+                env.remove_dir_all(dir)?;
+            }
+            if !there.is_empty() {
+                env.sync_dir(&parent)?;
             }
         }
         Ok(())

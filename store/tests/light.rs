@@ -167,6 +167,48 @@ fn threads_that_share_light_queues_leave_no_gap() {
     store.close().unwrap();
 }
 
+#[test]
+fn light_queues_that_have_grown_since_are_not_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_roomy(dir.path());
+    let queue = store.create_queue("parent", 0).unwrap();
+    let names: Vec<Arc<str>> = (0..5).map(|n| format!("%LMQ%n{n}").into()).collect();
+    for name in &names {
+        light(&store, &queue, b"x", name).unwrap();
+    }
+    let mut seen: Vec<(Arc<str>, i64)> = names.iter().map(|name| (Arc::clone(name), 1)).collect();
+    light(&store, &queue, b"y", &names[2]).unwrap();
+    seen.push(("parent".into(), 6));
+    let (gone, removed) = store.delete_light_queues(&seen);
+    removed.unwrap();
+    assert_eq!(gone, ["%LMQ%n0", "%LMQ%n1", "%LMQ%n3", "%LMQ%n4"]);
+    for round in 0..2 {
+        let left: Vec<&Arc<str>> = names
+            .iter()
+            .filter(|name| store.queue(name, 0).is_some())
+            .collect();
+        assert_eq!(left, [&names[2]]);
+        assert_eq!(messages(&store, "%LMQ%n2", 0).len(), 2);
+        assert_eq!(messages(&store, "parent", 0).len(), 6);
+        let dirs = fs::read_dir(dir.path().join("consumequeue")).unwrap();
+        assert_eq!(dirs.count(), 2);
+        if round == 1 {
+            break;
+        }
+        // Those that are there, once more: nothing is to be done, and nothing fails.
+        assert_eq!(store.delete_light_queues(&seen).0.len(), 0);
+    }
+    // It begins anew.
+    light(&store, &queue, b"z", &names[0]).unwrap();
+    assert_eq!(messages(&store, "%LMQ%n0", 0).len(), 1);
+    store.close().unwrap();
+    drop(store);
+    let store = open_roomy(dir.path());
+    assert_eq!(messages(&store, "%LMQ%n0", 0).len(), 1);
+    assert!(store.queue(&names[1], 0).is_none());
+    store.close().unwrap();
+}
+
 fn open_roomy(dir: &std::path::Path) -> Arc<Store> {
     let config = aerobee_store::Config {
         commit_log_file_bytes: 1 << 20,

@@ -16,6 +16,8 @@ use super::{Lite, expiration};
 
 /// A queue without a message is deleted when it was seen so in more scans than these.
 const EMPTY_SCANS: u32 = 5;
+/// Lite topics that are deleted together: each time the store notes something, and finds no queue meanwhile.
+const DELETED_AT_ONCE: usize = 64;
 /// Wakes at most so often: what is due meanwhile is done together.
 const STEP: Duration = Duration::from_millis(20);
 /// Longest sleep while anything is registered.
@@ -218,6 +220,7 @@ impl Lite {
         let least = self.switches.config().broker.min_lite_ttl;
         let mut lives: HashMap<String, i64> = HashMap::new();
         let mut still_empty = HashMap::new();
+        let mut expired = Vec::new();
         for name in self.store.topics_with_prefix(names::PREFIX) {
             let Some((parent, _)) = names::parse(&name) else {
                 continue;
@@ -233,7 +236,7 @@ impl Lite {
             if end <= 0 {
                 let scans = empty.get(&name).copied().unwrap_or(0) + 1;
                 if scans > EMPTY_SCANS {
-                    self.delete(&name, parent);
+                    expired.push((name, end));
                 } else {
                     still_empty.insert(name, scans);
                 }
@@ -245,26 +248,34 @@ impl Lite {
             let stored = self.store.store_time_of(&queue, end - 1);
             let age = stored.map_or(i64::MAX, |stored| now - stored);
             if age > least && age > life * 60_000 {
-                self.delete(&name, parent);
+                expired.push((name, end));
             }
+        }
+        for some in expired.chunks(DELETED_AT_ONCE) {
+            self.delete(some);
         }
         still_empty
     }
 
-    /// Deletes a lite topic: what groups committed, who subscribes, its queue. Messages stay in the
-    /// log until that is cleaned.
-    pub(crate) fn delete(&self, queue: &str, parent: &str) {
-        tracing::info!(queue, "lite topic expired");
-        for group in self.groups.all() {
-            if super::bound_to(&group) == Some(parent) {
-                self.offsets.delete_topic_of(group.name(), queue);
-                self.orders
-                    .remove(&(Arc::from(queue), Arc::clone(group.name())));
-            }
+    /// Deletes lite topics that have got no message since they were seen to end there: their queues, what groups
+    /// committed, who subscribes. Messages stay in the log until that is cleaned.
+    fn delete(&self, expired: &[(Arc<str>, i64)]) {
+        let (gone, removed) = self.store.delete_light_queues(expired);
+        if let Err(error) = removed {
+            tracing::error!(%error, "the files of expired lite topics cannot be deleted");
         }
-        self.registry.lock().drop_queue(queue);
-        if let Err(error) = self.store.delete_topic(queue) {
-            tracing::error!(queue, %error, "the files of a lite topic cannot be deleted");
+        let groups = self.groups.all();
+        for queue in gone {
+            tracing::info!(queue, "lite topic expired");
+            let parent = names::parse(queue).map(|(parent, _)| parent);
+            for group in &groups {
+                if super::bound_to(group) == parent {
+                    self.offsets.delete_topic_of(group.name(), queue);
+                    self.orders
+                        .remove(&(Arc::from(queue), Arc::clone(group.name())));
+                }
+            }
+            self.registry.lock().drop_queue(queue);
         }
     }
 }
