@@ -480,7 +480,7 @@ fn is_send(code: RequestCode) -> bool {
 pub(crate) enum Port {
     /// `listenPort`.
     Main,
-    /// `listenPort` − 2, the VIP port: everything but pulling.
+    /// `listenPort` − 2, the VIP port: everything but reading messages.
     Fast,
 }
 
@@ -521,10 +521,17 @@ impl Service for Listener {
     }
 }
 
-/// Whether the fast port serves a code; Apache registers all but these there.
+/// Whether the fast port serves a code. Apache registers there all but those that read messages and may wait for them:
+/// they would keep others from being served at once.
 fn is_fast(code: RequestCode) -> bool {
     !matches!(
         code,
-        RequestCode::PULL_MESSAGE | RequestCode::LITE_PULL_MESSAGE | RequestCode::POP_LITE_MESSAGE
+        RequestCode::PULL_MESSAGE
+            | RequestCode::LITE_PULL_MESSAGE
+            | RequestCode::POP_MESSAGE
+            | RequestCode::PEEK_MESSAGE
+            | RequestCode::NOTIFICATION
+            | RequestCode::POLLING_INFO
+            | RequestCode::POP_LITE_MESSAGE
     )
 }

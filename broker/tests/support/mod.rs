@@ -65,6 +65,23 @@ impl Running {
         Self { broker, directory }
     }
 
+    /// As [`Running::start`], on a port that has room for the fast port two below it.
+    pub(crate) async fn start_with_fast_port() -> Self {
+        for _ in 0..1_000 {
+            let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = probe.local_addr().unwrap().port().to_string();
+            drop(probe);
+            let directory = tempfile::tempdir().unwrap();
+            let config = config(directory.path(), &[("listenPort", &port)]);
+            let env = Env::with(Arc::new(NoFaults), Clock::system());
+            // Somebody else may have one of the two ports.
+            if let Ok(broker) = Broker::start_in(config, env).await {
+                return Self { broker, directory };
+            }
+        }
+        panic!("no two free ports were found");
+    }
+
     /// A copy of the directory as a crash in this moment would leave it.
     pub(crate) fn crashed(&self) -> TempDir {
         let copy = tempfile::tempdir().unwrap();
@@ -304,6 +321,12 @@ impl Client {
         let message = timeout(PATIENCE, read(&mut self.stream)).await.unwrap();
         assert!(message.is_response());
         message
+    }
+
+    /// Is gone in the middle of a request, without a farewell: the connection is reset.
+    pub(crate) async fn vanish(mut self) {
+        self.stream.write_all(&[0, 0, 1]).await.unwrap();
+        self.stream.set_zero_linger().unwrap();
     }
 
     /// Sends a request that is not answered.
