@@ -40,6 +40,11 @@ pub const PERM_READ: i32 = 4;
 pub const PERM_WRITE: i32 = 2;
 /// Permission bit: other topics may be created after this one.
 pub const PERM_INHERIT: i32 = 1;
+
+/// Flag of a topic whose producers run in unit mode. Apache: `TopicSysFlag.FLAG_UNIT`.
+pub(crate) const UNIT: i32 = 1;
+/// Flag of a topic whose consumers run in unit mode. Apache: `TopicSysFlag.FLAG_UNIT_SUB`.
+pub(crate) const UNIT_SUBSCRIPTION: i32 = 2;
 /// Most queues of a topic; Apache has no bound, but each queue costs a directory.
 pub const QUEUES_MAX: i32 = 65_536;
 

@@ -8,7 +8,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::{Message, Running, read, write};
+use support::{Message, Running, heartbeat, read, write};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
@@ -125,6 +125,24 @@ async fn a_new_topic_is_announced_before_it_is_answered() {
     // A retry topic follows without anybody waiting.
     client.consume("c1", "g", "t").await;
     assert!(topics(&server.next().await)["%RETRY%g"].is_object());
+}
+
+#[tokio::test]
+async fn name_servers_hear_which_topics_are_of_units() {
+    let mut server = NameServer::start(json!({"table": {}})).await;
+    let running = Running::start_with(&[("namesrvAddr", &server.address)]).await;
+    server.next().await;
+    let mut client = running.connect().await;
+    let fields = json!({
+        "a": "producers", "b": "units", "c": "TBW102", "d": "4", "e": "0", "f": "0",
+        "g": "1700000000000", "h": "0", "i": "", "j": "0", "k": "true", "m": "false",
+    });
+    assert_eq!(client.ask(310, fields, b"m").await.code(), 0);
+    assert_eq!(topics(&server.next().await)["units"]["topicSysFlag"], 1);
+    let mut beat = heartbeat("c1", "g", "units");
+    beat["consumerDataSet"][0]["unitMode"] = json!(true);
+    assert_eq!(client.ask_json(34, &beat).await.code(), 0);
+    assert_eq!(topics(&server.next().await)["%RETRY%g"]["topicSysFlag"], 2);
 }
 
 #[tokio::test]

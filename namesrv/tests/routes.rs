@@ -147,6 +147,30 @@ async fn topics_are_listed() {
 }
 
 #[tokio::test]
+async fn topics_of_units_are_listed_by_the_flags_that_brokers_tell() {
+    let server = start("").await;
+    let mut tool = server.connect().await;
+    tool.register(0, "10.0.0.1:10911", &[]).await.succeeded();
+    for (topic, flags) in [("None", 0), ("Unit", 1), ("Sub", 2), ("Both", 3)] {
+        let body = format!(
+            r#"{{"queueDatas":[{{"brokerName":"broker-a","perm":6,"readQueueNums":1,"topicSysFlag":{flags},"writeQueueNums":1}}]}}"#
+        );
+        tool.ask(217, &[("topic", topic)], body.as_bytes())
+            .await
+            .succeeded();
+    }
+    for (code, topics) in [
+        (311, r#"["Both","Unit"]"#),
+        (312, r#"["Both","Sub"]"#),
+        (313, r#"["Sub"]"#),
+    ] {
+        let answer = tool.ask(code, &[], b"").await.succeeded();
+        let wanted = format!(r#"{{"topicList":{topics}}}"#);
+        assert_eq!(answer.text(), wanted, "{code}");
+    }
+}
+
+#[tokio::test]
 async fn lists_can_be_disabled() {
     let server = start("enableAllTopicList=false\nenableTopicList=false").await;
     let mut tool = server.connect().await;

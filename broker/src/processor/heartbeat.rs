@@ -23,11 +23,9 @@ use crate::{
     filter::{Filter, NO_PROPERTY_FILTER, is_tag_type},
     groups::{Group, Groups},
     registration::Registration,
-    topics::{PERM_READ, PERM_WRITE, Topics},
+    topics::{PERM_READ, PERM_WRITE, Topics, UNIT_SUBSCRIPTION},
 };
 
-/// Flag of a topic whose consumers run in unit mode. Apache: `TopicSysFlag.FLAG_UNIT_SUB`.
-const UNIT_SUBSCRIPTION: i32 = 2;
 /// Most groups in one heartbeat; the rest is not looked at.
 const GROUPS_MAX: usize = 10_000;
 /// Most fingerprints kept.

@@ -19,7 +19,7 @@ use crate::{
             illegal_queue, queue_of_priority, refusal, refusal_of, target,
         },
     },
-    topics::{PERM_READ, PERM_WRITE, Wanted},
+    topics::{PERM_READ, PERM_WRITE, UNIT, UNIT_SUBSCRIPTION, Wanted},
 };
 
 /// Queues of retry and dead letter topics that a send creates.
@@ -140,20 +140,26 @@ impl Send {
     async fn create_topics(&self, incoming: &Incoming<'_>) -> Result<(), Refusal> {
         let request = incoming.request;
         let is_retry = request.topic.starts_with(names::RETRY_PREFIX);
-        let unit = i32::from(request.unit_mode);
+        let sys_flag = match (request.unit_mode, is_retry) {
+            (false, _) => 0,
+            (true, false) => UNIT,
+            (true, true) => UNIT_SUBSCRIPTION,
+        };
         let mut created = Vec::new();
         if self.topics.find(request.topic).is_none() {
             let wanted = Wanted {
                 template: request.default_topic,
                 queues: request.default_topic_queue_nums,
-                sys_flag: unit,
+                sys_flag,
             };
             match self.topics.create_from_template(request.topic, wanted) {
                 Some(topic) => created.push(topic),
                 None if is_retry => {
                     let perm = PERM_READ | PERM_WRITE;
-                    let flag = unit << 1;
-                    created.push(self.topics.ensure(request.topic, RETRY_QUEUES, perm, flag));
+                    created.push(
+                        self.topics
+                            .ensure(request.topic, RETRY_QUEUES, perm, sys_flag),
+                    );
                 }
                 None => {
                     return refusal(

@@ -16,15 +16,13 @@ use crate::{
     groups::{Group, Groups},
     requeue::{Message, PutError, Requeue},
     stats::Stats,
-    topics::PERM_WRITE,
+    topics::{PERM_WRITE, UNIT_SUBSCRIPTION},
 };
 
 /// Clients from this version on say themselves how often a message may be retried.
 const V3_4_9: i32 = 121;
 /// Delay level of the first retry.
 const FIRST_RETRY_LEVEL: i32 = 3;
-/// Bit of a topic that only its own unit uses. Apache: `TopicSysFlag.buildSysFlag(false, true)`.
-const UNIT_SUBSCRIPTION: i32 = 1 << 1;
 
 /// Takes messages back.
 pub(crate) struct SendBack {
