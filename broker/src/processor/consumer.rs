@@ -2,7 +2,7 @@
 //! GET_CONSUMER_LIST_BY_GROUP (38), QUERY_CONSUMER_OFFSET (14), UPDATE_CONSUMER_OFFSET (15). Apache:
 //! `ConsumerManageProcessor`.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use aerobee_remoting::{
     Empty, ResponseCode,
@@ -32,7 +32,12 @@ impl Consumer {
     pub(crate) fn list(&self, call: Call<'_, GetConsumerList<'_>>) {
         let Call { request, reply, .. } = call;
         let group = self.consumers.group(request.consumer_group);
-        let ids = group.map(|group| group.client_ids()).unwrap_or_default();
+        // A client that is back before its old connection is found dead has two; each entry here is a share of queues.
+        let ids: BTreeSet<_> = group
+            .map(|group| group.client_ids())
+            .unwrap_or_default()
+            .into_iter()
+            .collect();
         if ids.is_empty() {
             return reply.fail(
                 ResponseCode::SYSTEM_ERROR,
