@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What strangers may send: each is answered with Apache's code and changes nothing. More of it
-//! stands beside what is right: offsets out of range in `pulls.rs`, impossible times in `timers.rs`,
-//! ends of foreign transactions in `transactions.rs`, files in `damaged_files.rs`.
+//! stands beside what is right: impossible times in `timers.rs`, ends of foreign and finished
+//! transactions in `transactions.rs`, files in `damaged_files.rs`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -179,6 +179,69 @@ async fn delays_that_are_negative_past_or_beyond_the_last_level_are_what_apache_
     assert_eq!(sent.code(), 0, "{sent:?}");
     let bounds = json!({"topic": "SCHEDULE_TOPIC_XXXX", "queueId": "17"});
     assert_eq!(client.ask(30, bounds, &[]).await.field("offset"), "1");
+}
+
+#[tokio::test]
+async fn offsets_out_of_range_are_told_and_change_nothing() {
+    let (_running, mut client) = start().await;
+    for body in ["a", "b", "c"] {
+        assert_eq!(client.send("t", 0, body).await.code(), 0);
+    }
+    for (offset, next) in [
+        (i64::MIN, "0"),
+        (-1, "0"),
+        (4, "3"),
+        (i64::MAX - 1, "3"),
+        (i64::MAX, "3"),
+    ] {
+        let fields = json!({
+            "consumerGroup": "g", "topic": "t", "queueId": "0", "queueOffset": offset.to_string(),
+            "maxMsgNums": "32", "sysFlag": "6", "commitOffset": "0",
+            "suspendTimeoutMillis": "60000", "subscription": "*", "subVersion": "0",
+            "expressionType": "TAG",
+        });
+        // At once: nobody is held for what cannot come.
+        let pulled = client.ask(11, fields, &[]).await;
+        let told = (pulled.code(), pulled.field("nextBeginOffset"));
+        assert_eq!(told, (21, next), "{offset}: {pulled:?}");
+        let entries = json!({
+            "topic": "t", "queueId": "0", "index": offset.to_string(), "count": "10",
+        });
+        let shown = client.ask(321, entries, &[]).await;
+        assert!(matches!(shown.code(), 0 | 1), "{offset}: {shown:?}");
+    }
+    // Places in the log, and times.
+    for place in [i64::MIN, -1, 1, i64::MAX] {
+        let viewed = client
+            .ask(33, json!({"offset": place.to_string()}), &[])
+            .await;
+        let remark = format!("can not find message by the offset, {place}");
+        assert_eq!((viewed.code(), viewed.remark()), (1, &*remark));
+    }
+    for (time, offset) in [(i64::MIN, "0"), (-1, "0"), (i64::MAX, "3")] {
+        let fields = json!({
+            "topic": "t", "queueId": "0", "timestamp": time.to_string(), "boundaryType": "LOWER",
+        });
+        let found = client.ask(29, fields, &[]).await;
+        assert_eq!((found.code(), found.field("offset")), (0, offset), "{time}");
+    }
+    // A group may commit what it likes, as with Apache's broker; below zero it is as if it had not.
+    assert_eq!(client.consume("c1", "g", "t").await.code(), 0);
+    let asked = json!({
+        "consumerGroup": "g", "topic": "t", "queueId": "0", "setZeroIfNotFound": "false",
+    });
+    for (offset, code) in [(i64::MIN, 22), (-1, 22), (i64::MAX, 0)] {
+        let commit = json!({
+            "consumerGroup": "g", "topic": "t", "queueId": "0", "commitOffset": offset.to_string(),
+        });
+        assert_eq!(client.ask(15, commit, &[]).await.code(), 0);
+        assert_eq!(client.ask(14, asked.clone(), &[]).await.code(), code);
+    }
+    // All is there for the next.
+    let mut pop = pop_fields("600000");
+    pop["consumerGroup"] = json!("others");
+    let popped = client.ask(POP, pop, &[]).await;
+    assert_eq!(bodies(&popped), ["a", "b", "c"]);
 }
 
 #[tokio::test]

@@ -365,6 +365,38 @@ async fn a_producer_of_the_group_is_asked_about_what_was_left_open() {
     assert!(second.is_left_alone().await);
 }
 
+/// What the message says of its birth is not what its checks go by.
+#[tokio::test]
+async fn a_half_message_of_a_producer_whose_clock_is_off_is_checked_in_time() {
+    for off in [-6 * 3_600_000, 6 * 3_600_000] {
+        let clock = Hand::new();
+        let running = start(&clock, &[]).await;
+        let mut client = running.connect().await;
+        client.create_topic("t", 1).await;
+        be_producer(&mut client, "p1").await;
+        let fields = json!({
+            "a": "producers", "b": "t", "c": "TBW102", "d": "4", "e": "0", "f": "4",
+            "g": (clock.now() + off).to_string(), "h": "0",
+            "i": "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}producers\u{2}UNIQ_KEY\u{1}key\u{2}",
+            "j": "0", "k": "false", "m": "false",
+        });
+        let half = half_of(&client.ask(310, fields, b"one").await);
+        clock.forward(5_999);
+        all_checked(&running).await;
+        assert!(client.is_left_alone().await, "{off}");
+        clock.forward(1);
+        // It is asked about again, and not given up for its age.
+        for times in ["1", "2"] {
+            let check = client.requested().await;
+            let shown = &records(&check.body)[0];
+            assert_eq!(shown.property("TRANSACTION_CHECK_TIMES"), Some(times));
+            clock.forward(6_000);
+        }
+        assert_eq!(end(&mut client, &half, COMMIT).await, 0);
+        assert_eq!(bodies(&mut client, "t").await, ["one"]);
+    }
+}
+
 #[tokio::test]
 async fn a_half_message_that_nobody_decides_is_given_up_and_resumed() {
     let clock = Hand::new();
