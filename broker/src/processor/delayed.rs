@@ -47,6 +47,9 @@ impl Send {
         if target.is_dead_letter {
             properties.remove(keys::DELAY);
         }
+        if scan.loses_priority {
+            properties.remove(keys::PRIORITY);
+        }
         let detour = self
             .delays
             .detour(target.topic.name(), target.queue_id, &mut properties);

@@ -20,6 +20,8 @@ pub(super) struct Scan<'a> {
     pub(super) lite: Option<&'a str>,
     /// Priority of a message that has no other kind.
     pub(super) priority: Option<i32>,
+    /// Whether it is of another kind, so that its priority is not kept.
+    pub(super) loses_priority: bool,
     /// Names of light queues that the message is to stand in.
     pub(super) light_queues: Option<&'a str>,
     /// Whether it claims to hold several messages.
@@ -35,13 +37,16 @@ impl<'a> Scan<'a> {
         TagsCode::Hash(self.tags.map_or(0, tags::code_of))
     }
 
-    /// A message of another kind has no priority, and loses the property.
+    /// A message of another kind has no priority, and loses the property; what is no priority stays as it is. Apache:
+    /// `TopicMessageType.parseFromMessageProperty`, to which a level of 0 is a delay as well.
     #[cold]
-    fn take_priority(&mut self, text: &str) {
-        let is_other = self.is_transaction || self.is_delayed || self.is_timer || self.is_ordered;
-        let priority = text.parse().ok().filter(|priority: &i32| *priority >= 0);
-        self.priority = priority.filter(|_| !is_other);
-        self.has_broker_keys |= self.priority.is_none();
+    fn take_priority(&mut self, text: &str, has_level: bool) {
+        let Some(priority) = text.parse().ok().filter(|priority: &i32| *priority >= 0) else {
+            return;
+        };
+        self.loses_priority = self.is_transaction || has_level || self.is_timer || self.is_ordered;
+        self.has_broker_keys |= self.loses_priority;
+        self.priority = (!self.loses_priority).then_some(priority);
     }
 
     /// Whether the message is the first half of a transaction. One that failed to be consumed and is
@@ -59,12 +64,16 @@ impl<'a> Scan<'a> {
             ..Self::default()
         };
         let mut priority = None;
+        let mut has_level = false;
         for (name, value) in properties {
             match name {
                 keys::TAGS => scan.tags = Some(value),
                 keys::UNIQ_KEY => scan.unique_key = Some(value),
                 keys::WAIT => scan.waits = value.eq_ignore_ascii_case("true"),
-                keys::DELAY => scan.is_delayed = value.parse::<i32>().is_ok_and(|level| level > 0),
+                keys::DELAY => {
+                    has_level = true;
+                    scan.is_delayed = value.parse::<i32>().is_ok_and(|level| level > 0);
+                }
                 keys::TIMER_DELAY_SEC | keys::TIMER_DELAY_MS | keys::TIMER_DELIVER_MS => {
                     scan.is_timer = true;
                 }
@@ -81,7 +90,7 @@ impl<'a> Scan<'a> {
             }
         }
         if let Some(priority) = priority {
-            scan.take_priority(priority);
+            scan.take_priority(priority, has_level);
         }
         scan
     }

@@ -311,11 +311,10 @@ impl Send {
         let rebuilt;
         let mut pieces: SmallVec<[&[u8]; 6]> = SmallVec::new();
         if scan.has_broker_keys || target.is_dead_letter {
-            let has_priority = scan.priority.is_some();
             rebuilt = rebuild(
                 request.properties.as_bytes(),
                 target.is_dead_letter,
-                has_priority,
+                scan.loses_priority,
             );
             pieces.push(&rebuilt);
         } else if !request.properties.is_empty() {
@@ -664,14 +663,14 @@ pub(crate) fn stored_sys_flag(requested: i32, topic: &Topic) -> i32 {
 
 /// The properties without those that the broker sets itself.
 #[cold]
-fn rebuild(properties: &[u8], is_dead_letter: bool, has_priority: bool) -> Vec<u8> {
+fn rebuild(properties: &[u8], is_dead_letter: bool, loses_priority: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(properties.len() + 16);
     for (name, value) in Properties(properties).iter() {
         let dropped = matches!(
             name,
             keys::MSG_REGION | keys::TRACE_ON | keys::CLUSTER | keys::POP_CK
         ) || (is_dead_letter && name == keys::DELAY)
-            || (!has_priority && name == keys::PRIORITY);
+            || (loses_priority && name == keys::PRIORITY);
         if !dropped {
             Properties::push(&mut out, name, value);
         }
