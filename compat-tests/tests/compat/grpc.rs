@@ -10,7 +10,7 @@ use libtest_mimic::{Failed, Trial};
 use crate::world::{GO, GO_PLAIN, JAVA, NODE, PYTHON, RUST, SCENARIO_LIMIT, World};
 
 /// Scenarios of the Java program.
-const OF_JAVA: [&str; 16] = [
+const OF_JAVA: [&str; 17] = [
     "grpc_and_remoting_meet",
     "grpc_delayed_message_comes_in_time",
     "grpc_failed_messages_become_dead_letters",
@@ -20,6 +20,7 @@ const OF_JAVA: [&str; 16] = [
     "grpc_push_consumer_is_asked",
     "grpc_push_consumes_and_retries",
     "grpc_recalled_message_never_comes",
+    "grpc_retries_wait_as_the_groups_policy_says",
     "grpc_send_and_receive",
     "grpc_spring_template_and_listeners",
     "grpc_tags_and_sql_filter",

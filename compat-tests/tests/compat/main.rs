@@ -9,6 +9,7 @@ mod crash;
 mod grpc;
 mod grpc_cross;
 mod ledger;
+mod light;
 mod lite;
 mod metrics;
 mod mixed;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         clients::trials,
         grpc::trials,
         grpc_cross::trials,
+        light::trials,
         lite::trials,
         tls::trials,
         scenarios::trials,

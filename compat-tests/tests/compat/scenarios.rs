@@ -9,7 +9,7 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::world::{GO, JAVA, JAVA_ROCKETMQ, OLD_JAVA, SCENARIO_LIMIT, World};
 
-const OF_JAVA: [&str; 51] = [
+const OF_JAVA: [&str; 56] = [
     "delay_by_level",
     "delay_by_time",
     "delay_recalled",
@@ -21,16 +21,20 @@ const OF_JAVA: [&str; 51] = [
     "litepull_subscribe_and_continue",
     "offsets_min_max_search",
     "operate_clients_are_asked",
+    "operate_offsets_are_cloned",
     "operate_reset_by_time",
     "ordered_across_rebalancing",
     "ordered_queue_is_suspended",
+    "pop_and_push_retry_what_sql_selects",
     "pop_failed_messages_come_again",
+    "pop_higher_priority_comes_first",
     "pop_members_get_each_message_once",
     "pop_topic_of_batches",
     "pop_waiting_consumer_gets_message_at_once",
     "pull_offsets_are_kept",
     "pull_statuses_and_limits",
     "pull_waits_for_a_message",
+    "push_broadcast_offsets_are_known_to_the_broker",
     "push_broadcast_reaches_all",
     "push_concurrent_backlog",
     "push_from_first_last_timestamp",
@@ -40,6 +44,7 @@ const OF_JAVA: [&str; 51] = [
     "push_tag_filter",
     "push_waiting_consumer_gets_message_at_once",
     "request_gets_its_reply",
+    "retry_by_level_whatever_the_policy",
     "retry_straight_to_dead_letters",
     "retry_until_dead_letter",
     "send_async",
@@ -190,6 +195,7 @@ fn every_one_is_tried(sdk: Sdk, scenarios: &[&str]) -> Result<(), Failed> {
     let mut tried: BTreeSet<&str> = scenarios.iter().copied().collect();
     tried.extend(crate::grpc::known(sdk));
     tried.extend(crate::lite::known(sdk));
+    tried.extend(crate::light::known(sdk));
     if known == tried {
         return Ok(());
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package aerobee.compat;
 
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
@@ -13,6 +14,12 @@ import org.apache.rocketmq.client.producer.SendStatus;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
+import org.apache.rocketmq.remoting.protocol.subscription.CustomizedRetryPolicy;
+import org.apache.rocketmq.remoting.protocol.subscription.ExponentialRetryPolicy;
+import org.apache.rocketmq.remoting.protocol.subscription.GroupRetryPolicy;
+import org.apache.rocketmq.remoting.protocol.subscription.GroupRetryPolicyType;
+import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
+import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
 /** Messages that come later: delay levels, times, recalls, retries and dead letters. */
 final class Delaying {
@@ -29,6 +36,7 @@ final class Delaying {
         scenarios.put("delay_recalled", Delaying::recalled);
         scenarios.put("retry_until_dead_letter", Delaying::retry);
         scenarios.put("retry_straight_to_dead_letters", Delaying::deadLetter);
+        scenarios.put("retry_by_level_whatever_the_policy", Delaying::policies);
     }
 
     /** When each body came. */
@@ -178,6 +186,49 @@ final class Delaying {
         }
         checkDead(context, group, topic, "bad", 3);
         context.equal("no fourth time", 3, push.inbox.size());
+    }
+
+    /**
+     * The retry policy of a group is for clients of the proxy. What a remoting consumer gives back waits for its level, be the policy's wait
+     * shorter or longer; but the broker keeps the policy as it was given.
+     */
+    private static void policies(Context context) throws Exception {
+        String topic = context.topic("policies", 1);
+        GroupRetryPolicy growing = new GroupRetryPolicy();
+        growing.setType(GroupRetryPolicyType.EXPONENTIAL);
+        growing.setExponentialRetryPolicy(new ExponentialRetryPolicy(1_000, 2_000, 2));
+        GroupRetryPolicy listed = new GroupRetryPolicy();
+        listed.setType(GroupRetryPolicyType.CUSTOMIZED);
+        listed.setCustomizedRetryPolicy(new CustomizedRetryPolicy(new long[] {3_600_000, 7_200_000}));
+        DefaultMQAdminExt admin = Operating.admin(context);
+        String broker = context.get("broker");
+        Map<String, Push> pushes = new LinkedHashMap<>();
+        for (Map.Entry<String, GroupRetryPolicy> policy : Map.of("growing", growing, "listed", listed).entrySet()) {
+            String group = context.name("policy_" + policy.getKey());
+            SubscriptionGroupConfig config = new SubscriptionGroupConfig();
+            config.setGroupName(group);
+            config.setGroupRetryPolicy(policy.getValue());
+            admin.createAndUpdateSubscriptionGroupConfig(broker, config);
+            GroupRetryPolicy kept = admin.examineSubscriptionGroupConfig(broker, group).getGroupRetryPolicy();
+            context.equal("the policy is kept", policy.getValue().toString(), kept.toString());
+            Push push = Push.of(context, group).subscribe(topic, "*");
+            push.consumer.registerMessageListener((MessageListenerConcurrently) (messages, at) -> {
+                push.inbox.add(List.copyOf(messages));
+                return messages.get(0).getReconsumeTimes() == 0 ? ConsumeConcurrentlyStatus.RECONSUME_LATER : ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+            });
+            push.consumer.start();
+            pushes.put(policy.getKey(), push);
+        }
+        context.producer().send(Sending.message(topic, "again"));
+        for (Map.Entry<String, Push> push : pushes.entrySet()) {
+            Inbox inbox = push.getValue().inbox;
+            context.check(push.getKey() + " came again", inbox.await(120, got -> got.size() >= 2), "got", inbox.size());
+            List<MessageExt> all = inbox.all();
+            context.equal("attempts", 1, all.get(1).getReconsumeTimes());
+            // The third level, of 10 s, is that of the first retry.
+            long pause = all.get(1).getStoreTimestamp() - all.get(0).getStoreTimestamp();
+            context.check("after its level", pause >= 10_000, "ms", pause);
+        }
     }
 
     private static void checkDead(Context context, String group, String topic, String body, int times) throws Exception {

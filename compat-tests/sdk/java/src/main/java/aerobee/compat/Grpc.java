@@ -5,6 +5,7 @@ import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
@@ -12,6 +13,7 @@ import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BooleanSupplier;
@@ -33,6 +35,10 @@ import org.apache.rocketmq.client.apis.producer.Transaction;
 import org.apache.rocketmq.client.apis.producer.TransactionChecker;
 import org.apache.rocketmq.client.apis.producer.TransactionResolution;
 import org.apache.rocketmq.common.message.MessageExt;
+import org.apache.rocketmq.remoting.protocol.subscription.CustomizedRetryPolicy;
+import org.apache.rocketmq.remoting.protocol.subscription.ExponentialRetryPolicy;
+import org.apache.rocketmq.remoting.protocol.subscription.GroupRetryPolicy;
+import org.apache.rocketmq.remoting.protocol.subscription.GroupRetryPolicyType;
 import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
 
 /** The 5.x SDK, which speaks gRPC to a proxy: the parameter {@code endpoints}, with {@code ssl} true or false. */
@@ -49,6 +55,7 @@ final class Grpc {
         scenarios.put("grpc_transactions_commit_rollback_and_check", Grpc::transaction);
         scenarios.put("grpc_push_consumes_and_retries", Grpc::push);
         scenarios.put("grpc_failed_messages_become_dead_letters", Grpc::deadLetter);
+        scenarios.put("grpc_retries_wait_as_the_groups_policy_says", Grpc::policies);
         scenarios.put("grpc_invisible_duration_changes", Grpc::invisible);
         scenarios.put("grpc_recalled_message_never_comes", Grpc::recall);
         scenarios.put("grpc_tags_and_sql_filter", Grpc::filters);
@@ -434,6 +441,44 @@ final class Grpc {
             context.equal("body", "priority " + priority, body(view));
             context.equal("priority", priority, view.getPriority().orElse(-1));
             consumer.ack(view);
+        }
+    }
+
+    /** Two policies whose waits are longer than those of the levels, which are 1 s and 5 s for the first two retries. */
+    private static void policies(Context context) throws Exception {
+        String topic = topic(context, "policies", "NORMAL", 1);
+        GroupRetryPolicy listed = new GroupRetryPolicy();
+        listed.setType(GroupRetryPolicyType.CUSTOMIZED);
+        listed.setCustomizedRetryPolicy(new CustomizedRetryPolicy(new long[] {6_000, 8_000, 1_000}));
+        GroupRetryPolicy growing = new GroupRetryPolicy();
+        growing.setType(GroupRetryPolicyType.EXPONENTIAL);
+        growing.setExponentialRetryPolicy(new ExponentialRetryPolicy(4_000, 60_000, 2));
+        Map<String, GroupRetryPolicy> policies = Map.of("listed", listed, "growing", growing);
+        Map<String, long[]> waits = Map.of("listed", new long[] {6_000, 8_000}, "growing", new long[] {4_000, 8_000});
+        Map<String, List<Long>> arrivals = new HashMap<>();
+        for (String name : policies.keySet()) {
+            SubscriptionGroupConfig config = new SubscriptionGroupConfig();
+            config.setGroupName(context.name("policy_" + name));
+            config.setRetryMaxTimes(16);
+            config.setGroupRetryPolicy(policies.get(name));
+            context.producer().getDefaultMQProducerImpl().getMqClientFactory().getMQClientAPIImpl()
+                .createSubscriptionGroup(context.get("broker"), config, 10_000);
+            List<Long> times = new CopyOnWriteArrayList<>();
+            arrivals.put(name, times);
+            push(context, config.getGroupName(), topic, view -> {
+                times.add(System.nanoTime());
+                return view.getDeliveryAttempt() < 3 ? ConsumeResult.FAILURE : ConsumeResult.SUCCESS;
+            });
+        }
+        producer(context, topic).send(message(topic, "again").build());
+        for (String name : policies.keySet()) {
+            List<Long> times = arrivals.get(name);
+            context.check(name + " came three times", until(120, () -> times.size() >= 3), "times", times.size());
+            for (int retry = 0; retry < 2; retry++) {
+                long pause = TimeUnit.NANOSECONDS.toMillis(times.get(retry + 1) - times.get(retry));
+                // The consumer's own way to the broker and back is in it.
+                context.check(name + ", retry " + (retry + 1), pause >= waits.get(name)[retry] - 500, "ms", pause);
+            }
         }
     }
 

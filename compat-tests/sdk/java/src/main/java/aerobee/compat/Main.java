@@ -47,6 +47,7 @@ public final class Main {
         Transactions.list(SCENARIOS);
         Operating.list(SCENARIOS);
         Keeping.list(SCENARIOS);
+        Light.list(SCENARIOS);
     }
 
     private Main() {

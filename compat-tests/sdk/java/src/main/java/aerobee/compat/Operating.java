@@ -30,6 +30,7 @@ final class Operating {
     static void list(Map<String, Scenario> scenarios) {
         scenarios.put("operate_reset_by_time", Operating::reset);
         scenarios.put("operate_clients_are_asked", Operating::asked);
+        scenarios.put("operate_offsets_are_cloned", Operating::cloned);
         scenarios.put("request_gets_its_reply", Operating::request);
     }
 
@@ -103,6 +104,42 @@ final class Operating {
             TimeUnit.MILLISECONDS.sleep(listed ? 0 : 1000);
         }
         context.check("the producer is listed", listed);
+    }
+
+    /** A group goes on where another one is, with each topic that it is given. */
+    private static void cloned(Context context) throws Exception {
+        String topic = context.topic("cloned", 4);
+        String left = context.topic("cloned_left", 2);
+        String source = context.name("cloned_source");
+        List<String> old = Sending.sendAll(context.producer(), topic, "old", 40);
+        List<String> oldLeft = Sending.sendAll(context.producer(), left, "left", 10);
+        Push push = Push.of(context, source).subscribe(topic, "*").subscribe(left, "*").start();
+        context.check("the source gets all", push.inbox.awaitBodies(60, old) && push.inbox.awaitBodies(60, oldLeft));
+        context.check("and consumes all", push.awaitConsumed(30, topic, 40) && push.awaitConsumed(30, left, 10));
+        push.shutdown();
+
+        // Apache's broker takes the offsets of one topic only, so each is named.
+        DefaultMQAdminExt admin = admin(context);
+        String target = context.name("cloned_target");
+        admin.cloneGroupOffset(source, target, topic, true);
+        Push after = Push.all(context, target, topic);
+        List<String> fresh = Sending.sendAll(context.producer(), topic, "fresh", 40);
+        context.check("the clone goes on", after.inbox.awaitBodies(60, fresh), "got", after.inbox.size());
+        context.equal("and gets nothing old", new HashSet<>(fresh), new HashSet<>(after.inbox.bodies()));
+
+        // A source that is there and has left a topic behind gives no offset of it, unless it is said to be away.
+        Push back = Push.all(context, source, topic);
+        context.check("the source is back", back.inbox.awaitBodies(60, fresh), "got", back.inbox.size());
+        String none = context.name("cloned_none");
+        admin.cloneGroupOffset(source, none, left, false);
+        Push all = Push.all(context, none, left);
+        context.check("nothing was cloned", all.inbox.awaitBodies(60, oldLeft), "got", all.inbox.size());
+        String forced = context.name("cloned_forced");
+        admin.cloneGroupOffset(source, forced, left, true);
+        Push rest = Push.all(context, forced, left);
+        List<String> freshLeft = Sending.sendAll(context.producer(), left, "freshleft", 10);
+        context.check("its clone goes on", rest.inbox.awaitBodies(60, freshLeft), "got", rest.inbox.size());
+        context.equal("with nothing old", new HashSet<>(freshLeft), new HashSet<>(rest.inbox.bodies()));
     }
 
     /** A producer asks, a consumer replies; what nobody replies to times out. */

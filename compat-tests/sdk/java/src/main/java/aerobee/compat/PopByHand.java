@@ -16,6 +16,7 @@ import org.apache.rocketmq.client.consumer.PopCallback;
 import org.apache.rocketmq.client.consumer.PopResult;
 import org.apache.rocketmq.client.consumer.PullResult;
 import org.apache.rocketmq.client.impl.factory.MQClientInstance;
+import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.common.constant.ConsumeInitMode;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageConst;
@@ -36,6 +37,7 @@ final class PopByHand {
     static void list(Map<String, Scenario> scenarios) {
         scenarios.put("pop", PopByHand::pop);
         scenarios.put("pop_topic_of_batches", PopByHand::batches);
+        scenarios.put("pop_higher_priority_comes_first", PopByHand::priority);
     }
 
     /** A batch of so many messages. */
@@ -61,12 +63,7 @@ final class PopByHand {
         context.equal("a pull of an empty queue", "NO_NEW_MSG -1 0", bounds(reader.pull(queue, "*", 0, 32)));
         List<String> sent = Sending.sendAll(context.producer(), topic, "single", 20);
         context.equal("the bounds of the queue", "0 20", reader.minOffset(queue) + " " + reader.maxOffset(queue));
-        MQClientInstance client = context.producer().getDefaultMQProducerImpl().getMqClientFactory();
-        String address = client.findBrokerAddressInPublish(queue.getBrokerName());
-        SubscriptionGroupConfig group = new SubscriptionGroupConfig();
-        group.setGroupName(context.name("group"));
-        client.getMQClientAPIImpl().createSubscriptionGroup(address, group, TIMEOUT);
-        Target target = new Target(client, queue.getBrokerName(), address, topic, context.name("group"));
+        Target target = target(context, topic, context.name("group"));
         Set<String> bodies = new HashSet<>();
         long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(60);
         while (bodies.size() < sent.size() && System.nanoTime() < deadline) {
@@ -79,6 +76,54 @@ final class PopByHand {
         context.equal("the offset of a batch", 20L, context.producer().send(batch(topic, 3)).getQueueOffset());
         context.equal("the bounds behind it", "0 23", reader.minOffset(queue) + " " + reader.maxOffset(queue));
         context.equal("messages that the SDK makes of a batch", 1, take(context, target, 32).size());
+    }
+
+    /** The priority of a message is its queue, and pops begin at the highest. */
+    private static void priority(Context context) throws Exception {
+        String topic = context.name("priority");
+        context.createTopic(topic, 3, Map.of("+message.type", "PRIORITY"));
+        for (int round = 0; round < 3; round++) {
+            for (int priority : new int[] {0, 7, 1, 2}) {
+                Message message = Sending.message(topic, priority + "-" + round);
+                message.setPriority(priority);
+                SendResult sent = context.producer().send(message);
+                context.equal("the queue of " + priority, Math.min(priority, 2), sent.getMessageQueue().getQueueId());
+            }
+        }
+        // One that waits is of another kind: it has no priority.
+        Message delayed = Sending.message(topic, "delayed");
+        delayed.setPriority(2);
+        delayed.setDelayTimeLevel(1);
+        context.producer().send(delayed);
+        Target target = target(context, topic, context.name("priority_group"));
+        List<Integer> queues = new ArrayList<>();
+        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(60);
+        while (queues.size() < 12 && System.nanoTime() < deadline) {
+            for (MessageExt message : take(context, target, 1)) {
+                if (!Inbox.body(message).equals("delayed")) {
+                    queues.add(message.getQueueId());
+                    int priority = Integer.parseInt(Inbox.body(message).substring(0, 1));
+                    context.equal("priority of " + Inbox.body(message), priority, message.getPriority());
+                }
+                context.equal("the acknowledgement", AckStatus.OK, acknowledge(target, message).getStatus());
+            }
+        }
+        context.equal("highest first", List.of(2, 2, 2, 2, 2, 2, 1, 1, 1, 0, 0, 0), queues);
+        // A group that pulls gets all of them, too.
+        Push push = Push.all(context, context.name("priority_pull"), topic);
+        context.check("pulled", push.inbox.await(60, got -> got.size() >= 13), "got", push.inbox.size());
+        MessageExt plain = push.inbox.all().stream().filter(message -> Inbox.body(message).equals("delayed")).findFirst().orElseThrow();
+        context.equal("no priority", -1, plain.getPriority());
+    }
+
+    private static Target target(Context context, String topic, String group) throws Exception {
+        MQClientInstance client = context.producer().getDefaultMQProducerImpl().getMqClientFactory();
+        String broker = context.producer().fetchPublishMessageQueues(topic).get(0).getBrokerName();
+        String address = client.findBrokerAddressInPublish(broker);
+        SubscriptionGroupConfig config = new SubscriptionGroupConfig();
+        config.setGroupName(group);
+        client.getMQClientAPIImpl().createSubscriptionGroup(address, config, TIMEOUT);
+        return new Target(client, broker, address, topic, group);
     }
 
     private static String bounds(PullResult result) {

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 package aerobee.compat;
 
+import java.nio.charset.StandardCharsets;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import org.apache.rocketmq.client.consumer.MessageSelector;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.impl.factory.MQClientInstance;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageRequestMode;
 import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
@@ -25,6 +28,7 @@ final class Popping {
         scenarios.put("pop_members_get_each_message_once", Popping::once);
         scenarios.put("pop_failed_messages_come_again", Popping::again);
         scenarios.put("pop_waiting_consumer_gets_message_at_once", Popping::atOnce);
+        scenarios.put("pop_and_push_retry_what_sql_selects", Popping::selected);
     }
 
     /** A group whose mode for the topic is to pop. */
@@ -94,6 +98,48 @@ final class Popping {
             context.equal("under its topic", topic, message.getTopic());
         }
         context.equal("each once", 20, push.inbox.size());
+    }
+
+    /** What an expression selects comes, fails, and comes again, popped or pulled; what it does not select never does. */
+    private static void selected(Context context) throws Exception {
+        String topic = context.topic("popsql", 2);
+        String group = popping(context, topic, "popsql_group");
+        String expression = "a BETWEEN 4 AND 7 AND b = 'x' OR TAGS = 'last'";
+        Push popping = Push.of(context, group);
+        popping.consumer.setClientRebalance(false);
+        Push pulling = Push.of(context, context.name("pullsql_group"));
+        for (Push push : List.of(popping, pulling)) {
+            push.consumer.subscribe(topic, MessageSelector.bySql(expression));
+            push.consumer.setConsumeMessageBatchMaxSize(1);
+            push.consumer.registerMessageListener((MessageListenerConcurrently) (messages, at) -> {
+                push.inbox.add(List.copyOf(messages));
+                at.setDelayLevelWhenNextConsume(1);
+                return messages.get(0).getReconsumeTimes() == 0 ? ConsumeConcurrentlyStatus.RECONSUME_LATER : ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+            });
+            push.run();
+        }
+        Push all = Push.all(context, context.name("popsql_all"), topic);
+        Set<String> wanted = new HashSet<>(List.of("4", "6", "11"));
+        for (int i = 0; i < 12; i++) {
+            Message message = new Message(topic, i == 11 ? "last" : "tag", String.valueOf(i).getBytes(StandardCharsets.UTF_8));
+            message.putUserProperty("a", String.valueOf(i));
+            message.putUserProperty("b", i % 2 == 0 ? "x" : "y");
+            context.producer().send(message);
+        }
+        context.check("all came to whoever wants all", all.inbox.await(60, got -> got.size() >= 12), "got", all.inbox.size());
+        for (Push push : List.of(popping, pulling)) {
+            String how = push == popping ? "popped" : "pulled";
+            context.check(how + " twice", push.inbox.await(120, got -> got.size() >= 6), "got", push.inbox.bodies());
+            for (int times = 0; times < 2; times++) {
+                int attempt = times;
+                Set<String> bodies = new HashSet<>();
+                push.inbox.all().stream().filter(message -> message.getReconsumeTimes() == attempt).forEach(message -> bodies.add(Inbox.body(message)));
+                context.equal(how + ", attempt " + attempt, wanted, bodies);
+            }
+            context.equal(how + ", nothing else", 6, push.inbox.size());
+            boolean isPopped = push.inbox.all().stream().allMatch(message -> message.getProperty("POP_CK") != null);
+            context.equal(how + " by its mode", push == popping, isPopped);
+        }
     }
 
     private static void atOnce(Context context) throws Exception {

@@ -10,11 +10,19 @@ import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
 import org.apache.rocketmq.client.consumer.MessageSelector;
+import org.apache.rocketmq.client.exception.MQBrokerException;
 import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
+import org.apache.rocketmq.common.message.MessageQueue;
+import org.apache.rocketmq.common.sysflag.PullSysFlag;
+import org.apache.rocketmq.remoting.protocol.RemotingCommand;
+import org.apache.rocketmq.remoting.protocol.RequestCode;
+import org.apache.rocketmq.remoting.protocol.RequestSource;
 import org.apache.rocketmq.remoting.protocol.ResponseCode;
+import org.apache.rocketmq.remoting.protocol.header.PullMessageRequestHeader;
+import org.apache.rocketmq.remoting.protocol.header.QueryConsumerOffsetRequestHeader;
 import org.apache.rocketmq.remoting.protocol.heartbeat.MessageModel;
 
 /** What one push consumer gets: filters, models, first positions, latency. */
@@ -26,6 +34,7 @@ final class Subscribing {
         scenarios.put("push_tag_filter", Subscribing::tagFilter);
         scenarios.put("push_sql_filter", Subscribing::sqlFilter);
         scenarios.put("push_broadcast_reaches_all", Subscribing::broadcast);
+        scenarios.put("push_broadcast_offsets_are_known_to_the_broker", Subscribing::broadcastOffsets);
         scenarios.put("push_from_first_last_timestamp", Subscribing::fromWhere);
         scenarios.put("push_orderly_keeps_queue_order", Subscribing::orderly);
         scenarios.put("push_waiting_consumer_gets_message_at_once", Subscribing::latency);
@@ -107,6 +116,86 @@ final class Subscribing {
         List<String> sent = Sending.sendAll(context.producer(), topic, "broadcast", 40);
         for (Push push : both) {
             context.check("one gets all", push.inbox.awaitBodies(40, sent), "got", push.inbox.size());
+        }
+    }
+
+    /**
+     * The broker knows how far each client of a broadcasting group has pulled: one that comes by a proxy goes on where it was, and one that is
+     * new there begins where the slowest is. The requests of a proxy are made by hand.
+     */
+    private static void broadcastOffsets(Context context) throws Exception {
+        String topic = context.topic("broadcast_offsets", 2);
+        String group = context.name("broadcast_offsets_group");
+        List<Push> both = new ArrayList<>();
+        for (int i = 0; i < 2; i++) {
+            Push push = Push.of(context, group).subscribe(topic, "*");
+            push.consumer.setMessageModel(MessageModel.BROADCASTING);
+            both.add(push.start());
+        }
+        List<String> sent = Sending.sendAll(context.producer(), topic, "broadcast", 20);
+        for (Push push : both) {
+            context.check("one gets all", push.inbox.awaitBodies(60, sent), "got", push.inbox.size());
+        }
+        MessageQueue queue = context.producer().fetchPublishMessageQueues(topic).get(0);
+        long end = context.producer().maxOffset(queue);
+        context.check("the queue has messages", end > 0, "end", end);
+        long known = -1;
+        for (int i = 0; i < 600 && known != end; i++) {
+            TimeUnit.MILLISECONDS.sleep(100);
+            known = committed(context, group + "@broadcast", queue);
+        }
+        context.equal("where the slowest is", end, known);
+        String client = both.get(0).consumer.getDefaultMQPushConsumerImpl().getmQClientFactory().getClientId();
+        both.forEach(Push::shutdown);
+        List<String> more = Sending.sendAll(context.producer(), topic, "later", 20);
+        long later = context.producer().maxOffset(queue);
+        context.check("more came", later > end && !more.isEmpty());
+        moved(context, "new at the proxy", byProxy(context, group, queue, -1, "a new client"), end);
+        moved(context, "new at the proxy, known to the broker", byProxy(context, group, queue, 0, client), end);
+        RemotingCommand found = byProxy(context, group, queue, end, client);
+        context.equal("goes on", 0, found.getCode());
+        context.equal("to the end", String.valueOf(later), found.getExtFields().get("nextBeginOffset"));
+        // As it asks for the next, it has been given those.
+        context.equal("nothing new", ResponseCode.PULL_NOT_FOUND, byProxy(context, group, queue, later, client).getCode());
+        moved(context, "again without an offset", byProxy(context, group, queue, -1, client), later);
+    }
+
+    private static void moved(Context context, String step, RemotingCommand answer, long offset) {
+        context.equal(step + ", code", ResponseCode.PULL_OFFSET_MOVED, answer.getCode());
+        context.equal(step + ", offset", String.valueOf(offset), answer.getExtFields().get("nextBeginOffset"));
+    }
+
+    private static RemotingCommand byProxy(Context context, String group, MessageQueue queue, long offset, String client) throws Exception {
+        PullMessageRequestHeader header = new PullMessageRequestHeader();
+        header.setConsumerGroup(group);
+        header.setTopic(queue.getTopic());
+        header.setQueueId(queue.getQueueId());
+        header.setQueueOffset(offset);
+        header.setMaxMsgNums(32);
+        header.setSysFlag(PullSysFlag.buildSysFlag(false, false, true, false));
+        header.setCommitOffset(0L);
+        header.setSuspendTimeoutMillis(0L);
+        header.setSubscription("*");
+        header.setSubVersion(0L);
+        header.setExpressionType("TAG");
+        header.setRequestSource(RequestSource.PROXY_FOR_BROADCAST.getValue());
+        header.setProxyFrowardClientId(client);
+        RemotingCommand request = RemotingCommand.createRequestCommand(RequestCode.PULL_MESSAGE, header);
+        return context.producer().getDefaultMQProducerImpl().getMqClientFactory().getMQClientAPIImpl()
+            .getRemotingClient().invokeSync(context.get("broker"), request, 10_000);
+    }
+
+    private static long committed(Context context, String group, MessageQueue queue) throws Exception {
+        QueryConsumerOffsetRequestHeader header = new QueryConsumerOffsetRequestHeader();
+        header.setConsumerGroup(group);
+        header.setTopic(queue.getTopic());
+        header.setQueueId(queue.getQueueId());
+        header.setSetZeroIfNotFound(false);
+        try {
+            return context.producer().getDefaultMQProducerImpl().getMqClientFactory().getMQClientAPIImpl()
+                .queryConsumerOffset(context.get("broker"), header, 10_000);
+        } catch (MQBrokerException unknown) {
+            return -1;
         }
     }
 
