@@ -23,6 +23,8 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use smallvec::SmallVec;
+
 use crate::{
     consume_queue::{Found, Queue},
     env::Env,
@@ -38,8 +40,8 @@ const STEP_BYTES: usize = 256 << 10;
 const GROWN_BYTES: u64 = 256 << 20;
 const GROWTH: u64 = 16;
 
-/// The queues of one topic, by id.
-pub(crate) type OfTopic = (Arc<str>, Vec<(i32, Found)>);
+/// The queues of one topic, by id. Most of many topics have one queue: a buffer for each would leave holes in the heap.
+pub(crate) type OfTopic = (Arc<str>, SmallVec<[(i32, Found); 1]>);
 
 /// What a summary says.
 #[derive(Debug, PartialEq, Eq)]
@@ -300,7 +302,7 @@ fn parse(bytes: &[u8]) -> Option<Summary> {
             .filter(|name| layout::is_directory_name(name))?
             .into();
         let count = u32::from_be_bytes(parts.take()?) as usize;
-        let mut queues = Vec::with_capacity(count.min(parts.0.len() / 40));
+        let mut queues = SmallVec::with_capacity(count.min(parts.0.len() / 40));
         for _ in 0..count {
             let id = i32::from_be_bytes(parts.take()?);
             let flags = u32::from_be_bytes(parts.take()?);

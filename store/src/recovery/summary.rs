@@ -35,11 +35,17 @@ impl Recovery<'_> {
                 .filter(|found| (own.forgotten..=own.dispatched).contains(&found.position)),
             None => None,
         };
-        let listed = self.listed_topics()?;
-        let mut unknown: HashSet<&str> = listed.iter().map(String::as_str).collect();
-        let holds = found
-            .as_ref()
-            .is_some_and(|found| found.topics.iter().all(|(name, _)| unknown.remove(&**name)));
+        let (holds, unknown) = {
+            let listed = self.listed_topics()?;
+            let mut unknown: HashSet<&str> = listed.iter().map(String::as_str).collect();
+            let holds = found
+                .as_ref()
+                .is_some_and(|found| found.topics.iter().all(|(name, _)| unknown.remove(&**name)));
+            let mut unknown: Vec<String> = unknown.into_iter().map(str::to_owned).collect();
+            unknown.sort_unstable();
+            // The names that were listed go before the queues are made, which take their place in the heap.
+            (holds, unknown)
+        };
         let Some(found) = found.filter(|_| holds) else {
             summary::remove(self.env, &root)
                 .map_err(OpenError::io("remove", root.join(layout::SUMMARY)))?;
@@ -60,15 +66,13 @@ impl Recovery<'_> {
                 ));
             }
         }
-        let mut unknown: Vec<&str> = unknown.into_iter().collect();
-        unknown.sort_unstable();
         // Where the log begins behind that, only their files know how far they were.
         let is_all_in_log = self.log.first().unwrap_or(0) <= found.position;
         for topic in unknown {
             if is_all_in_log {
-                self.load_unknown(topic)?;
+                self.load_unknown(&topic)?;
             } else {
-                self.load_topic(topic)?;
+                self.load_topic(&topic)?;
             }
         }
         Ok(Some(Summarised {
