@@ -26,6 +26,10 @@ const PAGE_BYTES: usize = 4096;
 /// the rest.
 const ASKED_AT_ONCE: usize = 128 << 10;
 
+/// Bytes that one call makes present. Kernels that preempt lazily (Linux since 6.13) take a core from a thread that is
+/// in the kernel at the next tick only, up to 10 ms later: whoever waits for that core meanwhile is an append.
+const POPULATED_AT_ONCE: usize = 128 << 10;
+
 /// A file mapped over its whole length.
 #[derive(Debug)]
 pub(crate) struct MappedFile {
@@ -155,17 +159,23 @@ impl MappedFile {
     /// Makes the pages of a range present and writable. Where the kernel cannot, each is read once.
     pub(crate) fn populate(&self, from: usize, len: usize) {
         let end = from.saturating_add(len).min(self.map.len());
-        if from >= end {
-            return;
-        }
-        if self
-            .map
-            .advise_range(Advice::PopulateWrite, from, end - from)
-            .is_err()
-        {
-            for at in (from..end).step_by(PAGE_BYTES) {
-                // SAFETY: within the mapping; a volatile read of a byte that a writer may be changing has some value.
-                unsafe { self.map.as_ptr().add(at).read_volatile() };
+        let mut next = from;
+        while next < end {
+            // Whole pages, so that none is asked for twice.
+            let until = (next - next % PAGE_BYTES)
+                .saturating_add(POPULATED_AT_ONCE)
+                .min(end);
+            let range = std::mem::replace(&mut next, until)..until;
+            if self
+                .map
+                .advise_range(Advice::PopulateWrite, range.start, range.len())
+                .is_err()
+            {
+                for at in range.step_by(PAGE_BYTES) {
+                    // SAFETY: within the mapping; a volatile read of a byte that a writer may be changing has some
+                    // value.
+                    unsafe { self.map.as_ptr().add(at).read_volatile() };
+                }
             }
         }
     }
