@@ -145,3 +145,79 @@ async fn without_positions_that_make_sense_the_broker_does_not_start() {
         Running::start_in(directory, &[]).await;
     }
 }
+
+/// The lines of a table that are not its version.
+fn content(text: &str) -> Vec<&str> {
+    let is_version = |line: &&str| {
+        ["counter", "timestamp", "stateVersion"]
+            .iter()
+            .any(|name| line.contains(name))
+    };
+    text.lines().filter(|line| !is_version(line)).collect()
+}
+
+#[tokio::test]
+async fn every_table_cut_in_half_comes_back_from_its_backup() {
+    let running = Running::start().await;
+    let mut client = running.connect().await;
+    client.create_topic("orders", 2).await;
+    assert_eq!(client.send("orders", 1, "kept").await.code(), 0);
+    client.consume("c1", "readers", "orders").await;
+    let commit = json!({
+        "consumerGroup": "readers", "topic": "orders", "queueId": "1", "commitOffset": "1",
+    });
+    assert_eq!(client.ask(15, commit, &[]).await.code(), 0);
+    let mode = json!({
+        "topic": "orders", "consumerGroup": "readers", "mode": "POP", "popShareQueueNum": 1,
+    });
+    assert_eq!(client.ask_json(401, &mode).await.code(), 0);
+    client.consume("c2", "poppers", "orders").await;
+    let pop = json!({
+        "consumerGroup": "poppers", "topic": "orders", "queueId": "1", "maxMsgNums": "1",
+        "invisibleTime": "60000", "pollTime": "0", "bornTime": "0", "initMode": "0", "order": "true",
+    });
+    let popped = client.ask(200_050, pop, &[]).await;
+    assert_eq!(popped.code(), 0, "{}", popped.remark());
+    drop(client);
+    running.broker.stop().await.unwrap();
+    let folder = running.directory.path().join("config");
+    let mut tables: Vec<String> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".json"))
+        .collect();
+    tables.sort();
+    for name in [
+        "consumerOffset.json",
+        "consumerOrderInfo.json",
+        "delayOffset.json",
+        "messageRequestMode.json",
+        "subscriptionGroup.json",
+        "topics.json",
+    ] {
+        assert!(
+            tables.iter().any(|table| table == name),
+            "{name}: {tables:?}"
+        );
+    }
+    let mut directory = running.directory;
+    for name in &tables {
+        let (path, backup) = (folder.join(name), folder.join(format!("{name}.bak")));
+        let whole = fs::read(&path).unwrap();
+        let half = &whole[..whole.len() / 2];
+        fs::write(&backup, &whole).unwrap();
+        fs::write(&path, half).unwrap();
+        let running = Running::start_in(directory, &[]).await;
+        let broken = folder.join(format!("{name}.broken"));
+        assert_eq!(fs::read(&broken).unwrap(), half, "{name}");
+        running.broker.stop().await.unwrap();
+        directory = running.directory;
+        // Unchanged content may stay where it is.
+        let after = fs::read(&path).or_else(|_| fs::read(&backup)).unwrap();
+        let (after, whole) = (
+            String::from_utf8(after).unwrap(),
+            String::from_utf8(whole).unwrap(),
+        );
+        assert_eq!(content(&after), content(&whole), "{name}");
+    }
+}
