@@ -17,7 +17,7 @@ use crate::{
     pop::{
         Pops,
         ack::{Acked, Changed, Named},
-        handle::{self, Handle},
+        handle::{self, Handle, HandleError},
         journal::MESSAGES_MAX,
     },
     processor::{Turn, pop::Refusal},
@@ -35,14 +35,33 @@ pub(crate) struct Ack {
     pub(crate) stats: Arc<Stats>,
 }
 
-/// Whose message is meant.
+/// The message that a request names.
 struct Meant<'a> {
+    group: &'a str,
     topic: &'a str,
     queue_id: i32,
-    offset: i64,
+    info: &'a str,
+    offset: [i64; 1],
 }
 
-/// The message that a request names, kept until a thread that may wait for the disk looks at it.
+impl Meant<'_> {
+    fn offset(&self) -> i64 {
+        let [offset] = self.offset;
+        offset
+    }
+
+    fn named(&self) -> Result<Named<'_>, HandleError> {
+        Ok(Named {
+            group: self.group,
+            topic: self.topic,
+            queue_id: self.queue_id,
+            handle: Handle::parse(self.info)?,
+            offsets: &self.offset,
+        })
+    }
+}
+
+/// The same, kept until a thread that may wait for the disk looks at it.
 struct Kept {
     group: String,
     topic: String,
@@ -52,24 +71,24 @@ struct Kept {
 }
 
 impl Kept {
-    fn of(named: &Named<'_>, info: &str, offset: i64) -> Self {
+    fn of(meant: &Meant<'_>) -> Self {
         Self {
-            group: named.group.to_owned(),
-            topic: named.topic.to_owned(),
-            queue_id: named.queue_id,
-            info: info.to_owned(),
-            offset: [offset],
+            group: meant.group.to_owned(),
+            topic: meant.topic.to_owned(),
+            queue_id: meant.queue_id,
+            info: meant.info.to_owned(),
+            offset: meant.offset,
         }
     }
 
-    fn named(&self) -> Option<Named<'_>> {
-        Some(Named {
+    fn meant(&self) -> Meant<'_> {
+        Meant {
             group: &self.group,
             topic: &self.topic,
             queue_id: self.queue_id,
-            handle: Handle::parse(&self.info).ok()?,
-            offsets: &self.offset,
-        })
+            info: &self.info,
+            offset: self.offset,
+        }
     }
 }
 
@@ -96,47 +115,47 @@ struct Range {
     max: i64,
 }
 
+/// The last offset of a queue that a request may name. Apache: both processors have their own test.
+#[derive(Clone, Copy)]
+enum Last {
+    /// That of the last message.
+    Message,
+    /// That of the next one, too.
+    Next,
+}
+
+impl Range {
+    fn has(&self, offset: i64, last: Last) -> bool {
+        let end = match last {
+            Last::Message => self.max,
+            Last::Next => self.max.saturating_add(1),
+        };
+        (self.min..end).contains(&offset)
+    }
+}
+
 impl Ack {
     /// Code 200051.
     pub(crate) fn ack(&self, turn: &mut Turn, call: Call<'_, AckMessage<'_>>) {
         let Call { request, reply, .. } = call;
         let meant = Meant {
-            topic: request.topic,
-            queue_id: request.queue_id,
-            offset: request.offset,
-        };
-        let range = match self.check(turn, &meant) {
-            Ok(range) => range,
-            Err(refusal) => return refusal.answer(reply),
-        };
-        if request.offset < range.min || request.offset > range.max {
-            return outside(&meant, &range).answer(reply);
-        }
-        let handle = match Handle::parse(request.extra_info) {
-            Ok(handle) => handle,
-            Err(error) => return reply.fail(ResponseCode::SYSTEM_ERROR, error),
-        };
-        let named = Named {
             group: request.consumer_group,
             topic: request.topic,
             queue_id: request.queue_id,
-            handle,
-            offsets: &[request.offset],
+            info: request.extra_info,
+            offset: [request.offset],
         };
-        if !self.knows_group(named.group) {
-            // Nothing was popped by a group that there is not.
-            return reply.ok();
-        }
+        let named = match self.find(turn, &meant, Last::Next) {
+            Ok(Some(named)) => named,
+            Ok(None) => return reply.ok(),
+            Err(refusal) => return refusal.answer(reply),
+        };
         match self.pops.acknowledge(&named, Access::HotOnly) {
             Ok(Acked::Unsure) => {
-                let kept = Kept::of(&named, request.extra_info, request.offset);
                 let reply = reply.defer();
-                self.later(move |this| {
-                    let Some(named) = kept.named() else {
-                        return;
-                    };
-                    let acked = this.pops.acknowledge(&named, Access::Any);
-                    this.answer_ack(&named, acked, reply);
+                self.later_with(&meant, move |this, named| {
+                    let acked = this.pops.acknowledge(named, Access::Any);
+                    this.answer_ack(named, acked, reply);
                 });
             }
             acked => self.answer_ack(&named, acked, reply),
@@ -171,7 +190,24 @@ impl Ack {
         }
     }
 
-    fn check(&self, turn: &mut Turn, meant: &Meant<'_>) -> Result<Range, Refusal> {
+    /// As [`Ack::later`], with a message that a request named.
+    fn later_with(&self, meant: &Meant<'_>, job: impl FnOnce(&Self, &Named<'_>) + Send + 'static) {
+        let kept = Kept::of(meant);
+        self.later(move |this| {
+            // It was read before.
+            if let Ok(named) = kept.meant().named() {
+                job(this, &named);
+            }
+        });
+    }
+
+    /// The message that is meant; none when its group is not there, as nothing was popped by it.
+    fn find<'m>(
+        &self,
+        turn: &mut Turn,
+        meant: &'m Meant<'_>,
+        last: Last,
+    ) -> Result<Option<Named<'m>>, Refusal> {
         let Some(topic) = turn.topic(&self.pops.parts().topics, meant.topic) else {
             let remark = format!("topic[{}] not exist, apply first please!", meant.topic);
             return Err(Refusal::new(ResponseCode::TOPIC_NOT_EXIST, remark));
@@ -184,7 +220,14 @@ impl Ack {
             );
             return Err(Refusal::new(ResponseCode::MESSAGE_ILLEGAL, remark));
         }
-        Ok(range_of(topic, meant.queue_id))
+        let range = range_of(topic, meant.queue_id);
+        if !range.has(meant.offset(), last) {
+            return Err(outside(meant, &range));
+        }
+        let named = meant
+            .named()
+            .map_err(|error| Refusal::new(ResponseCode::SYSTEM_ERROR, error.to_string()))?;
+        Ok(self.knows_group(meant.group).then_some(named))
     }
 
     fn knows_group(&self, group: &str) -> bool {
@@ -283,7 +326,7 @@ impl Ack {
             return Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark));
         };
         let range = range_of(&topic, ack.queue_id);
-        offsets.retain(|offset| (range.min..=range.max).contains(offset));
+        offsets.retain(|offset| range.has(*offset, Last::Next));
         let named = Named {
             group: &ack.consumer_group,
             topic: topic.name(),
@@ -314,41 +357,23 @@ impl Ack {
     pub(crate) fn change(&self, turn: &mut Turn, call: Call<'_, ChangeInvisibleTime<'_>>) {
         let Call { request, reply, .. } = call;
         let meant = Meant {
-            topic: request.topic,
-            queue_id: request.queue_id,
-            offset: request.offset,
-        };
-        let range = match self.check(turn, &meant) {
-            Ok(range) => range,
-            Err(refusal) => return refusal.answer(reply),
-        };
-        if request.offset < range.min || request.offset >= range.max {
-            return outside(&meant, &range).answer(reply);
-        }
-        let handle = match Handle::parse(request.extra_info) {
-            Ok(handle) => handle,
-            Err(error) => return reply.fail(ResponseCode::SYSTEM_ERROR, error),
-        };
-        let named = Named {
             group: request.consumer_group,
             topic: request.topic,
             queue_id: request.queue_id,
-            handle,
-            offsets: &[request.offset],
+            info: request.extra_info,
+            offset: [request.offset],
+        };
+        let named = match self.find(turn, &meant, Last::Message) {
+            Ok(Some(named)) => named,
+            Ok(None) => return self.answer_change(Ok(Some(Changed::default())), reply),
+            Err(refusal) => return refusal.answer(reply),
         };
         let (time, suspend) = (request.invisible_time, request.suspend);
-        if !self.knows_group(named.group) {
-            return self.answer_change(Ok(Some(Changed::default())), reply);
-        }
         match self.pops.change(&named, time, suspend, Access::HotOnly) {
             Ok(None) => {
-                let kept = Kept::of(&named, request.extra_info, request.offset);
                 let reply = reply.defer();
-                self.later(move |this| {
-                    let Some(named) = kept.named() else {
-                        return;
-                    };
-                    let changed = this.pops.change(&named, time, suspend, Access::Any);
+                self.later_with(&meant, move |this, named| {
+                    let changed = this.pops.change(named, time, suspend, Access::Any);
                     this.answer_change(changed, reply);
                 });
             }
@@ -392,7 +417,11 @@ fn range_of(topic: &Topic, queue_id: i32) -> Range {
 fn outside(meant: &Meant<'_>, range: &Range) -> Refusal {
     let remark = format!(
         "offset is illegal, key:{}@{}, commit:{}, store:{}~{}",
-        meant.topic, meant.queue_id, meant.offset, range.min, range.max
+        meant.topic,
+        meant.queue_id,
+        meant.offset(),
+        range.min,
+        range.max
     );
     Refusal::new(ResponseCode::NO_MESSAGE, remark)
 }
