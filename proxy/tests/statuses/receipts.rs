@@ -16,14 +16,20 @@ fn forged(handle: &str, field: usize, text: &str) -> String {
     fields.join(" ")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn receipts_forged_cut_and_expired() {
+/// A topic and a consumer of it, whose stream stays open while it is held.
+async fn consuming() -> (Trial, impl Sized) {
     let mut trial = Trial::start().await;
     trial.topic("normal", "NORMAL").await;
     trial.group("g").await;
     let hello = settings(ClientType::SimpleConsumer, subscription("g", "normal"));
-    let (_up, _down, told) = trial.connect("consumer", hello).await;
+    let (up, down, told) = trial.connect("consumer", hello).await;
     trial.is("settings", told, I(Code::Ok), I(Code::Ok));
+    (trial, (up, down))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receipts_forged_cut_and_expired() {
+    let (mut trial, _stream) = consuming().await;
     let sent = trial
         .send(vec![message("normal", "a"), message("normal", "b")])
         .await;
@@ -99,12 +105,7 @@ async fn receipts_forged_cut_and_expired() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn invisible_times_that_cannot_be() {
-    let mut trial = Trial::start().await;
-    trial.topic("normal", "NORMAL").await;
-    trial.group("g").await;
-    let hello = settings(ClientType::SimpleConsumer, subscription("g", "normal"));
-    let (_up, _down, told) = trial.connect("consumer", hello).await;
-    trial.is("settings", told, I(Code::Ok), I(Code::Ok));
+    let (mut trial, _stream) = consuming().await;
     trial.send(vec![message("normal", "a")]).await;
     let good = receipt(&trial.one("normal").await);
     let illegal = I(Code::IllegalInvisibleTime);
