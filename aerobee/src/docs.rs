@@ -130,10 +130,15 @@ fn configuration() -> String {
     out.push_str("\n## Proxy\n\nThe proxy reads its file once, at its start.\n\n");
     out.push_str("| key | default | meaning |\n|---|---|---|\n");
     proxy_table(&mut out);
-    out.push_str("\n## Keys of Apache's without effect\n\nThey are kept and read back, and named in the log at the start, with the reason. `*` stands for any letters; there is a row for every key of the broker of 5.5.0 that is not in its table above.\n\n| keys | why |\n|---|---|\n");
+    out.push_str("\n## Keys of Apache's without effect\n\nThey are shown with the value that they were given, else with Apache's default (in brackets here), and may be changed; they change nothing. The log names those that are set at the start, and each that is changed later, with the reason; `updateBrokerConfig` of `aerobee mqadmin` says so, too. A value that is no number where Apache's is one is refused. `*` stands for any letters. Every key that the broker of 5.5.0 prints stands here or in its table above.\n\n| keys | why |\n|---|---|\n");
     for group in WITHOUT_EFFECT {
-        let keys: Vec<String> = group.keys.iter().map(|key| format!("`{key}`")).collect();
-        let _ = writeln!(out, "| {} | {} |", keys.join(", "), group.reason);
+        let keys = group.keys.iter().map(|(key, default)| match *default {
+            "" => format!("`{key}`"),
+            default => format!("`{key}` ({default})"),
+        });
+        let unset = group.unset.iter().map(|key| format!("`{key}`"));
+        let keys: Vec<String> = keys.chain(unset).collect();
+        let _ = writeln!(out, "| {} | {} |", cell(&keys.join(", ")), group.reason);
     }
     out.push_str("\nA key of users, access lists, controllers or DLedger that would switch them on stops the start: nobody shall believe to be protected by it.\n\n## Keys of Apache's proxy without effect\n\n| keys | why |\n|---|---|\n");
     for (reason, keys) in aerobee_proxy::WITHOUT_EFFECT {
@@ -249,7 +254,7 @@ fn metrics() -> String {
             cell(metric.help)
         );
     }
-    out.push_str("\nOf Apache's metrics there are none of waiting requests (`rocketmq_processor_watermark`: nothing waits), and of buffers of popped offsets and scans of them (nothing is buffered or scanned). What a pulling group has fetched and not committed is not known, so messages in flight, queueing and ready are told of popping groups only.\n");
+    out.push_str("\nOf Apache's metrics there are none of waiting requests (`rocketmq_processor_watermark`: nothing waits), and of buffers of popped offsets and scans of them (nothing is buffered or scanned). What a pulling group has fetched and not committed is not known, so messages in flight, queueing and ready are told of popping groups only.\n\nThe age of the oldest message that a group has not consumed (`rocketmq_consumer_lag_latency_milliseconds`, `rocketmq_consumer_queueing_latency_milliseconds`) stands in the log. A scrape reads such times for 80 ms at most: where the messages of many groups are on the disk only, as after a start, a scrape tells of some groups, and the next one goes on where it stopped. What was read is kept as long as the group stays where it is. `rocketmq_consumer_lag_messages` is always there.\n");
     out
 }
 

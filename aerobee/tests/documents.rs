@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 /// The names of all keys of Apache's name server and proxy, by server and class; those of the broker
-/// are compared in `broker/src/config/absent.rs`.
+/// are compared with a running broker of Apache's in `compat-tests/tests/compat/mqadmin.rs`.
 const KEYS: &str = include_str!("data/keys-5.5.0.txt");
 const REFERENCE: &str = include_str!("../../docs/configuration.md");
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Keys of `broker.conf`, with Apache's names and defaults (`BrokerConfig`, `MessageStoreConfig`,
-//! `NettyServerConfig`). Keys of Apache that have no effect here are kept and read back, and named
-//! with the reason once at start (`absent`).
+//! `NettyServerConfig`). Keys of Apache that have no effect here are shown with Apache's defaults,
+//! kept and read back, and named with the reason once at start if they are given (`absent`).
 
 mod absent;
 mod effect;
@@ -318,6 +318,7 @@ config_parts! {
         /// What is told of itself over HTTP.
         pub metrics: MetricsKeys,
     }
+    idle = absent::idle;
 }
 
 /// The configuration of a broker, unknown keys included.

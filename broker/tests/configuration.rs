@@ -72,6 +72,41 @@ async fn what_promises_users_or_replicas_is_refused() {
 }
 
 #[tokio::test]
+async fn keys_without_effect_are_shown_kept_and_told_of() {
+    let running = Running::start().await;
+    let mut client = running.connect().await;
+    let before = configured(&mut client).await;
+    assert_eq!(before["ackMessageThreadPoolNums"], "16");
+    assert_eq!(before["transientStorePoolEnable"], "false");
+    let answer = client
+        .ask(
+            25,
+            json!({}),
+            b"ackMessageThreadPoolNums=9\nlongPollingEnable=false\n",
+        )
+        .await;
+    assert_eq!(answer.code(), 0);
+    let remark = answer.remark();
+    assert!(remark.starts_with("ackMessageThreadPoolNums "), "{remark}");
+    assert!(remark.contains("no effect"), "{remark}");
+    assert!(!remark.contains("longPollingEnable"), "{remark}");
+    let after = configured(&mut client).await;
+    assert_eq!(after["ackMessageThreadPoolNums"], "9");
+    let file = running.file("config/broker.properties");
+    assert!(file.contains("ackMessageThreadPoolNums=9"), "{file}");
+    let told = client.ask(28, json!({}), &[]).await.json();
+    assert_eq!(
+        told["table"]["keysWithoutEffect"],
+        "ackMessageThreadPoolNums"
+    );
+    let bad = b"ackMessageThreadPoolNums=many\n";
+    assert_eq!(client.ask(25, json!({}), bad).await.code(), 29);
+    // A change that counts has nothing to remark.
+    let answer = client.ask(25, json!({}), b"longPollingEnable=true\n").await;
+    assert_eq!((answer.code(), answer.remark()), (0, ""));
+}
+
+#[tokio::test]
 async fn bad_changes_change_nothing() {
     let running = Running::start().await;
     let mut client = running.connect().await;

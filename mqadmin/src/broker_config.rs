@@ -89,15 +89,18 @@ impl<'a> Change<'a> {
     }
 
     /// Has a server make the change, and looks whether it did: servers answer a success to keys that
-    /// they do not have.
+    /// they do not have. What the server remarks is passed on.
     ///
     /// # Errors
     /// The server refuses, or has no such key.
     pub(crate) async fn make(&self, admin: &Admin, address: &str) -> Result<(), Error> {
         let (update, get) = self.codes;
-        admin
+        let done = admin
             .ask(address, update, &Empty, &self.line, PATIENCE)
             .await?;
+        if !done.remark.is_empty() {
+            warn(format_args!("{address}: {}", done.remark));
+        }
         let answer = admin.ask(address, get, &Empty, &[], PATIENCE).await?;
         if read_config(address, get, &answer)?.contains_key(self.key) {
             return Ok(());

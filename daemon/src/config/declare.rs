@@ -100,7 +100,8 @@ macro_rules! config {
 }
 
 /// Declares a struct whose fields are structs of keys: one file configures them all. A key that
-/// stands in several parts, as some of Apache's do, goes to each of them.
+/// stands in several parts, as some of Apache's do, goes to each of them. `idle = FUNCTION;` behind it
+/// names the keys that are accepted and change nothing ([`config::Keys::idle`](crate::config::Keys::idle)).
 #[macro_export]
 macro_rules! config_parts {
     (
@@ -108,6 +109,7 @@ macro_rules! config_parts {
         $vis:vis struct $name:ident {
             $($(#[$part_meta:meta])* $part_vis:vis $part:ident: $type:ty),+ $(,)?
         }
+        $(idle = $idle:path;)?
     ) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Default, PartialEq)]
@@ -137,6 +139,10 @@ macro_rules! config_parts {
             fn doubt(key: &str, value: &str) -> Option<&'static str> {
                 None$(.or_else(|| <$type as $crate::config::Keys>::doubt(key, value)))+
             }
+
+            $(fn idle() -> ::std::vec::Vec<$crate::config::Idle> {
+                $idle()
+            })?
         }
     };
 }

@@ -75,6 +75,29 @@ pub struct Key {
     pub default: Option<String>,
 }
 
+/// A key of Apache's that is accepted, kept and read back, and changes nothing here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idle {
+    /// Apache's name.
+    pub name: &'static str,
+    /// Apache's default; none where it has `null`. It tells the type as well.
+    pub default: Option<String>,
+}
+
+impl Idle {
+    /// What the key takes, if it does not take this value.
+    fn refuses(&self, value: &str) -> Option<&'static str> {
+        let (value, default) = (value.trim(), self.default.as_deref()?);
+        if i64::parse(default).is_some() {
+            return i64::parse(value).is_none().then_some(i64::EXPECTED);
+        }
+        if f64::parse(default).is_some() {
+            return f64::parse(value).is_none().then_some(f64::EXPECTED);
+        }
+        None
+    }
+}
+
 /// A value that its key does not take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadValue {
@@ -167,6 +190,11 @@ pub trait Keys: Clone + Default {
 
     /// What a value that is taken will be taken for, if that may surprise.
     fn doubt(key: &str, value: &str) -> Option<&'static str>;
+
+    /// Keys that change nothing here, none of which is among the others.
+    fn idle() -> Vec<Idle> {
+        Vec::new()
+    }
 }
 
 /// Keys with their values, and the entries that no key claims.
@@ -277,6 +305,7 @@ impl<K: Keys> Config<K> {
     /// Takes every entry: known keys get their values, unknown ones are kept.
     pub fn apply(&mut self, properties: &Properties) -> Report {
         let mut report = Report::default();
+        let idle = K::idle();
         for (key, value) in properties.iter() {
             match self.keys.put(key, value) {
                 Ok(true) => {
@@ -285,10 +314,13 @@ impl<K: Keys> Config<K> {
                         report.doubtful.push(doubtful.at(properties));
                     }
                 }
-                Ok(false) => {
-                    self.unknown.set(key, value);
-                    report.unknown.push(key.to_owned());
-                }
+                Ok(false) => match refused(&idle, key, value) {
+                    Some(bad) => report.bad.push(bad.at(properties)),
+                    None => {
+                        self.unknown.set(key, value);
+                        report.unknown.push(key.to_owned());
+                    }
+                },
                 Err(bad) => report.bad.push(bad.at(properties)),
             }
         }
@@ -332,8 +364,12 @@ impl<K: Keys> Config<K> {
     pub fn set(&mut self, key: &str, value: &str) -> Result<Change, BadValue> {
         let before = self.get(key);
         if !self.keys.put(key, value)? {
-            if before.is_none() {
+            let idle = K::idle();
+            if before.is_none() && !idle.iter().any(|idle| idle.name == key) {
                 return Ok(Change::Unknown);
+            }
+            if let Some(bad) = refused(&idle, key, value) {
+                return Err(bad);
             }
             self.unknown.set(key, value);
         }
@@ -349,23 +385,31 @@ impl<K: Keys> Config<K> {
     pub fn get(&self, key: &str) -> Option<String> {
         match self.keys.text(key) {
             Some(value) => value,
-            None => self.unknown.get(key).map(str::to_owned),
+            None => match self.unknown.get(key) {
+                Some(value) => Some(value.to_owned()),
+                None => K::idle().into_iter().find(|idle| idle.name == key)?.default,
+            },
         }
     }
 
-    /// The keys that nothing here knows: they are kept and do nothing.
+    /// The keys that were given and that nothing here knows: they are kept and do nothing.
     pub fn unknown(&self) -> impl Iterator<Item = &str> {
         self.unknown.iter().map(|(key, _)| key)
     }
 
-    /// Everything: known keys in the order of declaration, then the unknown. Keys without a value
-    /// (Apache: `null`) are left out.
+    /// Everything: known keys in the order of declaration, those that change nothing, then the unknown.
+    /// Keys without a value (Apache: `null`) are left out.
     #[must_use]
     pub fn to_properties(&self) -> Properties {
         let mut properties: Properties = K::keys()
             .iter()
-            .filter_map(|key| Some((key.name, self.get(key.name)?)))
+            .filter_map(|key| Some((key.name, self.keys.text(key.name)??)))
             .collect();
+        for idle in K::idle() {
+            if let Some(default) = idle.default {
+                properties.set(idle.name, default);
+            }
+        }
         for (key, value) in self.unknown.iter() {
             properties.set(key, value);
         }
@@ -384,6 +428,13 @@ impl<K: Keys> Config<K> {
         let pairs = important.map(|key| (key.name, self.get(key.name).unwrap_or_default()));
         Properties::from_iter(pairs).to_string()
     }
+}
+
+/// The error about a value that a key without effect does not take either.
+fn refused(idle: &[Idle], key: &str, value: &str) -> Option<BadValue> {
+    let idle = idle.iter().find(|idle| idle.name == key)?;
+    let expected = idle.refuses(value)?;
+    Some(BadValue::new(key, value, expected))
 }
 
 /// What [`Config::set`] did.

@@ -49,6 +49,29 @@ config_parts! {
     }
 }
 
+config_parts! {
+    /// One part, and keys that do nothing.
+    pub(super) struct Idling {
+        /// The part.
+        pub first: First,
+    }
+    idle = idle;
+}
+
+fn idle() -> Vec<Idle> {
+    let key = |name, default: Option<&str>| Idle {
+        name,
+        default: default.map(str::to_owned),
+    };
+    vec![
+        key("threads", Some("8")),
+        key("fast", Some("true")),
+        key("part", Some("0.2")),
+        key("text", Some("")),
+        key("path", None),
+    ]
+}
+
 fn config(text: &str) -> (Config<Both>, Report) {
     let mut config = Config::<Both>::default();
     let report = config.apply(&Properties::parse(text).unwrap());
@@ -204,4 +227,58 @@ fn keys_carry_their_documentation() {
     assert_eq!(role.default.as_deref(), Some("ASYNC_MASTER"));
     assert!(!role.important);
     assert!(keys.iter().any(|key| key.name == "count" && key.important));
+}
+
+#[test]
+fn keys_without_effect_have_defaults_are_kept_and_changed() {
+    let mut config = Config::<Idling>::default();
+    let report = config.apply(&Properties::parse("fast=false\nmine=1").unwrap());
+    assert_eq!(report.unknown, ["fast", "mine"]);
+    assert!(report.bad.is_empty());
+    let all = config.to_properties();
+    let of = |key: &str| all.get(key).map(str::to_owned);
+    assert_eq!(of("threads").as_deref(), Some("8"));
+    assert_eq!(of("fast").as_deref(), Some("false"));
+    assert_eq!(of("path"), None);
+    assert_eq!(of("mine").as_deref(), Some("1"));
+    // What was given, not what there is.
+    assert_eq!(config.unknown().collect::<Vec<_>>(), ["fast", "mine"]);
+    let changes = Properties::from_iter([("threads", "9"), ("path", "/x"), ("nobody", "1")]);
+    let update = config.updated(&changes).unwrap();
+    assert_eq!(update.ignored, ["nobody"]);
+    let changed = Properties::from_iter([("threads", "9"), ("path", "/x")]);
+    assert_eq!(update.changed, changed);
+    assert_eq!(update.config.get("threads").as_deref(), Some("9"));
+    assert_eq!(update.config.get("path").as_deref(), Some("/x"));
+}
+
+#[test]
+fn keys_without_effect_take_values_of_their_type() {
+    for (text, expected) in [
+        ("threads=8", None),
+        ("threads=many", Some("a whole number")),
+        ("fast=TRUE", None),
+        // Everything is a boolean to Java.
+        ("fast=yes", None),
+        ("part=1", None),
+        ("part=x", Some("a number")),
+        ("text=anything", None),
+        ("path=anything", None),
+    ] {
+        let (key, value) = text.split_once('=').unwrap();
+        let mut config = Config::<Idling>::default();
+        let bad = config.apply(&Properties::parse(text).unwrap()).bad;
+        let told = bad.first().map(|bad| bad.expected.as_str());
+        assert_eq!(told, expected, "{text}");
+        let mut config = Config::<Idling>::default();
+        let set = config.set(key, value);
+        let told = set.as_ref().err().map(|bad| bad.expected.as_str());
+        assert_eq!(told, expected, "{text}");
+        if expected.is_some() {
+            assert_eq!(
+                config.to_properties(),
+                Config::<Idling>::default().to_properties()
+            );
+        }
+    }
 }

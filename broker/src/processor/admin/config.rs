@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use super::Refusal;
 use crate::{
     clients::Clients,
-    config::{Config, Switches, broken_promise, needs_restart},
+    config::{Config, Switches, broken_promise, needs_restart, without_effect},
     groups::Groups,
     registration::Registration,
     runtime::Runtime,
@@ -110,14 +110,15 @@ impl ConfigAdmin {
         let peer = reply.connection().peer();
         tokio::spawn(async move {
             match admin.change(&changes, peer).await {
-                Ok(()) => reply.ok(),
+                Ok(remark) => reply.respond(ResponseCode::SUCCESS, &remark, &Empty, &[]),
                 Err(error) => refusal(&error).answer(reply),
             }
         });
     }
 
-    /// The file first: what was answered survives.
-    async fn change(&self, changes: &Properties, peer: SocketAddr) -> Result<(), ChangeError> {
+    /// The file first: what was answered survives. Returns what there is to say of keys that change
+    /// nothing; Apache's tools do not print it.
+    async fn change(&self, changes: &Properties, peer: SocketAddr) -> Result<String, ChangeError> {
         let _changing = self.changing.lock().await;
         let now = Config::clone(&self.switches.config());
         if changes.iter().any(|(key, _)| is_fixed(&now, key)) {
@@ -132,10 +133,10 @@ impl ConfigAdmin {
         let servers = addresses(&update.config)?;
         for (key, value) in update.changed.iter() {
             let before = now.get(key).unwrap_or_default();
-            let counts = if needs_restart(key) {
-                "from the next start on"
-            } else {
-                "at once"
+            let counts = match without_effect(key) {
+                Some(_) => "never: it has no effect here",
+                None if needs_restart(key) => "from the next start on",
+                None => "at once",
             };
             tracing::info!(target: "aerobee::admin", %peer, key, before, now = value, counts, "configuration changed");
         }
@@ -156,7 +157,11 @@ impl ConfigAdmin {
         if changes.get("brokerPermission").is_some() {
             self.registration.set_permission(permission).await;
         }
-        Ok(())
+        let vain = changes.iter().filter_map(|(key, _)| {
+            let reason = without_effect(key)?;
+            Some(format!("{key} is kept and has no effect here: {reason}"))
+        });
+        Ok(vain.collect::<Vec<_>>().join("; "))
     }
 
     /// Hands the parts what they keep of a configuration.
@@ -174,8 +179,8 @@ impl ConfigAdmin {
         );
     }
 
-    /// Code 26: every key that is known, and every other of the file, without any escape: tools
-    /// read them as they stand.
+    /// Code 26: every key that is known, every other of Apache's with the default that it has there,
+    /// and what else the file has, without any escape: tools read them as they stand.
     pub(crate) fn get(&self, call: Call<'_, Empty>) {
         let mut text = String::new();
         for (key, value) in self.switches.config().to_properties().sorted().iter() {
