@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Metrics as text, in the form that Prometheus reads.
 //!
+//! The text grows in parts: no move of the whole when it is large, and whoever sends it can do
+//! something else between two of them.
+//!
 //! Each metric is declared once, as a [`Metric`]; a metric without a sample leaves no trace, as with
 //! Apache's exporter. The number of samples of one metric is bounded, because topics and groups come
 //! from clients; what was left out is counted.
@@ -9,6 +12,9 @@ use std::fmt::Write as _;
 
 /// Most series of one metric. Java key: `metricsOtelCardinalityLimit`.
 pub const SERIES_MAX: usize = 50_000;
+
+/// Bytes of a part, but for the rest of the series that makes it full.
+const PART_BYTES: usize = 64 << 10;
 
 /// What the samples of a metric are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +126,12 @@ impl Number {
 /// The text of one scrape, while it grows.
 #[derive(Debug)]
 pub struct Exposition {
+    /// The part that grows.
     text: String,
+    /// Parts before it.
+    full: Vec<String>,
+    /// Parts of an earlier text, to be written over.
+    spare: Vec<String>,
     /// Labels that every sample of a role carries, rendered.
     common: String,
     /// Labels of the sample being written, rendered, the common ones included.
@@ -141,11 +152,22 @@ impl Exposition {
     #[must_use]
     pub fn new(series_max: usize) -> Self {
         Self {
-            text: String::with_capacity(64 << 10),
+            text: String::new(),
+            full: Vec::new(),
+            spare: Vec::new(),
             common: String::new(),
             labels: String::new(),
             series_max,
             left_out: Vec::new(),
+        }
+    }
+
+    /// One that is written over the parts of an earlier text: memory that is there already.
+    #[must_use]
+    pub fn over(spare: Vec<String>) -> Self {
+        Self {
+            spare,
+            ..Self::default()
         }
     }
 
@@ -186,7 +208,37 @@ impl Exposition {
     /// The text.
     #[must_use]
     pub fn into_text(self) -> String {
-        self.text
+        self.into_parts().concat()
+    }
+
+    /// The text, in parts of a bounded size.
+    #[must_use]
+    pub fn into_parts(mut self) -> Vec<String> {
+        if !self.text.is_empty() {
+            self.full.push(self.text);
+        }
+        self.full
+    }
+
+    /// Begins another part when this one is full.
+    fn turn(&mut self) {
+        if self.text.capacity() == 0 {
+            self.text = self.fresh();
+        } else if self.text.len() >= PART_BYTES {
+            let fresh = self.fresh();
+            self.full.push(std::mem::replace(&mut self.text, fresh));
+        }
+    }
+
+    fn fresh(&mut self) -> String {
+        match self.spare.pop() {
+            Some(mut part) => {
+                part.clear();
+                part
+            }
+            // With room for the series that is begun just before the end.
+            None => String::with_capacity(PART_BYTES + PART_BYTES / 16),
+        }
     }
 }
 
@@ -206,6 +258,7 @@ impl Samples<'_> {
         if self.series > self.of.series_max {
             return false;
         }
+        self.of.turn();
         if !self.begun {
             self.begun = true;
             let Metric { name, kind, help } = self.metric;
@@ -341,6 +394,36 @@ mod tests {
              # HELP things How many.\n# TYPE things gauge\n\
              things{node=\"a\",x=\"a\\\"b\\\\c\\nd\"} 0.5\n"
         );
+    }
+
+    #[test]
+    fn a_long_text_comes_in_parts_and_the_next_is_written_over_them() {
+        let write = |out: &mut Exposition| {
+            let mut samples = out.metric(&GAUGE);
+            for number in 0..20_000_u32 {
+                samples.add(&[("name", &number.to_string())], number);
+            }
+        };
+        let mut out = Exposition::default();
+        write(&mut out);
+        let parts = out.into_parts();
+        assert!(parts.len() > 5, "{}", parts.len());
+        for part in &parts {
+            assert!(part.len() < PART_BYTES + 100, "{}", part.len());
+            // A series is in one part.
+            assert!(part.ends_with('\n'));
+        }
+        let text = parts.concat();
+        assert_eq!(text.lines().count(), 20_002);
+        let mut places: Vec<*const u8> = parts.iter().map(|part| part.as_ptr()).collect();
+        places.sort_unstable();
+        let mut out = Exposition::over(parts);
+        write(&mut out);
+        let parts = out.into_parts();
+        let mut again: Vec<*const u8> = parts.iter().map(|part| part.as_ptr()).collect();
+        again.sort_unstable();
+        assert_eq!(again, places);
+        assert_eq!(parts.concat(), text);
     }
 
     #[test]

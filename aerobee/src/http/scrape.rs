@@ -2,13 +2,16 @@
 //! One scrape at a time, on a thread that gives way to all others.
 
 use std::{
+    convert::Infallible,
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     thread,
     time::{Duration, Instant},
 };
 
 use aerobee_daemon::exposition::{Exposition, Metric};
-use hyper::body::Bytes;
+use hyper::body::{Body, Bytes, Frame, SizeHint};
 use rustix::process::setpriority_process;
 use tokio::sync::{Mutex, oneshot};
 
@@ -44,7 +47,78 @@ pub(super) struct Scraper {
 
 struct Kept {
     until: Instant,
-    text: Bytes,
+    text: Text,
+}
+
+/// An answer, in parts. It is shared by those who read it.
+#[derive(Debug, Clone)]
+pub(super) struct Text(Arc<Vec<String>>);
+
+/// One of its parts.
+struct Part {
+    text: Text,
+    at: usize,
+}
+
+impl AsRef<[u8]> for Part {
+    fn as_ref(&self) -> &[u8] {
+        self.text.0[self.at].as_bytes()
+    }
+}
+
+/// An answer on its way: a part at a time, so that connections of clients which the same thread serves
+/// have their turn between two.
+#[derive(Debug)]
+pub(super) struct Sending {
+    text: Text,
+    next: usize,
+    has_rested: bool,
+}
+
+impl Text {
+    pub(super) fn send(self) -> Sending {
+        Sending {
+            text: self,
+            next: 0,
+            has_rested: true,
+        }
+    }
+}
+
+impl Body for Sending {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.is_end_stream() {
+            return Poll::Ready(None);
+        }
+        if !self.has_rested {
+            self.has_rested = true;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let text = self.text.clone();
+        let part = Bytes::from_owner(Part {
+            text,
+            at: self.next,
+        });
+        self.next += 1;
+        self.has_rested = false;
+        Poll::Ready(Some(Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.next == self.text.0.len()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let left = self.text.0[self.next..].iter();
+        SizeHint::with_exact(left.map(|part| part.len() as u64).sum())
+    }
 }
 
 /// Why there is no answer.
@@ -66,7 +140,7 @@ impl Scraper {
 
     /// The metrics, as they are or were a moment ago. Others that ask meanwhile wait for the same
     /// answer.
-    pub(super) async fn text(&self) -> Result<Bytes, ScrapeError> {
+    pub(super) async fn text(&self) -> Result<Text, ScrapeError> {
         let mut kept = self.kept.lock().await;
         if let Some(kept) = &*kept
             && Instant::now() < kept.until
@@ -74,6 +148,11 @@ impl Scraper {
             return Ok(kept.text.clone());
         }
         let (done, text) = oneshot::channel();
+        // Unless somebody is still reading it.
+        let spare = kept
+            .take()
+            .and_then(|kept| Arc::try_unwrap(kept.text.0).ok());
+        let spare = spare.unwrap_or_default();
         let subject = Arc::clone(&self.subject);
         thread::Builder::new()
             .name("metrics".to_owned())
@@ -81,7 +160,7 @@ impl Scraper {
                 // Where that is not allowed it runs as all others do.
                 let _ = setpriority_process(None, NICE);
                 // Whoever asked may be gone.
-                let _ = done.send(make(&subject));
+                let _ = done.send(make(&subject, spare));
             })
             .map_err(ScrapeError::Thread)?;
         // A panic of the thread drops the sender.
@@ -94,9 +173,9 @@ impl Scraper {
     }
 }
 
-fn make(subject: &Subject) -> (Bytes, Duration) {
+fn make(subject: &Subject, spare: Vec<String>) -> (Text, Duration) {
     let started = Instant::now();
-    let mut out = Exposition::default();
+    let mut out = Exposition::over(spare);
     let mut info = out.metric(&BUILD_INFO);
     let labels = [
         ("version", env!("CARGO_PKG_VERSION")),
@@ -117,7 +196,7 @@ fn make(subject: &Subject) -> (Bytes, Duration) {
     drop(samples);
     let took = started.elapsed();
     out.single(&SCRAPE_SECONDS, took.as_secs_f64());
-    (Bytes::from(out.into_text()), took)
+    (Text(Arc::new(out.into_parts())), took)
 }
 
 /// What it was built for.

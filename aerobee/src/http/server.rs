@@ -9,7 +9,7 @@ use std::{
 };
 
 use aerobee_daemon::StartError;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
@@ -25,7 +25,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Source, Subject, scrape::Scraper};
+use super::{
+    Source, Subject,
+    scrape::{Scraper, Sending},
+};
 
 /// Most connections; a few scrapers and probes need no more.
 const CONNECTIONS_MAX: usize = 64;
@@ -212,7 +215,7 @@ struct Desk {
     scraper: Arc<Scraper>,
 }
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<Either<Full<Bytes>, Sending>>;
 
 impl Desk {
     async fn answer(&self, request: &Request<Incoming>) -> Answer {
@@ -249,7 +252,7 @@ impl Desk {
 
     async fn metrics(&self) -> Answer {
         match self.scraper.text().await {
-            Ok(text) => with(StatusCode::OK, EXPOSITION, text),
+            Ok(text) => with(StatusCode::OK, EXPOSITION, Either::Right(text.send())),
             Err(error) => {
                 tracing::error!(%error, "no metrics");
                 plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"))
@@ -259,11 +262,11 @@ impl Desk {
 }
 
 fn plain(status: StatusCode, text: impl Into<Bytes>) -> Answer {
-    with(status, TEXT, text)
+    with(status, TEXT, Either::Left(Full::new(text.into())))
 }
 
-fn with(status: StatusCode, kind: HeaderValue, text: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(text.into()));
+fn with(status: StatusCode, kind: HeaderValue, body: Either<Full<Bytes>, Sending>) -> Answer {
+    let mut answer = Response::new(body);
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, kind);
     let fresh = HeaderValue::from_static("no-store");

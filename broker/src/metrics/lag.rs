@@ -6,10 +6,11 @@
 //!
 //! When a message was stored stands in the log, maybe on the disk alone. Times once read are kept
 //! while the group stays where it is, and reading takes a bounded time of a scrape; what was not
-//! read then is left out of this scrape.
+//! read then is left out of this scrape, and the next one begins there.
 
 use std::{
     collections::{BTreeSet, HashMap},
+    ops::Range,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -31,17 +32,20 @@ const READING: Duration = Duration::from_millis(80);
 /// A message: topic, queue and offset. Its store time does not change.
 type Place = (Arc<str>, i32, i64);
 
-/// Store times that the last scrape needed.
+/// What the last scrape has read.
 #[derive(Debug, Default)]
-pub(crate) struct Times(Mutex<HashMap<Place, i64>>);
+pub(crate) struct Times(Mutex<Kept>);
 
-/// Reads store times within the time of one scrape.
-struct Reader<'m> {
-    metrics: &'m Metrics,
-    known: HashMap<Place, i64>,
-    used: HashMap<Place, i64>,
-    deadline: Instant,
+#[derive(Debug, Default)]
+struct Kept {
+    /// Store times that it needed.
+    times: HashMap<Place, i64>,
+    /// Where, of all that are behind, its time was over.
+    next: usize,
 }
+
+/// The oldest message of a queue that a group has not consumed, and its queue.
+type Waiting<Q> = (Place, Q);
 
 /// One group in one topic, whose retry topic counts apart.
 struct Lag {
@@ -54,6 +58,8 @@ struct Lag {
     /// Milliseconds since the oldest message that is not consumed was stored; none if it was not
     /// read.
     age: Option<i64>,
+    /// Which of those that wait are this group's.
+    waiting: Range<usize>,
 }
 
 impl Metrics {
@@ -93,15 +99,9 @@ impl Metrics {
     }
 
     fn lags(&self) -> Vec<Lag> {
-        let mut reader = Reader {
-            metrics: self,
-            known: std::mem::take(&mut *self.times.0.lock()),
-            used: HashMap::new(),
-            deadline: Instant::now() + READING,
-        };
         let mut groups = self.groups.all();
         groups.sort_unstable_by(|one, other| one.name().cmp(other.name()));
-        let mut lags = Vec::new();
+        let (mut lags, mut waiting) = (Vec::new(), Vec::new());
         for group in groups {
             let online = self.clients.consumers.group(group.name());
             let mut names: BTreeSet<Box<str>> =
@@ -130,22 +130,32 @@ impl Metrics {
                     messages: 0,
                     in_flight: 0,
                     age: Some(0),
+                    waiting: 0..0,
                 };
-                reader.measure(&topic, &mut lag);
+                self.measure(&topic, &mut lag, &mut waiting);
                 lag.is_pop |= lag.in_flight > 0;
                 lags.push(lag);
             }
         }
-        *self.times.0.lock() = reader.used;
+        let mut kept = std::mem::take(&mut *self.times.0.lock());
+        let (now, deadline) = (self.store.clock().millis(), Instant::now() + READING);
+        let read = |slot: &Arc<QueueSlot>, offset| self.store.store_time_of(slot.queue()?, offset);
+        let has_time = || Instant::now() < deadline;
+        fill_ages(&mut lags, &waiting, &mut kept, now, read, has_time);
+        *self.times.0.lock() = kept;
         lags
     }
-}
 
-impl Reader<'_> {
-    fn measure(&mut self, topic: &Arc<Topic>, lag: &mut Lag) {
-        let now = self.metrics.store.clock().millis();
-        let offsets = self.metrics.offsets.queues(&lag.group, topic.name());
-        let popped = self.metrics.pops.in_flight(&lag.group, topic.name());
+    /// Counts what a group has not consumed, and notes what is the oldest of it.
+    fn measure(
+        &self,
+        topic: &Arc<Topic>,
+        lag: &mut Lag,
+        waiting: &mut Vec<Waiting<Arc<QueueSlot>>>,
+    ) {
+        let first = waiting.len();
+        let offsets = self.offsets.queues(&lag.group, topic.name());
+        let popped = self.pops.in_flight(&lag.group, topic.name());
         for id in 0..topic.most_queues() {
             let in_flight = usize::try_from(id).ok().and_then(|id| popped.get(id));
             lag.in_flight += in_flight.copied().unwrap_or(0).max(0);
@@ -165,21 +175,105 @@ impl Reader<'_> {
                 continue;
             }
             lag.messages += max - next;
-            lag.age = match (lag.age, self.time_of(&slot, next)) {
+            waiting.push(((Arc::clone(slot.topic()), id, next), slot));
+        }
+        lag.waiting = first..waiting.len();
+    }
+}
+
+/// Fills in how old the oldest messages are: what is known, and what can be read while there is time,
+/// from where it was over in the last scrape.
+fn fill_ages<Q>(
+    lags: &mut [Lag],
+    waiting: &[Waiting<Q>],
+    kept: &mut Kept,
+    now: i64,
+    read: impl Fn(&Q, i64) -> Option<i64>,
+    mut has_time: impl FnMut() -> bool,
+) {
+    let known = std::mem::take(&mut kept.times);
+    let first = kept.next.min(lags.len());
+    let mut stopped = None;
+    for at in (first..lags.len()).chain(0..first) {
+        let lag = &mut lags[at];
+        for (place, queue) in &waiting[lag.waiting.clone()] {
+            let time = match known.get(place) {
+                Some(time) => Some(*time),
+                None if stopped.is_none() && has_time() => read(queue, place.2),
+                None => {
+                    stopped.get_or_insert(at);
+                    None
+                }
+            };
+            if let Some(time) = time {
+                kept.times.insert(place.clone(), time);
+            }
+            lag.age = match (lag.age, time) {
                 (Some(age), Some(time)) => Some(age.max(now - time)),
                 _ => None,
             };
         }
     }
+    kept.next = stopped.unwrap_or(0);
+}
 
-    fn time_of(&mut self, slot: &QueueSlot, offset: i64) -> Option<i64> {
-        let place: Place = (Arc::clone(slot.topic()), slot.id(), offset);
-        let time = match self.known.get(&place) {
-            Some(time) => *time,
-            None if Instant::now() > self.deadline => return None,
-            None => self.metrics.store.store_time_of(slot.queue()?, offset)?,
-        };
-        self.used.insert(place, time);
-        Some(time)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A group with one queue in which it is behind.
+    fn lag(at: usize) -> Lag {
+        Lag {
+            group: "g".into(),
+            topic: "t".into(),
+            is_retry: false,
+            is_pop: false,
+            messages: 1,
+            in_flight: 0,
+            age: Some(0),
+            waiting: at..at + 1,
+        }
+    }
+
+    #[test]
+    fn groups_that_move_are_all_told_of_in_turn() {
+        const GROUPS: usize = 10;
+        let mut kept = Kept::default();
+        let mut told = [0; GROUPS];
+        for scrape in 0..5_i64 {
+            let place = |at: usize| (Arc::from(format!("t{at}")), 0, scrape);
+            let waiting: Vec<Waiting<i64>> = (0..GROUPS).map(|at| (place(at), 1_000)).collect();
+            let mut lags: Vec<Lag> = (0..GROUPS).map(lag).collect();
+            // There is time for four of them.
+            let mut left = 4;
+            let has_time = || {
+                left -= 1;
+                left >= 0
+            };
+            let read = |start: &i64, offset| Some(start + offset);
+            fill_ages(&mut lags, &waiting, &mut kept, 2_000, read, has_time);
+            for (count, lag) in told.iter_mut().zip(&lags) {
+                *count += usize::from(lag.age == Some(1_000 - scrape));
+            }
+            assert_eq!(lags.iter().filter(|lag| lag.age.is_some()).count(), 4);
+        }
+        assert_eq!(told, [2; GROUPS]);
+    }
+
+    #[test]
+    fn what_was_read_before_takes_no_time() {
+        let mut kept = Kept::default();
+        for (scrape, expected) in [2, 4, 5, 5].into_iter().enumerate() {
+            let waiting: Vec<Waiting<()>> = (0..5).map(|id| (("t".into(), id, 7), ())).collect();
+            let mut lags: Vec<Lag> = (0..5).map(lag).collect();
+            let mut left = 2;
+            let has_time = || {
+                left -= 1;
+                left >= 0
+            };
+            fill_ages(&mut lags, &waiting, &mut kept, 9, |(), _| Some(5), has_time);
+            let told = lags.iter().filter(|lag| lag.age == Some(4)).count();
+            assert_eq!(told, expected, "scrape {scrape}");
+        }
     }
 }
