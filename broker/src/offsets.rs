@@ -18,7 +18,7 @@ use std::{
 use aerobee_daemon::persist;
 use aerobee_remoting::{body::DataVersion, fastjson};
 use aerobee_store::Store;
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,8 @@ const COMMITS_PER_VERSION: u64 = 500;
 const JOURNAL_GROUPS: [&str; 2] = [pop::REVIVE_GROUP, pop::SEEN_GROUP];
 
 type QueueOffsets = BTreeMap<i32, i64>;
+/// What a group has committed.
+type Topics = HashMap<Box<str>, QueueOffsets>;
 /// Group, topic, queue.
 type ResetKey = (Box<str>, Box<str>, i32);
 
@@ -56,7 +58,10 @@ pub struct Offsets {
 #[derive(Debug, Default)]
 struct Table {
     /// Group, then topic, then queue: no key is put together for a commit.
-    groups: DashMap<Box<str>, Mutex<HashMap<Box<str>, QueueOffsets>>>,
+    groups: DashMap<Box<str>, Mutex<Topics>>,
+    /// The groups of each topic, so that tools which ask for every topic do not have all groups
+    /// looked at each time. Changed with the lock of the group held, which is taken first.
+    groups_of: DashMap<Box<str>, Vec<Box<str>>>,
     /// Where groups are to go on whatever they commit meanwhile: taken by their next read.
     resets: Mutex<HashMap<ResetKey, i64>>,
     /// Whether there are any; spares reads the lock.
@@ -186,8 +191,10 @@ impl Offsets {
 
     /// Forgets what a group has committed of one topic.
     pub fn delete_topic_of(&self, group: &str, topic: &str) -> Option<Generation> {
-        let removed = self.table.groups.get(group)?.lock().remove(topic);
-        removed.map(|_| self.touch())
+        let topics = self.table.groups.get(group)?;
+        let removed = self.table.forget(&mut topics.lock(), group, topic);
+        drop(topics);
+        removed.then(|| self.touch())
     }
 
     /// All queues of a topic that `group` has committed.
@@ -222,20 +229,17 @@ impl Offsets {
 
     /// Groups that have committed offsets of `topic`.
     pub fn groups_of(&self, topic: &str) -> Vec<Box<str>> {
-        let consumes =
-            |topics: &Mutex<HashMap<Box<str>, QueueOffsets>>| topics.lock().contains_key(topic);
-        let groups = self.table.groups.iter();
-        groups
-            .filter(|group| consumes(group.value()))
-            .map(|group| group.key().clone())
-            .collect()
+        let groups = self.table.groups_of.get(topic);
+        groups.map(|groups| groups.clone()).unwrap_or_default()
     }
 
     /// Forgets a topic; with the generation that makes it last when there was anything to forget.
     pub fn delete_topic(&self, topic: &str) -> Option<Generation> {
         let mut deleted = false;
-        for group in &self.table.groups {
-            deleted |= group.value().lock().remove(topic).is_some();
+        for group in self.groups_of(topic) {
+            if let Some(topics) = self.table.groups.get(&group) {
+                deleted |= self.table.forget(&mut topics.lock(), &group, topic);
+            }
         }
         self.table
             .groups
@@ -245,7 +249,14 @@ impl Offsets {
 
     /// Forgets a group.
     pub fn delete_group(&self, group: &str) -> Option<Generation> {
-        self.table.groups.remove(group)?;
+        // Nobody else gets at the group while the entry is held.
+        let Entry::Occupied(entry) = self.table.groups.entry(group.into()) else {
+            return None;
+        };
+        for topic in entry.get().lock().keys() {
+            self.table.leave(group, topic);
+        }
+        entry.remove();
         Some(self.touch())
     }
 
@@ -357,11 +368,44 @@ impl Table {
     #[inline]
     fn put(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
         if let Some(topics) = self.groups.get(group) {
-            put_queue(&mut topics.lock(), topic, queue_id, offset);
+            self.put_queue(&mut topics.lock(), group, topic, queue_id, offset);
             return;
         }
         let topics = self.groups.entry(group.into()).or_default();
-        put_queue(&mut topics.lock(), topic, queue_id, offset);
+        self.put_queue(&mut topics.lock(), group, topic, queue_id, offset);
+    }
+
+    #[inline]
+    fn put_queue(&self, topics: &mut Topics, group: &str, topic: &str, queue_id: i32, offset: i64) {
+        match topics.get_mut(topic) {
+            Some(queues) => {
+                queues.insert(queue_id, offset);
+            }
+            None => {
+                topics.insert(topic.into(), QueueOffsets::from([(queue_id, offset)]));
+                let mut groups = self.groups_of.entry(topic.into()).or_default();
+                groups.push(group.into());
+            }
+        }
+    }
+
+    /// Forgets what a group has committed of a topic; whether it had.
+    fn forget(&self, topics: &mut Topics, group: &str, topic: &str) -> bool {
+        let had = topics.remove(topic).is_some();
+        if had {
+            self.leave(group, topic);
+        }
+        had
+    }
+
+    /// The group has nothing committed of the topic any more.
+    fn leave(&self, group: &str, topic: &str) {
+        if let Entry::Occupied(mut groups) = self.groups_of.entry(topic.into()) {
+            groups.get_mut().retain(|known| &**known != group);
+            if groups.get().is_empty() {
+                groups.remove();
+            }
+        }
     }
 
     fn to_json(&self) -> Vec<u8> {
@@ -391,23 +435,6 @@ impl Table {
             data_version: *self.version.lock(),
             offset_table,
             ..File::default()
-        }
-    }
-}
-
-#[inline]
-fn put_queue(
-    topics: &mut HashMap<Box<str>, QueueOffsets>,
-    topic: &str,
-    queue_id: i32,
-    offset: i64,
-) {
-    match topics.get_mut(topic) {
-        Some(queues) => {
-            queues.insert(queue_id, offset);
-        }
-        None => {
-            topics.insert(topic.into(), QueueOffsets::from([(queue_id, offset)]));
         }
     }
 }
@@ -575,6 +602,72 @@ mod tests {
         let offsets = Offsets::open(dir.path()).unwrap();
         assert_eq!(offsets.query("g", "u", 0), None);
         assert_eq!(offsets.query("i", "u", 0), Some(1));
+    }
+
+    /// The groups of each topic, as the offsets themselves say.
+    fn counted(offsets: &Offsets) -> BTreeMap<Box<str>, Vec<Box<str>>> {
+        let mut counted: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for group in offsets.groups() {
+            for topic in offsets.topics_of(&group) {
+                counted.entry(topic).or_default().push(group.clone());
+            }
+        }
+        counted.values_mut().for_each(|groups| groups.sort());
+        counted
+    }
+
+    fn listed(offsets: &Offsets) -> BTreeMap<Box<str>, Vec<Box<str>>> {
+        let lists = offsets.table.groups_of.iter();
+        let mut listed: BTreeMap<_, Vec<_>> = lists
+            .map(|list| (list.key().clone(), list.value().clone()))
+            .collect();
+        listed.values_mut().for_each(|groups| groups.sort());
+        listed
+    }
+
+    #[tokio::test]
+    async fn the_groups_of_a_topic_are_those_that_have_committed() {
+        let dir = tempfile::tempdir().unwrap();
+        let offsets = Offsets::open(dir.path()).unwrap();
+        // Each thread makes and deletes its own topics and groups, and shares some with the others.
+        std::thread::scope(|scope| {
+            for seed in 0..4_u32 {
+                let offsets = &offsets;
+                scope.spawn(move || {
+                    for step in 0..2_000_u32 {
+                        let random = (step * 4 + seed).wrapping_mul(2_654_435_761) >> 16;
+                        let topic = format!("t{}", random % 7);
+                        let group = format!("g{}", random / 7 % 5);
+                        match random / 35 % 8 {
+                            0 => {
+                                offsets.delete_topic(&topic);
+                            }
+                            1 => {
+                                offsets.delete_group(&group);
+                            }
+                            2 => {
+                                offsets.delete_topic_of(&group, &topic);
+                            }
+                            _ => {
+                                offsets.commit(&group, &topic, 0, i64::from(step));
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(listed(&offsets), counted(&offsets));
+        for number in 0..3 {
+            offsets.commit("last", &format!("t{number}"), 1, 5);
+        }
+        assert_eq!(listed(&offsets), counted(&offsets));
+        offsets.close().await.unwrap();
+        let again = Offsets::open(dir.path()).unwrap();
+        assert_eq!(listed(&again), counted(&offsets));
+        for group in again.groups() {
+            again.delete_group(&group);
+        }
+        assert!(again.table.groups_of.is_empty());
     }
 
     #[tokio::test]

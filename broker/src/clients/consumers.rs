@@ -209,11 +209,11 @@ impl<C: Clone> ConsumerGroup<C> {
         Joined::Now
     }
 
-    /// Takes the new subscription; whether a topic came or went. A topic that is known changes only
-    /// with a greater version, which does not count as a change: no queue moves by it.
-    fn subscribe(&self, wanted: Vec<Subscription>) -> bool {
+    /// Takes the new subscription. A topic that is known changes only with a greater version, which
+    /// does not count as a change: no queue moves by it.
+    fn subscribe(&self, wanted: Vec<Subscription>) -> Moved {
         let mut subscriptions = self.subscriptions.write();
-        let mut changed = false;
+        let mut moved = Moved::default();
         let mut topics = HashSet::with_capacity(wanted.len());
         for subscription in wanted.into_iter().take(TOPICS_PER_GROUP_MAX) {
             let topic: Box<str> = subscription.topic().into();
@@ -221,7 +221,7 @@ impl<C: Clone> ConsumerGroup<C> {
                 None => {
                     tracing::info!(group = %self.name, %topic, expression = %subscription.data.sub_string, "new subscription");
                     subscriptions.insert(topic.clone(), Arc::new(subscription));
-                    changed = true;
+                    moved.came.push(topic.clone());
                 }
                 Some(known) if subscription.version() > known.version() => {
                     *known = Arc::new(subscription);
@@ -230,9 +230,14 @@ impl<C: Clone> ConsumerGroup<C> {
             }
             topics.insert(topic);
         }
-        let before = subscriptions.len();
-        subscriptions.retain(|topic, _| topics.contains(topic));
-        changed || subscriptions.len() != before
+        subscriptions.retain(|topic, _| {
+            let stays = topics.contains(topic);
+            if !stays {
+                moved.went.push(topic.clone());
+            }
+            stays
+        });
+        moved
     }
 
     fn set_mode(&self, mode: Mode) {
@@ -242,6 +247,13 @@ impl<C: Clone> ConsumerGroup<C> {
             Ordering::Relaxed,
         );
     }
+}
+
+/// Topics that a subscription has got, and those that it has no more.
+#[derive(Debug, Default)]
+struct Moved {
+    came: Vec<Box<str>>,
+    went: Vec<Box<str>>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -267,6 +279,9 @@ pub struct Consumers<C = Arc<Connection>> {
     /// Groups of each connection. Its lock is held for every change of `groups`, so that a group
     /// is not dropped as empty while a member joins; readers take only the map's.
     of_connection: Mutex<HashMap<u64, Vec<Arc<str>>>>,
+    /// Groups that subscribe to each topic: tools ask for one topic after the other. Changed with
+    /// the lock of `of_connection` held.
+    of_topic: RwLock<HashMap<Box<str>, Vec<Arc<str>>>>,
 }
 
 impl<C> Default for Consumers<C> {
@@ -274,6 +289,7 @@ impl<C> Default for Consumers<C> {
         Self {
             groups: DashMap::new(),
             of_connection: Mutex::default(),
+            of_topic: RwLock::default(),
         }
     }
 }
@@ -293,6 +309,11 @@ impl<C: Clone> Consumers<C> {
     /// All groups.
     pub fn groups(&self) -> Vec<Arc<ConsumerGroup<C>>> {
         self.groups.iter().map(|group| Arc::clone(&group)).collect()
+    }
+
+    /// Names of the groups that subscribe to a topic.
+    pub fn groups_of(&self, topic: &str) -> Vec<Arc<str>> {
+        self.of_topic.read().get(topic).cloned().unwrap_or_default()
     }
 
     /// Takes a heartbeat; returns the group when its members have to hear that it changed.
@@ -333,7 +354,12 @@ impl<C: Clone> Consumers<C> {
                 .or_default()
                 .push(Arc::clone(&group.name));
         }
-        let subscribed = subscriptions.is_some_and(|wanted| group.subscribe(wanted));
+        let moved = subscriptions.map(|wanted| group.subscribe(wanted));
+        let moved = moved.unwrap_or_default();
+        let subscribed = !(moved.came.is_empty() && moved.went.is_empty());
+        if subscribed {
+            self.list(&group.name, moved);
+        }
         let changed = joined == Joined::Now || subscribed;
         (changed && !group.is_broadcasting()).then_some(group)
     }
@@ -381,6 +407,22 @@ impl<C: Clone> Consumers<C> {
         expired
     }
 
+    /// Keeps `of_topic` as the subscriptions are.
+    fn list(&self, group: &Arc<str>, moved: Moved) {
+        let mut of_topic = self.of_topic.write();
+        for topic in moved.came {
+            of_topic.entry(topic).or_default().push(Arc::clone(group));
+        }
+        for topic in moved.went {
+            if let Some(groups) = of_topic.get_mut(&topic) {
+                groups.retain(|known| known != group);
+                if groups.is_empty() {
+                    of_topic.remove(&topic);
+                }
+            }
+        }
+    }
+
     fn remove(
         &self,
         of_connection: &mut HashMap<u64, Vec<Arc<str>>>,
@@ -394,6 +436,10 @@ impl<C: Clone> Consumers<C> {
         };
         if is_empty {
             self.groups.remove(name);
+            let topics = group.subscriptions.read();
+            let went = topics.keys().cloned().collect();
+            let came = Vec::new();
+            self.list(&group.name, Moved { came, went });
         }
         let removed = removed?;
         tracing::info!(group = name, client = %removed.client.id, "consumer left");
@@ -514,6 +560,26 @@ mod tests {
         );
         assert!(bench.consumers.subscription("g", "t").is_none());
         assert!(bench.consumers.subscription("g", "u").is_some());
+    }
+
+    #[test]
+    fn the_groups_of_a_topic_are_those_that_subscribe_now() {
+        let bench = Bench::new();
+        let groups = |topic: &str| {
+            let names = bench.consumers.groups_of(topic);
+            sorted(names.iter().map(ToString::to_string).collect())
+        };
+        let both = || vec![subscription("t", "*", 1), subscription("u", "*", 1)];
+        bench.beat(1, "g", Some(both()));
+        bench.beat(1, "h", Some(both()));
+        bench.beat(2, "h", Some(both()));
+        assert_eq!(groups("t"), ["g", "h"]);
+        bench.beat(1, "g", Some(vec![subscription("t", "a", 2)]));
+        assert_eq!((groups("t").len(), groups("u")), (2, vec!["h".to_owned()]));
+        bench.consumers.closed(1);
+        assert_eq!(groups("t"), ["h"]);
+        bench.consumers.unregister("h", 2);
+        assert!(bench.consumers.of_topic.read().is_empty());
     }
 
     #[test]

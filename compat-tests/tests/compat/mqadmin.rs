@@ -3,6 +3,7 @@
 //! Apache's mqadmin and ours, for the same command lines against the same servers.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     sync::Arc,
     thread,
@@ -223,7 +224,136 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
             "mqadmin_apache_and_ours_print_the_same_on_apache_servers",
             |world| compare(world, Kind::Apache),
         ),
+        world.trial("mqadmin_configuration_has_apaches_keys", configured),
+        world.trial(
+            "mqadmin_stats_of_all_topics_agree_on_our_servers",
+            |world| stats_of_all(world, Kind::Aerobee),
+        ),
+        world.trial(
+            "mqadmin_stats_of_all_topics_agree_on_apache_servers",
+            |world| stats_of_all(world, Kind::Apache),
+        ),
     ]
+}
+
+/// Keys whose value is another here, though both servers are configured alike, and why. The plan has set
+/// `enablePropertyFilter` and `recallMessageEnable`, which are on here by default.
+const OTHER_VALUES: &[(&str, &str)] = &[
+    ("haListenPort", "0 stands for the listen port and one"),
+    ("rocketmqHome", "there is no installation directory"),
+    ("listenPort", "of the cluster"),
+    ("namesrvAddr", "of the cluster"),
+    ("storePathRootDir", "of the cluster"),
+    ("storePathCommitLog", "of the cluster"),
+];
+
+/// Every key that Apache's broker prints is printed by ours, with the same value.
+fn configured(world: &World) -> Result<(), Failed> {
+    let apache = configuration_of(world, Kind::Apache)?;
+    let ours = configuration_of(world, Kind::Aerobee)?;
+    let mut wrong = Vec::new();
+    for (key, theirs) in &apache {
+        let is_other = OTHER_VALUES.iter().any(|(other, _)| other == key);
+        match ours.get(key) {
+            None if is_other => {}
+            None => wrong.push(format!("{key} = {theirs} is missing")),
+            Some(value) if value == theirs && is_other => {
+                wrong.push(format!("{key} = {value}: it is the same after all"));
+            }
+            Some(value) if value != theirs && !is_other => {
+                wrong.push(format!("{key} = {value}, Apache's {theirs}"));
+            }
+            Some(_) => {}
+        }
+    }
+    if apache.len() < 400 {
+        wrong.push(format!("Apache's broker has only {} keys", apache.len()));
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(wrong.join("\n").into())
+}
+
+fn configuration_of(world: &World, kind: Kind) -> Result<BTreeMap<String, String>, Failed> {
+    let _slot = world.slot();
+    let cluster = Cluster::start(Plan::of(kind))?;
+    let home = TempDir::with_prefix("aerobee-mqadmin-")?;
+    let line = spelled(&cluster, "getBrokerConfig -n N -b B");
+    let told = our_admin(home.path(), &spelled_refs(&line))?;
+    let pairs = told.out.lines().filter_map(|line| line.split_once("=  "));
+    let pairs = pairs.map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()));
+    Ok(pairs.collect())
+}
+
+/// Topics, groups and backlogs for [`stats_of_all`]: group `StatG` in several topics, `StatH` in one.
+const STATS: &[&str] = &[
+    "updateTopic -n N -b B -t StatA -r 1 -w 1",
+    "updateTopic -n N -b B -t StatB -r 4 -w 4",
+    "updateTopic -n N -b B -t StatC -r 1 -w 2",
+    "updateTopic -n N -b B -t StatD -r 1 -w 1",
+    "updateSubGroup -n N -b B -g StatG",
+    "updateSubGroup -n N -b B -g StatH",
+    "sendMessage -n N -t StatA -p x -b M -i 0",
+    "sendMessage -n N -t StatB -p x -b M -i 3",
+    "sendMessage -n N -t StatC -p x -b M -i 0",
+    "resetOffsetByTime -n N -g StatG -t StatA -s now",
+    "resetOffsetByTime -n N -g StatG -t StatB -s now",
+    "resetOffsetByTime -n N -g StatG -t StatC -s now",
+    "sendMessage -n N -t StatA -p x -b M -i 0",
+    "sendMessage -n N -t StatA -p x -b M -i 0",
+    "sendMessage -n N -t StatB -p x -b M -i 0",
+    "sendMessage -n N -t StatC -p x -b M -i 1",
+    "resetOffsetByTime -n N -g StatH -t StatB -s now",
+    "sendMessage -n N -t StatD -p x -b M -i 0",
+];
+
+/// Rows that [`STATS`] leaves: what was written to a queue that is not read is nobody's.
+const STATS_ROWS: &[&str] = &[
+    "StatA StatG 2",
+    "StatB StatG 1",
+    "StatB StatH 0",
+    "StatC StatG 0",
+    "StatD 0",
+];
+
+/// What groups are behind, which ours asks for all topics of a group at once and Apache's one by one.
+fn stats_of_all(world: &World, kind: Kind) -> Result<(), Failed> {
+    let _slot = world.slot();
+    let cluster = Cluster::start(Plan::of(kind))?;
+    let home = TempDir::with_prefix("aerobee-mqadmin-")?;
+    let mut apache = ApacheAdmin::start(home.path())?;
+    for line in STATS {
+        let done = our_admin(home.path(), &spelled_refs(&spelled(&cluster, line)))?;
+        if done.code != 0 {
+            return Err(format!("mqadmin {line}: {done:?}").into());
+        }
+    }
+    let line = spelled(&cluster, "statsAll -n N");
+    let theirs = apache.run(&spelled_refs(&line))?;
+    let ours = our_admin(home.path(), &spelled_refs(&line))?;
+    let (left, right) = (backlogs(&theirs.out), backlogs(&ours.out));
+    if left == STATS_ROWS && right == STATS_ROWS {
+        return Ok(());
+    }
+    Err(format!("Apache's: {left:#?}\nours: {right:#?}").into())
+}
+
+/// Topic, group and backlog of each row, without the rates, which change.
+fn backlogs(text: &str) -> Vec<String> {
+    let of_row = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let columns = if line.ends_with("NO_CONSUMER") { 2 } else { 3 };
+        words
+            .into_iter()
+            .take(columns)
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let rows = text.lines().filter(|line| line.starts_with("Stat"));
+    let mut rows: Vec<String> = rows.map(of_row).collect();
+    rows.sort();
+    rows
 }
 
 /// Nothing that fails, then a topic that nobody can write, then a broker that is gone.

@@ -230,11 +230,8 @@ impl Progress {
     /// Code 300.
     pub(crate) fn groups_of_topic(&self, call: Call<'_, QueryGroupsOfTopic<'_>>) {
         let Call { request, reply, .. } = call;
-        let online = self.consumers.groups();
-        let subscribed = online
-            .iter()
-            .filter(|group| group.subscription(request.topic).is_some())
-            .map(|group| group.name().to_string());
+        let online = self.consumers.groups_of(request.topic).into_iter();
+        let subscribed = online.map(|group| group.to_string());
         let committed = self.offsets.groups_of(request.topic).into_iter();
         let committed = committed.filter(|group| !broadcast::is_committed_group(group));
         let group_list = subscribed.chain(committed.map(String::from)).collect();
