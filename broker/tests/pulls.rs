@@ -106,6 +106,25 @@ async fn offsets_outside_the_queue_are_told() {
     }
 }
 
+/// Before its first message, whether it has been made or not.
+#[tokio::test]
+async fn a_queue_of_batches_without_messages_has_no_first_offset() {
+    let (_running, mut client) = with_messages(0).await;
+    let create = json!({
+        "topic": "batches", "defaultTopic": "TBW102", "readQueueNums": "1", "writeQueueNums": "1",
+        "perm": "6", "topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false",
+        "attributes": "+queue.type=BatchCQ",
+    });
+    assert_eq!(client.ask(17, create, &[]).await.code(), 0);
+    for (topic, first) in [("batches", "-1"), ("orders", "0")] {
+        let answer = pull(&mut client, 0, json!({"topic": topic})).await;
+        let bounds = (answer.field("minOffset"), answer.field("maxOffset"));
+        assert_eq!((answer.code(), bounds), (19, (first, "0")), "{answer:?}");
+        let queue = json!({"topic": topic, "queueId": "0"});
+        assert_eq!(client.ask(31, queue, &[]).await.field("offset"), first);
+    }
+}
+
 #[tokio::test]
 async fn tags_choose_messages() {
     let (_running, mut client) = with_messages(0).await;

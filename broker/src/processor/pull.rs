@@ -583,7 +583,10 @@ impl Puller {
                 self.traffic.get.record(started.elapsed(), 1);
                 read
             }
-            None => Read::none(ReadStatus::NoMatchedLogicQueue),
+            None => Read {
+                min: self.store.first_offset(slot.topic(), slot.id()),
+                ..Read::none(ReadStatus::NoMatchedLogicQueue)
+            },
         }
     }
 
