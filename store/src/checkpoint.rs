@@ -191,6 +191,12 @@ impl CheckpointFile {
         env.read_at(&file, &path, &mut bytes, 0)
             .map_err(OpenError::io("read", &path))?;
         let content = Content::of_bytes(&bytes);
+        if content.own().is_some() {
+            // A process that was killed may have left it in memory only. What is built on it must not outlive it: files
+            // of queues without a checkpoint of ours are taken for a foreign broker's.
+            env.sync_data(&file, &path)
+                .map_err(OpenError::io("sync", &path))?;
+        }
         Ok(CheckpointFile {
             file,
             path,

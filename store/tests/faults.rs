@@ -394,3 +394,25 @@ fn a_start_that_fails_leaves_nothing_behind() {
     assert!(matches!(error, OpenError::Io { .. }), "{error}");
     assert_eq!(Arc::strong_count(&plan), 1);
 }
+
+/// Queue files without a checkpoint of ours would be taken for those of another broker.
+#[test]
+fn a_checkpoint_that_a_killed_process_left_is_durable_before_anything_is_built_on_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(config(dir.path()), Env::real()).unwrap();
+    store.abandon();
+    drop(store);
+    let (plan, env) = faulty();
+    let first = Arc::new(Mutex::new(None));
+    let seen = Arc::clone(&first);
+    plan.set(move |operation, path| {
+        let is_checkpoint = path.ends_with("checkpoint");
+        if operation == Operation::Sync && (is_checkpoint || path.ends_with("abort")) {
+            seen.lock().get_or_insert(is_checkpoint);
+        }
+        Ok(())
+    });
+    let store = Store::open(config(dir.path()), env).unwrap();
+    assert_eq!(*first.lock(), Some(true));
+    store.close().unwrap();
+}
