@@ -100,6 +100,14 @@ fn long(bytes: &[u8], at: usize) -> i64 {
         .map_or(0, |long| i64::from_be_bytes(*long))
 }
 
+/// Whether longs begin as the new ones and end as those before: the write of them was cut short, and nobody else has
+/// written. Taken for a foreign broker's, they would say nothing true of what is durable.
+fn is_torn(bytes: &[u8], new: [i64; LONGS], before: [i64; LONGS]) -> bool {
+    let new = new.map(i64::to_be_bytes).concat();
+    let before = before.map(i64::to_be_bytes).concat();
+    (1..bytes.len()).any(|cut| bytes[..cut] == new[..cut] && bytes[cut..] == before[cut..])
+}
+
 /// What the bytes of a file say.
 #[derive(Debug, Clone)]
 pub(crate) struct Content {
@@ -114,14 +122,21 @@ impl Content {
     fn of_bytes(bytes: &[u8; FILE_BYTES]) -> Content {
         let longs = std::array::from_fn(|index| long(bytes, 8 * index));
         let slots = SLOTS_AT.map(|at| Slot::of_bytes(&bytes[at..]).map(|slot| (slot, at)));
-        let found = || slots.iter().flatten();
+        let mut found: Vec<(Slot, usize)> = slots.into_iter().flatten().collect();
+        found.sort_by_key(|(slot, _)| slot.sequence);
+        let newest = found.last().copied();
+        let before = match &found[..] {
+            [(before, _), _] => before.longs,
+            _ => [0; LONGS],
+        };
+        let is_torn = |(slot, _): &(Slot, usize)| is_torn(&bytes[..8 * LONGS], slot.longs, before);
         Content {
             longs,
-            sequence: found().map(|(slot, _)| slot.sequence).max().unwrap_or(0),
-            slot: found()
-                .filter(|(slot, _)| slot.longs == longs)
-                .max_by_key(|(slot, _)| slot.sequence)
-                .copied(),
+            sequence: newest.map_or(0, |(slot, _)| slot.sequence),
+            slot: found
+                .into_iter()
+                .rfind(|(slot, _)| slot.longs == longs)
+                .or(newest.filter(is_torn)),
         }
     }
 
@@ -290,6 +305,38 @@ mod tests {
         bytes[7] += 1;
         std::fs::write(&path, &bytes).unwrap();
         assert_eq!(reopened(dir.path()).own(), None);
+    }
+
+    #[test]
+    fn longs_cut_short_are_ours_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("checkpoint");
+        let mut file = reopened(dir.path());
+        let mut before = vec![0; FILE_BYTES];
+        for number in 1..4 {
+            let state = State {
+                flushed: 500 + number,
+                last_start: 390 + number,
+                last_timestamp: 17 + number,
+                ..STATE
+            };
+            file.write(&Env::real(), &state).unwrap();
+            let whole = std::fs::read(&path).unwrap();
+            for cut in 1..8 * LONGS {
+                let mut torn = whole.clone();
+                torn[cut..8 * LONGS].copy_from_slice(&before[cut..8 * LONGS]);
+                std::fs::write(&path, &torn).unwrap();
+                // What equals the longs before has the state before, if there is one.
+                let own = reopened(dir.path()).own();
+                let is_before = torn[..8 * LONGS] == before[..8 * LONGS];
+                assert!(
+                    own == Some(state) || (is_before && own.is_some()),
+                    "{cut}: {own:?}"
+                );
+            }
+            std::fs::write(&path, &whole).unwrap();
+            before = whole;
+        }
     }
 
     #[test]
