@@ -65,9 +65,11 @@ fn make_log_file_in(
 ) -> io::Result<Arc<MappedFile>> {
     let name = layout::file_name(base);
     let path = dir.join(&name);
-    let is_new = !env.exists(dir);
     env.create_dir_all(dir)?;
-    if let Some(parent) = dir.parent().filter(|_| is_new) {
+    // The name of the directory itself: a try before may have failed at just that.
+    if let Some(parent) = dir.parent()
+        && !has_log_file(env, dir)?
+    {
         env.sync_dir(parent)?;
     }
     let mut preparing = homes.preparing_for(dir);
@@ -98,6 +100,12 @@ fn make_log_file_in(
         usize::try_from(config.populate_bytes).unwrap_or(usize::MAX),
     );
     Ok(Arc::new(map))
+}
+
+fn has_log_file(env: &Env, dir: &Path) -> io::Result<bool> {
+    let listed = env.list(dir)?;
+    let mut files = listed.iter().filter(|entry| !entry.is_dir);
+    Ok(files.any(|entry| layout::base_of(&entry.name).is_some()))
 }
 
 fn fill_log_file(
