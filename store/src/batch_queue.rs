@@ -300,8 +300,15 @@ impl Queue {
             Ok(unit.next() <= self.appended_offset() && is_sure && is_same && is_whole())
         })?;
         if !unit_files.bases.is_empty() {
-            clear_behind(env, &dir, self.shared.unit_file_bytes, position, &[])
-                .map_err(OpenError::io("clear the end of", &dir))?;
+            clear_behind(
+                env,
+                &self.shared.marks,
+                &dir,
+                self.shared.unit_file_bytes,
+                position,
+                &[],
+            )
+            .map_err(OpenError::io("clear the end of", &dir))?;
         }
         let mut units = units.lock();
         units.position = position;

@@ -17,6 +17,7 @@ use crate::{
     layout::{self, ENTRY_BYTES},
     mend,
     queue_tail::{End, LIGHT_ENTRIES},
+    watermark::Watermarks,
 };
 
 impl Queue {
@@ -134,6 +135,7 @@ impl Queue {
         let (dir, from) = (self.dir(), written * ENTRY);
         let kept = clear_behind(
             &self.shared.env,
+            &self.shared.marks,
             &dir,
             self.shared.file_bytes,
             from,
@@ -395,9 +397,11 @@ fn read_entry_of(env: &Env, path: &Path, at: i64) -> io::Result<Option<Entry>> {
 /// Removes files behind a position and makes the rest of its own zero, where it is not. What is there was written
 /// before a crash, for messages that may be gone. As far as it is just what waits to be written there it stays: after a
 /// kill that is so for all queues, and making each zero first would cost a sync each, and take entries from a broker of
-/// Apache's that the checkpoint says are there. Returns how far that is.
+/// Apache's that the checkpoint says are there. Returns how far that is. A sync that fails here is final, as everywhere:
+/// nobody knows any more what the disk has.
 pub(crate) fn clear_behind(
     env: &Env,
+    marks: &Watermarks,
     dir: &Path,
     file_bytes: u64,
     position: i64,
@@ -439,12 +443,14 @@ pub(crate) fn clear_behind(
             let len = file.metadata()?.len();
             if used < len && has_data(env, &file, &path, used, len)? {
                 env.clear_range(&file, &path, used, len - used)?;
-                env.sync_all(&file, &path)?;
+                env.sync_all(&file, &path)
+                    .inspect_err(|error| marks.sync_failed(&path, error))?;
             }
         }
     }
     if removed {
-        env.sync_dir(dir)?;
+        env.sync_dir(dir)
+            .inspect_err(|error| marks.sync_failed(dir, error))?;
     }
     Ok(end)
 }

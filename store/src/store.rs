@@ -147,6 +147,11 @@ impl Store {
         inner
             .keep_now()
             .map_err(OpenError::io("flush", &inner.config.dir))?;
+        if inner.marks.has_sync_failed() {
+            // Whatever is built on it now might be gone after the next power cut.
+            let error = io::Error::other("a file of a queue could not be made durable");
+            return Err(OpenError::io("sync", &inner.config.dir)(error));
+        }
         abort_file::write(&inner.env, &inner.config.dir)?;
         let store = Arc::new(Store {
             inner,
