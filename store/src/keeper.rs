@@ -316,15 +316,12 @@ impl Inner {
         if self.marks.flushed() < end {
             return Ok(());
         }
-        let is_known = self
-            .checkpoint
-            .lock()
-            .own()
-            .is_some_and(|own| own.flushed == end && own.dispatched == end);
+        let own = self.checkpoint.lock().own();
+        let is_known = own.is_some_and(|own| own.flushed == end && own.dispatched == end);
         if is_known && self.log.peek().dirty.is_empty() {
             return Ok(());
         }
-        if self.checkpoint.lock().own().is_some() && self.has_many_changed() {
+        if own.is_some() && self.has_many_changed() {
             // The log has what they say; a start does not wait for their files.
             return Ok(());
         }
