@@ -32,15 +32,7 @@ async fn send(
     body: &str,
     properties: &[(&str, &str)],
 ) -> Message {
-    let mut text = String::new();
-    for (name, value) in properties {
-        text.push_str(&format!("{name}\u{1}{value}\u{2}"));
-    }
-    let fields = json!({
-        "a": "producers", "b": topic, "c": "TBW102", "d": "4", "e": "0", "f": "0",
-        "g": now.to_string(), "h": "0", "i": text, "j": "0", "k": "false", "m": "false",
-    });
-    let sent = client.ask(310, fields, body.as_bytes()).await;
+    let sent = client.send_born(topic, now, body, properties).await;
     assert_eq!(sent.code(), 0, "{sent:?}");
     sent
 }

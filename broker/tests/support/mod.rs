@@ -479,13 +479,25 @@ impl Client {
         body: &str,
         properties: &[(&str, &str)],
     ) -> Message {
+        self.send_born(topic, 1_700_000_000_000, body, properties)
+            .await
+    }
+
+    /// The same from a client that says it is `now`.
+    pub(crate) async fn send_born(
+        &mut self,
+        topic: &str,
+        now: i64,
+        body: &str,
+        properties: &[(&str, &str)],
+    ) -> Message {
         let mut text = String::new();
         for (name, value) in properties {
             text.push_str(&format!("{name}\u{1}{value}\u{2}"));
         }
         let fields = json!({
             "a": "producers", "b": topic, "c": "TBW102", "d": "4", "e": "0",
-            "f": "0", "g": "1700000000000", "h": "0", "i": text, "j": "0", "k": "false",
+            "f": "0", "g": now.to_string(), "h": "0", "i": text, "j": "0", "k": "false",
             "m": "false",
         });
         self.ask(310, fields, body.as_bytes()).await
