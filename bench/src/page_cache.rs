@@ -10,6 +10,8 @@ use std::{
     path::Path,
 };
 
+use crate::process::bytes_of;
+
 /// Free memory that is left: the kernel keeps about as much for itself.
 const LEFT_PER_CENT: u64 = 3;
 const STEP: usize = 1 << 20;
@@ -53,12 +55,7 @@ impl Filler {
 
 /// Free and total bytes.
 fn memory(text: &str) -> Option<(u64, u64)> {
-    let bytes = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-        let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-        Some(kilobytes << 10)
-    };
-    Some((bytes("MemFree:")?, bytes("MemTotal:")?))
+    Some((bytes_of(text, "MemFree:")?, bytes_of(text, "MemTotal:")?))
 }
 
 #[cfg(test)]

@@ -49,9 +49,12 @@ fn ticks_of(stat: &str) -> Option<u64> {
 }
 
 fn anonymous_of(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"))?;
+    bytes_of(status, "RssAnon:")
+}
+
+/// A line of `/proc` that counts kilobytes, in bytes; the name has its colon.
+pub(crate) fn bytes_of(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes << 10)
 }
