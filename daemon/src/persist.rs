@@ -11,11 +11,14 @@ use std::{
     ffi::OsString,
     fs, io,
     io::{Read, Write},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
 /// Largest file read. A million consumer offsets take about 100 MiB.
 const FILE_BYTES_MAX: u64 = 1 << 30;
+/// Mode of a file that only its owner may read and write.
+const PRIVATE: u32 = 0o600;
 
 /// Why a file could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +86,25 @@ pub enum Saved {
 /// # Errors
 /// [`Error::Write`]; see there.
 pub fn save(path: &Path, bytes: &[u8]) -> Result<Saved, Error> {
-    save_in_steps(path, bytes, &mut |_| Ok(()))
+    save_in_steps(path, bytes, Readers::AsBefore, &mut |_| Ok(()))
+}
+
+/// As [`save`], for what nobody but the owner may read: secrets. The file has mode 0600, whatever it had
+/// before.
+///
+/// # Errors
+/// [`Error::Write`]; see there.
+pub fn save_private(path: &Path, bytes: &[u8]) -> Result<Saved, Error> {
+    save_in_steps(path, bytes, Readers::Owner, &mut |_| Ok(()))
+}
+
+/// Who may read a file that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Readers {
+    /// Those of the file that it replaces; of a new one, those that the process's mask leaves.
+    AsBefore,
+    /// Its owner alone.
+    Owner,
 }
 
 /// Reads the content of `path` through `parse`; none if neither it nor its backup exists.
@@ -199,7 +220,12 @@ enum Step {
 /// `before` may fail a step in its place.
 type Hook<'a> = &'a mut dyn FnMut(Step) -> io::Result<()>;
 
-fn save_in_steps(path: &Path, bytes: &[u8], before: Hook<'_>) -> Result<Saved, Error> {
+fn save_in_steps(
+    path: &Path,
+    bytes: &[u8],
+    readers: Readers,
+    before: Hook<'_>,
+) -> Result<Saved, Error> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -216,6 +242,7 @@ fn save_in_steps(path: &Path, bytes: &[u8], before: Hook<'_>) -> Result<Saved, E
     };
     if let Some(file) = &current
         && has_content(file, bytes)
+        && (readers == Readers::AsBefore || is_private(file))
     {
         // An earlier save may have failed between its rename and its sync: what is already there
         // counts only once it is known to be durable.
@@ -225,9 +252,15 @@ fn save_in_steps(path: &Path, bytes: &[u8], before: Hook<'_>) -> Result<Saved, E
     }
     create_directory(directory, before)?;
     let new = with_suffix(path, ".tmp");
-    write_new(&new, bytes, current.as_ref(), before)?;
-    if current.is_some() {
+    write_new(&new, bytes, current.as_ref(), readers, before)?;
+    if let Some(current) = &current {
         let backup = backup_of(path);
+        if readers == Readers::Owner && !is_private(current) {
+            let private = fs::Permissions::from_mode(PRIVATE);
+            step(Step::KeepOld, "close to others", path, before, || {
+                current.set_permissions(private)
+            })?;
+        }
         step(Step::KeepOld, "rename to its backup", path, before, || {
             fs::rename(path, &backup)
         })?;
@@ -243,12 +276,23 @@ fn write_new(
     new: &Path,
     bytes: &[u8],
     current: Option<&fs::File>,
+    readers: Readers,
     before: Hook<'_>,
 ) -> Result<(), Error> {
     let mut file = step(Step::WriteNew, "write", new, before, || {
-        let mut file = fs::File::create(new)?;
-        if let Some(current) = current {
-            file.set_permissions(current.metadata()?.permissions())?;
+        let mut options = fs::File::options();
+        options.write(true).create(true).truncate(true);
+        let mut file = match readers {
+            Readers::AsBefore => options.open(new)?,
+            // What a crash left there may have another mode: nothing is written before it is right.
+            Readers::Owner => options.mode(PRIVATE).open(new)?,
+        };
+        match (readers, current) {
+            (Readers::Owner, _) => file.set_permissions(fs::Permissions::from_mode(PRIVATE))?,
+            (Readers::AsBefore, Some(current)) => {
+                file.set_permissions(current.metadata()?.permissions())?;
+            }
+            (Readers::AsBefore, None) => {}
         }
         file.write_all(bytes)?;
         Ok(file)
@@ -257,6 +301,11 @@ fn write_new(
         file.flush()?;
         file.sync_all()
     })
+}
+
+fn is_private(file: &fs::File) -> bool {
+    file.metadata()
+        .is_ok_and(|metadata| metadata.permissions().mode() & 0o777 == PRIVATE)
 }
 
 fn has_content(file: &fs::File, bytes: &[u8]) -> bool {
@@ -365,8 +414,6 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     const STEPS: [Step; 6] = [
@@ -441,7 +488,8 @@ mod tests {
                 save(&path, &content(2)).unwrap();
             }
             for attempt in 0..3 {
-                let error = save_in_steps(&path, &content(3), &mut fail_at(failing));
+                let error =
+                    save_in_steps(&path, &content(3), Readers::AsBefore, &mut fail_at(failing));
                 assert!(error.is_err(), "{failing:?} did not fail");
                 let loaded = load(&path, parse).unwrap();
                 let expected = match failing {
@@ -460,9 +508,15 @@ mod tests {
     fn a_failed_directory_sync_is_repeated_before_unchanged_is_said() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("table.json");
-        save_in_steps(&path, &content(1), &mut fail_at(Step::SyncDirectory)).unwrap_err();
+        save_in_steps(
+            &path,
+            &content(1),
+            Readers::AsBefore,
+            &mut fail_at(Step::SyncDirectory),
+        )
+        .unwrap_err();
         let mut seen = Vec::new();
-        let saved = save_in_steps(&path, &content(1), &mut |step| {
+        let saved = save_in_steps(&path, &content(1), Readers::AsBefore, &mut |step| {
             seen.push(step);
             Ok(())
         });
@@ -476,7 +530,7 @@ mod tests {
         let path = dir.path().join("config/table.json");
         let mut seen = Vec::new();
         for number in 1..=2 {
-            save_in_steps(&path, &content(number), &mut |step| {
+            save_in_steps(&path, &content(number), Readers::AsBefore, &mut |step| {
                 seen.push(step);
                 Ok(())
             })
@@ -496,7 +550,13 @@ mod tests {
         fs::write(&path, "[").unwrap();
         assert_eq!(load(&path, parse).unwrap(), Some(1));
         assert_eq!(fs::read(with_suffix(&path, ".broken")).unwrap(), b"[");
-        save_in_steps(&path, &content(3), &mut fail_at(Step::Replace)).unwrap_err();
+        save_in_steps(
+            &path,
+            &content(3),
+            Readers::AsBefore,
+            &mut fail_at(Step::Replace),
+        )
+        .unwrap_err();
         assert_eq!(load(&path, parse).unwrap(), Some(1));
     }
 
@@ -574,5 +634,24 @@ mod tests {
         save(&path, b"2").unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn secrets_are_for_their_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config").join("table.json");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        save_private(&path, &content(1)).unwrap();
+        assert_eq!(mode(&path), 0o600);
+        // Somebody has opened it to others: that ends with the next save, for the backup as well.
+        let open = || fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        open();
+        assert_eq!(save_private(&path, &content(2)).unwrap(), Saved::Written);
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(mode(&backup_of(&path)), 0o600);
+        open();
+        assert_eq!(save_private(&path, &content(2)).unwrap(), Saved::Written);
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(save_private(&path, &content(2)).unwrap(), Saved::Unchanged);
     }
 }

@@ -4,12 +4,15 @@
 
 use std::fmt::Write as _;
 
-use crate::{Command, Connection, RequestCode};
+use crate::{
+    Command, Connection, RequestCode,
+    header::auth::{ACCESS_KEY, SECURITY_TOKEN, SIGNATURE},
+};
 
 /// Most bytes of one line's fields.
 const FIELDS_MAX_BYTES: usize = 512;
 /// Fields that prove who somebody is.
-const SECRETS: [&str; 3] = ["AccessKey", "Signature", "SecurityToken"];
+const PROOFS: [&str; 3] = [ACCESS_KEY, SIGNATURE, SECURITY_TOKEN];
 
 /// Logs that somebody asked for a change. The body is not told: it may be large, or hold secrets.
 pub fn note(command: &Command<'_>, connection: &Connection) {
@@ -17,6 +20,7 @@ pub fn note(command: &Command<'_>, connection: &Connection) {
     tracing::info!(
         target: "aerobee::admin",
         peer = %connection.peer(),
+        user = command.fields.get(ACCESS_KEY),
         code = command.code,
         request = code.name().unwrap_or("unknown"),
         fields = %fields(command),
@@ -28,7 +32,7 @@ pub fn note(command: &Command<'_>, connection: &Connection) {
 fn fields(command: &Command<'_>) -> String {
     let mut text = String::new();
     for (name, value) in command.fields.iter() {
-        if SECRETS.contains(&name) {
+        if PROOFS.contains(&name) {
             continue;
         }
         let separator = if text.is_empty() { "" } else { " " };

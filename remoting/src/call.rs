@@ -172,6 +172,22 @@ impl<'t> Reply<'t> {
         }
     }
 
+    /// Whether a caller in this process waits for the answer: he was let in, and has checked whom he
+    /// speaks for.
+    #[inline]
+    pub fn is_local(&self) -> bool {
+        matches!(
+            self.sink,
+            Sink::Turn {
+                out: Out::Caller(_),
+                ..
+            } | Sink::Later {
+                caller: Some(_),
+                ..
+            }
+        )
+    }
+
     /// Whether nobody waits for the answer.
     #[inline]
     pub fn is_oneway(&self) -> bool {

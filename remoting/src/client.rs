@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    io,
+    fmt, io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -88,6 +88,12 @@ impl Response {
     }
 }
 
+/// Signs requests, for servers that want to know who asks.
+pub trait Signer: fmt::Debug + Send + Sync {
+    /// Adds to the fields of a request what proves who sends it.
+    fn sign(&self, fields: &mut OwnedFields, body: &[u8]);
+}
+
 /// Serves a connection whose other end asks nothing of us.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct NoRequests;
@@ -110,8 +116,10 @@ pub struct Client<S: Service = NoRequests> {
     service: Arc<S>,
     /// How connections are made secure; plain without it.
     tls: Option<Arc<ClientTls>>,
-    /// A server of this process: what is for it needs no socket.
+    /// A server of this process: what is for it needs no socket, and no signature.
     local: Option<Local>,
+    /// Signs what goes over a socket.
+    signer: Option<Arc<dyn Signer>>,
     /// Addresses come from configuration and registered brokers; a broken one is removed.
     slots: Mutex<HashMap<String, Slot>>,
     sweep: tokio::task::JoinHandle<()>,
@@ -140,6 +148,7 @@ impl<S: Service> Client<S> {
             service,
             tls: None,
             local: None,
+            signer: None,
             slots: Mutex::default(),
             sweep,
         }
@@ -157,6 +166,13 @@ impl<S: Service> Client<S> {
     #[must_use]
     pub fn secured(mut self, tls: Option<Arc<ClientTls>>) -> Self {
         self.tls = tls;
+        self
+    }
+
+    /// The same, with each request signed if there is somebody to sign them.
+    #[must_use]
+    pub fn signed(mut self, signer: Option<Arc<dyn Signer>>) -> Self {
+        self.signer = signer;
         self
     }
 
@@ -181,15 +197,43 @@ impl<S: Service> Client<S> {
             }
         };
         let Some(local) = &self.local else {
-            return connection.request(code, header, body, left).await;
+            return self.send(&connection, code, header, body, left).await;
         };
         if let Some(answer) = local.ask(&connection, code, header, body) {
             return answer?.within(&connection, left).await;
         }
-        let answer = connection.request(code, header, body, left).await?;
+        let answer = self.send(&connection, code, header, body, left).await?;
         // Whoever has answered has accepted the connection.
         local.look_for(&connection);
+        if answer.code == ResponseCode::NO_PERMISSION
+            && let Some(answer) = local.ask(&connection, code, header, body)
+        {
+            // Over the socket we were a stranger to our own server.
+            return answer?.within(&connection, left).await;
+        }
         Ok(answer)
+    }
+
+    async fn send<H: WriteFields + ?Sized>(
+        &self,
+        connection: &Connection,
+        code: RequestCode,
+        header: &H,
+        body: &[u8],
+        within: Duration,
+    ) -> Result<Response, ClientError> {
+        match self.fields(header, body) {
+            None => connection.request(code, header, body, within).await,
+            Some(signed) => connection.request(code, &signed, body, within).await,
+        }
+    }
+
+    /// The fields of a request with its signature, if there is somebody to sign.
+    fn fields<H: WriteFields + ?Sized>(&self, header: &H, body: &[u8]) -> Option<OwnedFields> {
+        let signer = self.signer.as_ref()?;
+        let mut fields = OwnedFields::of(header);
+        signer.sign(&mut fields, body);
+        Some(fields)
     }
 
     /// Sends a request that is not answered.
@@ -205,7 +249,14 @@ impl<S: Service> Client<S> {
         within: Duration,
     ) -> Result<(), ClientError> {
         let connection = self.connection(address, within).await?;
-        connection.oneway(code, header, body)
+        let local = self.local.as_ref();
+        if let Some(answer) = local.and_then(|local| local.ask(&connection, code, header, body)) {
+            return answer.map(drop);
+        }
+        match self.fields(header, body) {
+            None => connection.oneway(code, header, body),
+            Some(signed) => connection.oneway(code, &signed, body),
+        }
     }
 
     /// Makes sure of the connection to `address` and returns its number: another number than before

@@ -7,6 +7,7 @@
 //! many requests are unanswered, the task stops reading: TCP carries that back to the sender.
 
 use std::{
+    any::Any,
     collections::HashMap,
     future::poll_fn,
     io::{self, Read as _},
@@ -65,6 +66,8 @@ pub struct Connection {
     next_opaque: AtomicI32,
     /// The other end, where it was looked for and is a server of this process.
     pub(crate) twin: OnceLock<Option<Arc<Connection>>>,
+    /// What the service remembers of the connection.
+    attached: OnceLock<Box<dyn Any + Send + Sync>>,
     /// Requests of ours that wait for an answer; bounded by [`PENDING_MAX`].
     pending: Mutex<HashMap<i32, oneshot::Sender<Response>>>,
 }
@@ -109,6 +112,7 @@ impl Connection {
             stuck_since: AtomicU32::new(0),
             next_opaque: AtomicI32::new(0),
             twin: OnceLock::new(),
+            attached: OnceLock::new(),
             pending: Mutex::default(),
         })
     }
@@ -126,6 +130,14 @@ impl Connection {
     /// Our address.
     pub fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    /// What the service remembers of the connection as long as that lives, made on first use; none if it
+    /// remembers something of another type already.
+    #[inline]
+    pub fn attached<T: Any + Default + Send + Sync>(&self) -> Option<&T> {
+        let attached = self.attached.get_or_init(|| Box::<T>::default());
+        attached.downcast_ref()
     }
 
     /// Whether the connection is over or about to be.

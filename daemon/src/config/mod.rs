@@ -56,7 +56,7 @@ use std::{
     sync::Arc,
 };
 
-pub use value::Value;
+pub use value::{Secret, Value};
 
 use crate::{Properties, properties};
 

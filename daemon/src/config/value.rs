@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How the value of a key is read and written.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 /// A type that keys can have.
 pub trait Value: Sized {
@@ -89,6 +89,42 @@ impl Value for String {
 
     fn text(&self) -> Option<String> {
         Some(self.clone())
+    }
+}
+
+/// A text that is told to nobody: it is read from the file and shown as stars.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Secret")
+    }
+}
+
+impl Value for Secret {
+    const EXPECTED: &'static str = "a text";
+
+    fn parse(text: &str) -> Option<Self> {
+        Some(Self(text.to_owned()))
+    }
+
+    fn text(&self) -> Option<String> {
+        (!self.0.is_empty()).then(|| "******".to_owned())
     }
 }
 

@@ -3,11 +3,19 @@
 
 use crate::Header;
 
+/// The field in which whoever signs requests names itself: the name of a user.
+pub const ACCESS_KEY: &str = "AccessKey";
+/// The field of the signature, over all other fields and the body.
+pub const SIGNATURE: &str = "Signature";
+/// A field that some clouds want beside them; signed like any other, and not looked at.
+pub const SECURITY_TOKEN: &str = "SecurityToken";
+
 /// Names a user; the user's data are the body. Apache: `CreateUserRequestHeader`,
 /// `UpdateUserRequestHeader`, `DeleteUserRequestHeader`, `GetUserRequestHeader`.
 #[derive(Debug, Clone, Header)]
 pub struct UserName<'a> {
     /// Name of the user.
+    #[field(default)]
     pub username: &'a str,
 }
 
