@@ -130,6 +130,7 @@ fn configuration() -> String {
     out.push_str("\n## Proxy\n\nThe proxy reads its file once, at its start.\n\n");
     out.push_str("| key | default | meaning |\n|---|---|---|\n");
     proxy_table(&mut out);
+    out.push_str("\nThe keys of users and access lists are those of the broker's table (`authenticationEnabled` to `statefulAuthenticationCacheExpiredSecond`) and stand in the same file; users are made on brokers, so `initAuthenticationUser` makes none here. Beside a broker of the same process they may be left out: then the broker's count. See [operations](operations.md#users-and-access-lists).\n");
     out.push_str("\n## Keys of Apache's without effect\n\nThey are shown with the value that they were given, else with Apache's default (in brackets here), and may be changed; they change nothing. The log names those that are set at the start, and each that is changed later, with the reason; `updateBrokerConfig` of `aerobee mqadmin` says so, too. A value that is no number where Apache's is one is refused. `*` stands for any letters. Every key that the broker of 5.5.0 prints stands here or in its table above.\n\n| keys | why |\n|---|---|\n");
     for group in WITHOUT_EFFECT {
         let keys = group.keys.iter().map(|(key, default)| match *default {
@@ -140,7 +141,7 @@ fn configuration() -> String {
         let keys: Vec<String> = keys.chain(unset).collect();
         let _ = writeln!(out, "| {} | {} |", cell(&keys.join(", ")), group.reason);
     }
-    out.push_str("\nA key of users, access lists, controllers or DLedger that would switch them on stops the start: nobody shall believe to be protected by it.\n\n## Keys of Apache's proxy without effect\n\n| keys | why |\n|---|---|\n");
+    out.push_str("\nA key of the access lists of 4.x, of controllers or DLedger that would switch them on stops the start: nobody shall believe to be protected by it.\n\n## Keys of Apache's proxy without effect\n\n| keys | why |\n|---|---|\n");
     for (reason, keys) in aerobee_proxy::WITHOUT_EFFECT {
         let keys: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
         let _ = writeln!(out, "| {} | {reason} |", keys.join(", "));
@@ -153,7 +154,7 @@ fn proxy_table(out: &mut String) {
     let source = include_str!("../../proxy/src/config.rs");
     let (_, fields) = source.split_once("pub struct Config {").unwrap();
     let (fields, rest) = fields.split_once("\n}").unwrap();
-    let (mut doc, mut renamed) = (String::new(), None);
+    let (mut doc, mut renamed, mut skipped) = (String::new(), None, false);
     for line in fields.lines().map(str::trim) {
         if let Some(text) = line.strip_prefix("///") {
             doc.push_str(text);
@@ -161,7 +162,14 @@ fn proxy_table(out: &mut String) {
             renamed = name.split('"').next();
         } else if line.contains("flatten") {
             return;
+        } else if line.contains("serde(skip)") {
+            // Not of the file.
+            skipped = true;
         } else if let Some(field) = line.strip_prefix("pub ") {
+            if std::mem::take(&mut skipped) {
+                doc.clear();
+                continue;
+            }
             let field = field.split(':').next().unwrap();
             let key = renamed.take().map_or_else(|| camel(field), str::to_owned);
             let default = default_of(rest, field);

@@ -71,7 +71,7 @@ pub(crate) async fn run_proxy(args: &aerobee_proxy::Args, shutdown: Shutdown) ->
     exporter = exporter.or(of_broker.1);
     let http = roles::open(everything, exporter)?;
     let broker = Broker::start(broker_config).await?;
-    let proxy = match Proxy::start(config, Some(&broker.local())) {
+    let proxy = match Proxy::start(config, Some(&roles::beside(&broker))) {
         Ok(proxy) => proxy,
         Err(error) => {
             aerobee_broker::run::stop(broker).await;

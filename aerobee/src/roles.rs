@@ -3,8 +3,10 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use aerobee_broker::Broker;
 use aerobee_daemon::Shutdown;
 use aerobee_namesrv::Namesrv;
+use aerobee_proxy::Beside;
 
 use crate::{
     Error,
@@ -49,6 +51,15 @@ pub(crate) async fn run_broker(
     aerobee_broker::run::stop(broker).await;
     stop(http).await;
     Ok(())
+}
+
+/// A broker of this process, for the proxy of this process.
+pub(crate) fn beside(broker: &Broker) -> Beside {
+    Beside {
+        local: broker.local(),
+        tables: Arc::clone(broker.tables()),
+        guard: broker.guard().cloned(),
+    }
 }
 
 /// Serves HTTP, if there are addresses for it, before the roles start: an address in use is told at

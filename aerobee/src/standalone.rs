@@ -173,7 +173,7 @@ fn start_proxy(
     }
     // A developer's Ctrl-C should not wait for long polls of clients that stay.
     config.grpc_shutdown_time_seconds = config.grpc_shutdown_time_seconds.min(5);
-    Ok(Proxy::start(config, Some(&broker.local()))?)
+    Ok(Proxy::start(config, Some(&roles::beside(broker)))?)
 }
 
 /// Says what listens where, and a first thing to try.

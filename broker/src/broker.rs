@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use aerobee_auth::{guard::Guard, tables::Tables};
 use aerobee_daemon::{
     StartError as ProcessError,
     flags::{Address, parse_addresses},
@@ -62,6 +63,8 @@ pub struct Broker {
     transactions: Arc<Transactions>,
     metrics: Arc<Metrics>,
     lite: Arc<Lite>,
+    tables: Arc<Tables>,
+    guard: Option<Arc<Guard>>,
     loops: JoinSet<()>,
     schedule: Schedule,
     timer: Option<Timer>,
@@ -148,6 +151,7 @@ impl Broker {
             let listener = Arc::new(Listener {
                 port,
                 processors: Arc::clone(&processors),
+                access: parts.access(),
             });
             let address = bound.address().unwrap_or(NOWHERE);
             bound
@@ -175,6 +179,8 @@ impl Broker {
             offsets,
             registration,
             lite,
+            tables,
+            guard,
             ..
         } = parts;
         Ok(Self {
@@ -191,6 +197,8 @@ impl Broker {
             transactions,
             metrics,
             lite,
+            tables,
+            guard,
             loops,
             schedule,
             timer,
@@ -205,6 +213,16 @@ impl Broker {
     /// The broker for clients in this process.
     pub fn local(&self) -> Local {
         self.main.local()
+    }
+
+    /// Its users and access lists.
+    pub fn tables(&self) -> &Arc<Tables> {
+        &self.tables
+    }
+
+    /// Who lets requests in; none if everybody may do everything.
+    pub fn guard(&self) -> Option<&Arc<Guard>> {
+        self.guard.as_ref()
     }
 
     /// Where the fast port listens, if there is room for one below the port.

@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use aerobee_auth::config::AuthKeys;
 use aerobee_daemon::{
     Config as Loaded, TlsKeys, config, config_enum, config_parts, flags::user_home,
     java_options::given,
@@ -313,6 +314,8 @@ config_parts! {
         pub server: ServerKeys,
         /// TLS.
         pub tls: TlsKeys,
+        /// Users and access lists.
+        pub auth: AuthKeys,
         /// Popping.
         pub pop: PopKeys,
         /// What is told of itself over HTTP.

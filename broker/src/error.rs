@@ -27,6 +27,20 @@ pub enum StartError {
         /// What to do instead.
         reason: &'static str,
     },
+    /// The keys of users and access lists contradict each other, or one of them cannot be read.
+    #[error(transparent)]
+    Auth(#[from] aerobee_auth::config::ConfigError),
+    /// The file of users and access lists cannot be used.
+    #[error(transparent)]
+    Users(persist::Error),
+    /// A user of the configuration cannot be made.
+    #[error("a super user of the configuration cannot be made: {0}")]
+    FirstUser(aerobee_auth::tables::ChangeError),
+    /// Nobody could get in, not even to make a user.
+    #[error(
+        r#"authenticationEnabled=true, and there is no user: name the first super user with initAuthenticationUser={{"username":"NAME","password":"PASSWORD"}}"#
+    )]
+    NoUsers,
     /// An address to listen on or to advertise is none.
     #[error(
         "{key} = {value:?} is not an IP address: brokerIP1 is where clients reach this broker, bindAddress is where it listens"

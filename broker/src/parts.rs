@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use aerobee_auth::{config::Settings as AuthSettings, guard::Guard, tables::Tables};
 use aerobee_daemon::StartError as ProcessError;
 use aerobee_message::topic as names;
 use aerobee_remoting::{Limits, latency::Latencies, tls::ClientTls};
@@ -28,11 +29,11 @@ use crate::{
     offsets::Offsets,
     pop::{self, running::Popping},
     processor::{
-        Processors,
+        Access, Processors,
         ack::Ack,
         admin::{
-            cleaning::Cleaning, client::ClientAdmin, config::ConfigAdmin, forward::Forward,
-            group::GroupAdmin, lite::LiteAdmin, progress::Progress, reset::Reset,
+            auth::AuthAdmin, cleaning::Cleaning, client::ClientAdmin, config::ConfigAdmin,
+            forward::Forward, group::GroupAdmin, lite::LiteAdmin, progress::Progress, reset::Reset,
             topic::TopicAdmin,
         },
         answer::Answer,
@@ -77,6 +78,10 @@ pub(crate) struct Parts {
     /// Whether the broker before ended without closing the store.
     pub(crate) crashed: bool,
     pub(crate) lite: Arc<Lite>,
+    /// Users and access lists.
+    pub(crate) tables: Arc<Tables>,
+    /// Who may do what, where that is asked.
+    pub(crate) guard: Option<Arc<Guard>>,
     /// Where changes of the configuration are kept.
     pub(crate) config_file: PathBuf,
     /// Where tables are kept.
@@ -113,6 +118,10 @@ impl Parts {
                 error,
             )
         })?;
+        let auth = config.auth.settings()?;
+        let tables = open_tables(&directory.join("auth.json"), &auth)?;
+        let signer = auth.credentials.clone().map(|keys| Arc::new(keys) as _);
+        let guard = Guard::new(auth, &config.broker.broker_cluster_name).map(Arc::new);
         let system = system::topics(&config.broker, &identity, levels.highest());
         let topics = Topics::open(&directory.join("topics.json"), &store, system)?;
         topics.light().enable(config.store.has_light_queues());
@@ -144,6 +153,7 @@ impl Parts {
             timeout: millis(config.broker.register_broker_timeout_mills),
             permission: config.broker.broker_permission,
             tls,
+            signer,
         };
         let clock = store.clock().clone();
         let switches = Switches::new(config);
@@ -162,6 +172,8 @@ impl Parts {
             offsets,
             clients,
             runtime,
+            tables,
+            guard,
             config_file,
             directory,
         })
@@ -232,6 +244,8 @@ impl Parts {
             stats,
             delays,
             lite,
+            tables,
+            guard,
             config_file,
             ..
         } = self;
@@ -263,6 +277,10 @@ impl Parts {
                 send: Arc::clone(&send),
                 clients: Arc::clone(clients),
             }),
+            auth: AuthAdmin {
+                tables: Arc::clone(tables),
+                guarded: guard.is_some(),
+            },
             send,
             recall: Arc::new(Recall {
                 store: Arc::clone(store),
@@ -472,6 +490,14 @@ impl Parts {
         Ok(Some(timer))
     }
 
+    /// Who lets requests in, if that is asked.
+    pub(crate) fn access(&self) -> Option<Access> {
+        self.guard.as_ref().map(|guard| Access {
+            guard: Arc::clone(guard),
+            tables: Arc::clone(&self.tables),
+        })
+    }
+
     pub(crate) fn limits(&self) -> Limits {
         let config = self.switches.config();
         let idle = config.server.server_channel_max_idle_time_seconds;
@@ -500,6 +526,30 @@ impl Parts {
         loops.spawn(Arc::clone(&self.lite).run_expiry());
         loops
     }
+}
+
+/// Users and access lists, with the users that the configuration wants.
+fn open_tables(file: &Path, auth: &AuthSettings) -> Result<Arc<Tables>, StartError> {
+    let tables = Tables::open(file).map_err(StartError::Users)?;
+    let inner = auth
+        .credentials
+        .as_ref()
+        .zip(auth.credentials_secret.as_ref());
+    let inner = inner.map(|(keys, secret)| (keys.access_key(), secret.as_str()));
+    let first = auth.first_user.as_ref();
+    let first = first.map(|(name, password)| (name.as_str(), password.as_str()));
+    for (name, password) in first.into_iter().chain(inner) {
+        if tables
+            .ensure_super(name, password)
+            .map_err(StartError::FirstUser)?
+        {
+            tracing::info!(target: "aerobee::admin", user = name, "super user of the configuration made");
+        }
+    }
+    if auth.authentication && tables.is_empty() {
+        return Err(StartError::NoUsers);
+    }
+    Ok(Arc::new(tables))
 }
 
 /// Commits how far broadcasting clients are, for those that are new at a proxy.

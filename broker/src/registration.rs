@@ -25,6 +25,7 @@ use aerobee_remoting::{
         route::TopicRoute,
         topic::{TopicConfig, TopicConfigTable},
     },
+    client::Signer,
     fastjson,
     header::{
         register::{RegisterBroker, RegisterBrokerReply, UnregisterBroker},
@@ -69,6 +70,8 @@ pub struct Settings {
     pub permission: i32,
     /// How connections to name servers are made secure.
     pub tls: Option<Arc<ClientTls>>,
+    /// Signs requests to name servers.
+    pub signer: Option<Arc<dyn Signer>>,
 }
 
 /// Tells name servers of the broker.
@@ -154,7 +157,8 @@ impl Registration {
             identity,
             topics,
             client: Client::with_service(Arc::new(Link(Weak::clone(registration))))
-                .secured(settings.tls.clone()),
+                .secured(settings.tls.clone())
+                .signed(settings.signer.clone()),
             period: settings.period.clamp(PERIODS.0, PERIODS.1),
             timeout: settings.timeout,
             permission: AtomicI32::new(settings.permission),

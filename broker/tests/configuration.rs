@@ -48,8 +48,7 @@ async fn what_promises_users_or_replicas_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     for key in [
         "aclEnable",
-        "authenticationEnabled",
-        "authorizationEnabled",
+        "migrateAuthFromV1Enabled",
         "enableControllerMode",
         "enableDLegerCommitLog",
     ] {
@@ -64,9 +63,7 @@ async fn what_promises_users_or_replicas_is_refused() {
     // Nor may it be promised while the broker runs: the next start would not come up.
     let running = Running::start().await;
     let mut client = running.connect().await;
-    let answer = client
-        .ask(25, json!({}), b"authenticationEnabled=true\n")
-        .await;
+    let answer = client.ask(25, json!({}), b"aclEnable=true\n").await;
     assert_eq!(answer.code(), 29);
     assert!(answer.remark().contains("access lists"), "{answer:?}");
 }

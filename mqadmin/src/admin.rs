@@ -26,7 +26,7 @@ use aerobee_remoting::{
 use futures_util::{StreamExt as _, stream};
 use serde::de::DeserializeOwned;
 
-use crate::{error::Error, sign::Credentials};
+use crate::{error::Error, sign};
 
 /// How long to wait for an answer; as Apache's tools have it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -40,7 +40,6 @@ const AT_A_TIME: usize = 128;
 pub(crate) struct Admin {
     client: Client,
     namesrvs: Vec<String>,
-    credentials: Option<Credentials>,
 }
 
 impl Admin {
@@ -58,9 +57,8 @@ impl Admin {
             .unwrap_or_default();
         let namesrvs = flags::parse_addresses(&list)?;
         Ok(Self {
-            client: Client::new(),
+            client: Client::new().signed(sign::find()?),
             namesrvs: namesrvs.iter().map(ToString::to_string).collect(),
-            credentials: Credentials::find()?,
         })
     }
 
@@ -111,20 +109,10 @@ impl Admin {
         body: &[u8],
         within: Duration,
     ) -> Result<Response, Error> {
-        let answer = match &self.credentials {
-            None => {
-                self.client
-                    .request(address, request, header, body, within)
-                    .await
-            }
-            Some(credentials) => {
-                let signed = credentials.sign(header, body);
-                self.client
-                    .request(address, request, &signed[..], body, within)
-                    .await
-            }
-        };
-        answer.map_err(|source| Error::Unanswered { request, source })
+        let answer = self.client.request(address, request, header, body, within);
+        answer
+            .await
+            .map_err(|source| Error::Unanswered { request, source })
     }
 
     /// Asks with a typed header.

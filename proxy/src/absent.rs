@@ -122,15 +122,11 @@ pub const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "users and access lists are not supported by this version; what would switch them on is refused",
+        "an access list is kept as long as its user is",
         &[
             "aclCacheExpiredSeconds",
             "aclCacheMaxNum",
             "aclCacheRefreshSeconds",
-            "enableAclRpcHookForClusterMode",
-            "userCacheExpiredSeconds",
-            "userCacheMaxNum",
-            "userCacheRefreshSeconds",
         ],
     ),
     (
@@ -154,21 +150,3 @@ pub const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
         &["metricsLabel"],
     ),
 ];
-
-/// Keys that promise that nobody gets in without being known: they are refused when they are on. The
-/// proxy reads the keys of `AuthConfig` from the same file.
-const PROMISES: [&str; 3] = [
-    "authenticationEnabled",
-    "authorizationEnabled",
-    "enableAclRpcHookForClusterMode",
-];
-
-/// Whether a proxy must not run with this value of a key that it does not know.
-pub(crate) fn is_broken_promise(key: &str, value: &serde_json::Value) -> bool {
-    let is_on = match value {
-        serde_json::Value::Bool(on) => *on,
-        serde_json::Value::String(text) => text.trim().eq_ignore_ascii_case("true"),
-        _ => false,
-    };
-    is_on && PROMISES.contains(&key)
-}

@@ -14,8 +14,8 @@ use std::{
 };
 
 use aerobee_remoting::{
-    Client, Local, Request, RequestCode, Response, ResponseCode, header::WriteFields,
-    tls::ClientTls,
+    Client, Local, Request, RequestCode, Response, ResponseCode, client::Signer,
+    header::WriteFields, tls::ClientTls,
 };
 
 use crate::{relay::Relay, status::Failure};
@@ -36,6 +36,10 @@ pub(crate) struct Brokers {
     calls: Client<Relay>,
     /// How connections are made secure.
     pub(crate) tls: Option<Arc<ClientTls>>,
+    /// Signs requests.
+    pub(crate) signer: Option<Arc<dyn Signer>>,
+    /// The broker of this process.
+    pub(crate) local: Option<Local>,
     polls: Vec<Client<Relay>>,
 }
 
@@ -45,11 +49,13 @@ impl Brokers {
         poll_connections: usize,
         relay: &Arc<Relay>,
         tls: Option<Arc<ClientTls>>,
+        signer: Option<Arc<dyn Signer>>,
         local: Option<&Local>,
     ) -> Self {
         let client = || {
             Client::with_service(Arc::clone(relay))
                 .secured(tls.clone())
+                .signed(signer.clone())
                 .beside(local.cloned())
         };
         Self {
@@ -60,6 +66,8 @@ impl Brokers {
                 .map(|_| client())
                 .collect(),
             tls,
+            signer,
+            local: local.cloned(),
         }
     }
 

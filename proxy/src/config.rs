@@ -10,10 +10,11 @@ use std::{
     time::Duration,
 };
 
-use aerobee_daemon::TlsKeys;
+use aerobee_auth::{config::AuthKeys, sign::Credentials};
+use aerobee_daemon::{TlsKeys, config::Keys as _, flags::rocketmq_home};
 use serde::Deserialize;
 
-use crate::{absent::is_broken_promise, error::StartError};
+use crate::error::StartError;
 
 /// Whether the proxy stands in front of a cluster or in a broker's process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,6 +171,18 @@ pub struct Config {
     pub metrics_prom_exporter_port: u16,
     /// Address of the metrics with `PROM`; empty is all interfaces.
     pub metrics_prom_exporter_host: String,
+    /// Whether requests to brokers are signed with the keys of `conf/tools.yml` below `ROCKETMQ_HOME` where
+    /// `innerClientAuthenticationCredentials` is not given; with that they always are.
+    pub enable_acl_rpc_hook_for_cluster_mode: bool,
+    /// A user is asked for again after so long, s.
+    pub user_cache_refresh_seconds: u64,
+    /// A user is believed for so long while no broker answers, s.
+    pub user_cache_expired_seconds: u64,
+    /// Most users kept.
+    pub user_cache_max_num: usize,
+    /// Users and access lists: keys of Apache's `AuthConfig`, which stand in the same file.
+    #[serde(skip)]
+    pub auth: AuthKeys,
     /// What we do not read.
     #[serde(flatten)]
     pub unknown: BTreeMap<String, serde_json::Value>,
@@ -240,6 +253,11 @@ impl Default for Config {
             tls_protocols: String::new(),
             upstream: TlsKeys::default(),
             enable_proxy_protocol: true,
+            enable_acl_rpc_hook_for_cluster_mode: false,
+            user_cache_refresh_seconds: 20,
+            user_cache_expired_seconds: 300,
+            user_cache_max_num: 20_000,
+            auth: AuthKeys::default(),
             unknown: BTreeMap::new(),
         }
     }
@@ -255,21 +273,56 @@ impl Config {
             path: path.to_owned(),
             source,
         })?;
-        let config: Self =
+        let mut config: Self =
             serde_json::from_slice(&text).map_err(|source| StartError::ConfigText {
                 path: path.to_owned(),
                 source,
             })?;
-        for (key, value) in &config.unknown {
-            if is_broken_promise(key, value) {
-                return Err(StartError::NoUsers(key.clone()));
-            }
-        }
+        config.take_auth(path)?;
         if !config.unknown.is_empty() {
             let keys: Vec<_> = config.unknown.keys().map(String::as_str).collect();
             tracing::warn!(keys = keys.join(", "), file = %path.display(), "keys that the proxy does not read");
         }
         Ok(config)
+    }
+
+    /// Takes the keys of `AuthConfig` out of those that are not read yet.
+    fn take_auth(&mut self, path: &Path) -> Result<(), StartError> {
+        for key in AuthKeys::keys() {
+            let text = match self.unknown.remove(key.name) {
+                None | Some(serde_json::Value::Null) => continue,
+                Some(serde_json::Value::String(text)) => text,
+                Some(other) => other.to_string(),
+            };
+            let path = path.to_owned();
+            self.auth
+                .put(key.name, &text)
+                .map_err(|bad| StartError::Value { path, bad })?;
+        }
+        Ok(())
+    }
+
+    /// What requests to brokers are signed with, if they are.
+    ///
+    /// # Errors
+    /// They have to be, and there is nothing to sign with, or it cannot be read.
+    pub(crate) fn credentials(&self) -> Result<Option<Credentials>, StartError> {
+        if let Some((credentials, _)) = self.auth.credentials()? {
+            return Ok(Some(credentials));
+        }
+        if !self.enable_acl_rpc_hook_for_cluster_mode {
+            return Ok(None);
+        }
+        let home = rocketmq_home().ok_or(StartError::NoCredentials)?;
+        let path = home.join("conf/tools.yml");
+        let text = fs::read_to_string(&path).map_err(|_| StartError::NoCredentials)?;
+        let credentials = Credentials::from_yaml(&text, &path);
+        let why = |error: aerobee_auth::sign::CredentialsError| error.to_string();
+        let failed = |error| StartError::CredentialsFile {
+            path: path.clone(),
+            why: why(error),
+        };
+        credentials.map(Some).map_err(failed)
     }
 
     /// The mode.
@@ -356,19 +409,26 @@ mod tests {
     }
 
     #[test]
-    fn what_promises_that_users_are_checked_is_refused() {
+    fn keys_of_users_stand_in_the_same_file() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("rmq-proxy.json");
-        for text in [
-            r#"{"authenticationEnabled":true}"#,
-            r#"{"authorizationEnabled":"true"}"#,
-        ] {
-            fs::write(&file, text).unwrap();
-            let refused = Config::load(&file).unwrap_err();
-            assert!(matches!(refused, StartError::NoUsers(_)), "{refused}");
-        }
-        fs::write(&file, r#"{"authenticationEnabled":false}"#).unwrap();
-        Config::load(&file).unwrap();
+        let text = r#"{"authenticationEnabled":true,"authorizationEnabled":"true","authenticationWhitelist":"10",
+            "innerClientAuthenticationCredentials":"{\"accessKey\":\"in\",\"secretKey\":\"hidden\"}"}"#;
+        fs::write(&file, text).unwrap();
+        let config = Config::load(&file).unwrap();
+        assert!(config.unknown.is_empty());
+        let settings = config.auth.settings().unwrap();
+        assert!(settings.authentication && settings.authorization);
+        assert!(settings.unsigned.has_code(10));
+        assert_eq!(config.credentials().unwrap().unwrap().access_key(), "in");
+        assert!(!format!("{config:?}").contains("hidden"));
+        fs::write(
+            &file,
+            r#"{"statefulAuthenticationCacheExpiredSecond":"soon"}"#,
+        )
+        .unwrap();
+        let refused = Config::load(&file).unwrap_err();
+        assert!(matches!(refused, StartError::Value { .. }), "{refused}");
     }
 
     #[test]

@@ -35,11 +35,30 @@ pub enum StartError {
         /// Where and why.
         source: serde_json::Error,
     },
-    /// The configuration asks for a check that this version does not make.
+    /// The keys of users and access lists contradict each other, or one of them cannot be read.
+    #[error(transparent)]
+    Auth(#[from] aerobee_auth::config::ConfigError),
+    /// There is nothing to sign with.
     #[error(
-        "{0} = true: users and access lists are not supported by this version: keep the ports closed to strangers, and remove the key"
+        r#"enableAclRpcHookForClusterMode=true, and there is nothing to sign with: set innerClientAuthenticationCredentials={{"accessKey":"NAME","secretKey":"PASSWORD"}} of a super user, or write conf/tools.yml below ROCKETMQ_HOME"#
     )]
-    NoUsers(String),
+    NoCredentials,
+    /// The file with what to sign with cannot be used.
+    #[error("cannot sign with the keys of {}: {why}", path.display())]
+    CredentialsFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// A value is not what its key takes.
+    #[error("bad configuration {}: {bad}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// Which and why.
+        bad: aerobee_daemon::config::BadValue,
+    },
     /// The mode is unknown.
     #[error("proxyMode \"{0}\" is unknown; use LOCAL or CLUSTER")]
     Mode(String),

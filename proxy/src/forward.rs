@@ -13,14 +13,22 @@ use std::{
 };
 
 use aerobee_remoting::{
-    Client, Command, Connection, Deferred, Reply, RequestCode, Response, ResponseCode, Service,
-    body::route::TopicRoute, fastjson, header::route::GetRoute,
+    Client, Command, Connection, Deferred, Encoding, Language, OwnedFields, Reply, RequestCode,
+    Response, ResponseCode, Service,
+    body::route::TopicRoute,
+    fastjson,
+    header::{
+        FieldWriter as _,
+        auth::{ACCESS_KEY, SECURITY_TOKEN, SIGNATURE},
+        route::GetRoute,
+    },
 };
 use dashmap::DashMap;
 use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::{
+    access::Access,
     brokers::{Brokers, WITHIN, succeeded},
     config::Config,
     routes::Routes,
@@ -40,6 +48,8 @@ pub(crate) struct Forward {
     brokers: Arc<Brokers>,
     routes: Arc<Routes>,
     config: Arc<Config>,
+    /// Who may do what, where that is asked.
+    access: Option<Arc<Access>>,
     sessions: DashMap<u64, Arc<Session>>,
 }
 
@@ -59,6 +69,8 @@ struct Back(Weak<Connection>);
 #[derive(Debug)]
 struct Request {
     code: RequestCode,
+    /// Of the client: it decides what is signed.
+    version: i32,
     fields: Vec<(String, String)>,
     body: Vec<u8>,
 }
@@ -67,9 +79,37 @@ impl Request {
     fn of(command: &Command<'_>) -> Self {
         Self {
             code: RequestCode(command.code),
+            version: command.version,
             fields: command.fields.to_owned_pairs(),
             body: command.body.to_vec(),
         }
+    }
+
+    /// Whether the client may make it.
+    async fn admit(&self, access: &Access, connection: &Connection) -> Result<(), Failure> {
+        let mut fields = OwnedFields::default();
+        for (name, value) in &self.fields {
+            fields.pair(name, value);
+        }
+        let command = Command {
+            code: self.code.0,
+            language: Language::Other,
+            version: self.version,
+            opaque: 0,
+            flag: 0,
+            remark: "",
+            fields: fields.fields(),
+            body: &self.body,
+            encoding: Encoding::Json,
+        };
+        access.admit_request(&command, connection).await
+    }
+
+    /// Without what proves who made it, for those who are told that we do.
+    fn unsign(&mut self) {
+        let proofs = [ACCESS_KEY, SIGNATURE, SECURITY_TOKEN];
+        self.fields
+            .retain(|(name, _)| !proofs.contains(&name.as_str()));
     }
 
     fn field(&self, name: &str) -> Option<&str> {
@@ -183,8 +223,18 @@ impl Service for Forward {
             routes: Arc::clone(&self.routes),
             access: self.access(&connection),
         };
+        let access = self.access.clone();
         let reply = reply.defer();
         tokio::spawn(async move {
+            let mut request = request;
+            if let Some(access) = access {
+                if let Err(failure) = request.admit(&access, reply.connection()).await {
+                    return fail(reply, failure);
+                }
+                if work.brokers.signer.is_some() {
+                    request.unsign();
+                }
+            }
             if code == RequestCode::GET_ROUTEINFO_BY_TOPIC {
                 work.route(&request, reply).await;
             } else if all {
@@ -201,20 +251,35 @@ impl Service for Forward {
 }
 
 impl Forward {
-    pub(crate) fn new(brokers: Arc<Brokers>, routes: Arc<Routes>, config: Arc<Config>) -> Self {
+    pub(crate) fn new(
+        brokers: Arc<Brokers>,
+        routes: Arc<Routes>,
+        config: Arc<Config>,
+        access: Option<Arc<Access>>,
+    ) -> Self {
         Self {
             brokers,
             routes,
             config,
+            access,
             sessions: DashMap::new(),
         }
     }
 
     fn session(&self, connection: &Arc<Connection>) -> Arc<Session> {
         let entry = self.sessions.entry(connection.id()).or_insert_with(|| {
+            let client = Client::with_service(Arc::new(Back(Arc::downgrade(connection))))
+                .secured(self.brokers.tls.clone());
+            // Whoever was let in here is not asked again: the broker of this process trusts us, another one
+            // is told that it is us who ask. Without anything to sign with it gets the client's signature.
+            let upstream = match &self.access {
+                None => client,
+                Some(_) => client
+                    .signed(self.brokers.signer.clone())
+                    .beside(self.brokers.local.clone()),
+            };
             Arc::new(Session {
-                upstream: Client::with_service(Arc::new(Back(Arc::downgrade(connection))))
-                    .secured(self.brokers.tls.clone()),
+                upstream,
                 told: Mutex::default(),
             })
         });

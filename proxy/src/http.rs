@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use aerobee_auth::guard::Verdicts;
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
@@ -72,10 +73,12 @@ impl Front {
 
     /// The services, for the calls of one connection.
     pub(crate) fn service(&self, peer: SocketAddr, open: Arc<Open>) -> Calls {
+        let access = self.messaging.0.access.as_ref();
         Calls {
             front: self.clone(),
             peer,
             open,
+            verdicts: access.map(|_| Arc::default()),
         }
     }
 }
@@ -149,6 +152,8 @@ pub(crate) struct Calls {
     front: Front,
     peer: SocketAddr,
     open: Arc<Open>,
+    /// What the connection was allowed, where that is asked.
+    verdicts: Option<Arc<Verdicts>>,
 }
 
 type Answering = Pin<Box<dyn Future<Output = Result<Response<OpenBody>, Infallible>> + Send>>;
@@ -161,6 +166,9 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
     fn call(&self, mut request: Request<Incoming>) -> Answering {
         let open = Counted::new(&self.open);
         request.extensions_mut().insert(Peer(self.peer));
+        if let Some(verdicts) = &self.verdicts {
+            request.extensions_mut().insert(Arc::clone(verdicts));
+        }
         let Some(method) = request.uri().path().strip_prefix(MESSAGING) else {
             let answer = self.front.others.clone().call(request.map(Body::new));
             return Box::pin(async move { answer.await.map(|answer| of_tonic(answer, open)) });

@@ -6,6 +6,7 @@
 //! the remoting protocol are served as well, by `forward`.
 
 mod absent;
+mod access;
 mod announce;
 mod body;
 mod brokers;
@@ -22,6 +23,7 @@ mod incoming;
 mod listen;
 mod lite;
 pub mod metrics;
+mod needs;
 mod outgoing;
 mod plain;
 mod pop;
@@ -46,7 +48,7 @@ pub use crate::{
     config::Config,
     error::StartError,
     run::{Args, run},
-    start::Proxy,
+    start::{Beside, Proxy},
 };
 
 /// Apache's protobuf files, as Rust.

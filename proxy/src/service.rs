@@ -22,7 +22,7 @@ pub(crate) struct Messaging(pub(crate) Arc<Parts>);
 
 /// A refused call as an answer that holds nothing but the reason.
 macro_rules! answered {
-    ($outcome:expr, $response:ident) => {{
+    ($parts:expr, $request:ident, $outcome:expr, $response:ident) => {{
         #[allow(
             clippy::needless_update,
             reason = "some answers hold nothing but their status"
@@ -31,7 +31,11 @@ macro_rules! answered {
             status: Some(failure.status()),
             ..Default::default()
         };
-        Ok(Response::new($outcome.unwrap_or_else(refused)))
+        let outcome = match $parts.admit(&$request).await {
+            Ok(()) => $outcome,
+            Err(failure) => Err(failure),
+        };
+        Ok(Response::new(outcome.unwrap_or_else(refused)))
     }};
 }
 
@@ -42,6 +46,8 @@ impl MessagingService for Messaging {
         request: Request<v2::QueryRouteRequest>,
     ) -> Result<Response<v2::QueryRouteResponse>, Status> {
         answered!(
+            self.0,
+            request,
             query_route::answer(&self.0, request).await,
             QueryRouteResponse
         )
@@ -51,14 +57,24 @@ impl MessagingService for Messaging {
         &self,
         request: Request<v2::HeartbeatRequest>,
     ) -> Result<Response<v2::HeartbeatResponse>, Status> {
-        answered!(heartbeat::answer(&self.0, &request), HeartbeatResponse)
+        answered!(
+            self.0,
+            request,
+            heartbeat::answer(&self.0, &request),
+            HeartbeatResponse
+        )
     }
 
     async fn send_message(
         &self,
         request: Request<v2::SendMessageRequest>,
     ) -> Result<Response<v2::SendMessageResponse>, Status> {
-        answered!(send::answer(&self.0, request).await, SendMessageResponse)
+        answered!(
+            self.0,
+            request,
+            send::answer(&self.0, request).await,
+            SendMessageResponse
+        )
     }
 
     async fn query_assignment(
@@ -66,6 +82,8 @@ impl MessagingService for Messaging {
         request: Request<v2::QueryAssignmentRequest>,
     ) -> Result<Response<v2::QueryAssignmentResponse>, Status> {
         answered!(
+            self.0,
+            request,
             query_assignment::answer(&self.0, request).await,
             QueryAssignmentResponse
         )
@@ -84,7 +102,12 @@ impl MessagingService for Messaging {
         &self,
         request: Request<v2::AckMessageRequest>,
     ) -> Result<Response<v2::AckMessageResponse>, Status> {
-        answered!(ack::answer(&self.0, request).await, AckMessageResponse)
+        answered!(
+            self.0,
+            request,
+            ack::answer(&self.0, request).await,
+            AckMessageResponse
+        )
     }
 
     async fn forward_message_to_dead_letter_queue(
@@ -92,6 +115,8 @@ impl MessagingService for Messaging {
         request: Request<v2::ForwardMessageToDeadLetterQueueRequest>,
     ) -> Result<Response<v2::ForwardMessageToDeadLetterQueueResponse>, Status> {
         answered!(
+            self.0,
+            request,
             dead_letter::answer(&self.0, request).await,
             ForwardMessageToDeadLetterQueueResponse
         )
@@ -111,6 +136,8 @@ impl MessagingService for Messaging {
         request: Request<v2::UpdateOffsetRequest>,
     ) -> Result<Response<v2::UpdateOffsetResponse>, Status> {
         answered!(
+            self.0,
+            request,
             offsets::update(&self.0, request).await,
             UpdateOffsetResponse
         )
@@ -120,14 +147,24 @@ impl MessagingService for Messaging {
         &self,
         request: Request<v2::GetOffsetRequest>,
     ) -> Result<Response<v2::GetOffsetResponse>, Status> {
-        answered!(offsets::get(&self.0, request).await, GetOffsetResponse)
+        answered!(
+            self.0,
+            request,
+            offsets::get(&self.0, request).await,
+            GetOffsetResponse
+        )
     }
 
     async fn query_offset(
         &self,
         request: Request<v2::QueryOffsetRequest>,
     ) -> Result<Response<v2::QueryOffsetResponse>, Status> {
-        answered!(offsets::query(&self.0, request).await, QueryOffsetResponse)
+        answered!(
+            self.0,
+            request,
+            offsets::query(&self.0, request).await,
+            QueryOffsetResponse
+        )
     }
 
     async fn end_transaction(
@@ -135,6 +172,8 @@ impl MessagingService for Messaging {
         request: Request<v2::EndTransactionRequest>,
     ) -> Result<Response<v2::EndTransactionResponse>, Status> {
         answered!(
+            self.0,
+            request,
             end_transaction::answer(&self.0, request).await,
             EndTransactionResponse
         )
@@ -157,6 +196,8 @@ impl MessagingService for Messaging {
         request: Request<v2::NotifyClientTerminationRequest>,
     ) -> Result<Response<v2::NotifyClientTerminationResponse>, Status> {
         answered!(
+            self.0,
+            request,
             terminate::answer(&self.0, request).await,
             NotifyClientTerminationResponse
         )
@@ -167,6 +208,8 @@ impl MessagingService for Messaging {
         request: Request<v2::ChangeInvisibleDurationRequest>,
     ) -> Result<Response<v2::ChangeInvisibleDurationResponse>, Status> {
         answered!(
+            self.0,
+            request,
             change_invisible::answer(&self.0, request).await,
             ChangeInvisibleDurationResponse
         )
@@ -177,6 +220,8 @@ impl MessagingService for Messaging {
         request: Request<v2::RecallMessageRequest>,
     ) -> Result<Response<v2::RecallMessageResponse>, Status> {
         answered!(
+            self.0,
+            request,
             recall::answer(&self.0, request).await,
             RecallMessageResponse
         )
@@ -187,6 +232,8 @@ impl MessagingService for Messaging {
         request: Request<v2::SyncLiteSubscriptionRequest>,
     ) -> Result<Response<v2::SyncLiteSubscriptionResponse>, Status> {
         answered!(
+            self.0,
+            request,
             sync_lite::answer(&self.0, request).await,
             SyncLiteSubscriptionResponse
         )

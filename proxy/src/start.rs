@@ -10,9 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aerobee_auth::{guard::Guard, tables::Tables};
 use aerobee_daemon::{StartError as ProcessError, flags::parse_addresses};
 use aerobee_remoting::{
     Adopter, Limits, Local,
+    client::Signer,
     tls::{ClientTls, Secure},
 };
 use tokio::{
@@ -23,6 +25,7 @@ use tokio::{
 };
 
 use crate::{
+    access::{self, Access, Users},
     announce::Announcer,
     brokers::Brokers,
     clients::Clients,
@@ -40,6 +43,17 @@ use crate::{
     rpc::Parts,
     tls::Tls,
 };
+
+/// The broker of this process.
+#[derive(Debug, Clone)]
+pub struct Beside {
+    /// Takes requests.
+    pub local: Local,
+    /// Its users and access lists.
+    pub tables: Arc<Tables>,
+    /// Who lets requests in there; none if everybody may do everything.
+    pub guard: Option<Arc<Guard>>,
+}
 
 /// How to choose another port.
 const CHOOSE_PORT: &str =
@@ -61,13 +75,13 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Listens. Brokers are found when they are needed; `local` is the one of this process, if there is
+    /// Listens. Brokers are found when they are needed; `beside` is the one of this process, if there is
     /// one.
     ///
     /// # Errors
     /// A port cannot be bound, the certificate cannot be used, or no name server is given; the error
     /// names the fix.
-    pub fn start(config: Config, local: Option<&Local>) -> Result<Self, StartError> {
+    pub fn start(config: Config, beside: Option<&Beside>) -> Result<Self, StartError> {
         let name_servers: Vec<String> = parse_addresses(&config.namesrv_addr)?
             .iter()
             .map(ToString::to_string)
@@ -93,12 +107,20 @@ impl Proxy {
         let (drain, drained) = watch::channel(false);
         let upstream = config.upstream.values().map_err(ProcessError::from)?;
         let upstream = Secure::read(upstream).map_err(StartError::Upstream)?.client;
-        let (parts, relay_client) =
-            assemble(&config, name_servers, (upstream, local), drained.clone());
+        let signer = config.credentials()?.map(|keys| Arc::new(keys) as _);
+        let guard = guard(&config, beside)?;
+        let upstream = Upstream {
+            name_servers,
+            tls: upstream,
+            signer,
+            beside,
+        };
+        let (parts, relay_client) = assemble(&config, upstream, guard, drained.clone());
         let forward = Forward::new(
             Arc::clone(&parts.brokers),
             Arc::clone(&parts.routes),
             Arc::clone(&config),
+            parts.access.clone(),
         );
         let door = Arc::new(Door {
             front: Front::new(&parts, config.grpc_max_inbound_message_size),
@@ -194,10 +216,26 @@ fn address_of(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     })
 }
 
+/// Who lets calls in: as the proxy's own keys say, else as the broker of this process does. Requests to that
+/// broker are not asked again who makes them, so a proxy beside a broker that asks has to ask.
+fn guard(config: &Config, beside: Option<&Beside>) -> Result<Option<Arc<Guard>>, StartError> {
+    let settings = config.auth.settings()?;
+    let own = Guard::new(settings, &config.rocketmq_cluster_name).map(Arc::new);
+    Ok(own.or_else(|| beside?.guard.clone()))
+}
+
+/// Where requests go, and how.
+struct Upstream<'a> {
+    name_servers: Vec<String>,
+    tls: Option<Arc<ClientTls>>,
+    signer: Option<Arc<dyn Signer>>,
+    beside: Option<&'a Beside>,
+}
+
 fn assemble(
     config: &Arc<Config>,
-    name_servers: Vec<String>,
-    (upstream, local): (Option<Arc<ClientTls>>, Option<&Local>),
+    upstream: Upstream<'_>,
+    guard: Option<Arc<Guard>>,
     drain: watch::Receiver<bool>,
 ) -> (Arc<Parts>, Announcer) {
     let clients = Arc::new(Clients::new(Duration::from_millis(
@@ -205,13 +243,21 @@ fn assemble(
     )));
     let relay = Arc::new(Relay::new(Arc::clone(&clients), config.relay_timeout()));
     let brokers = Arc::new(Brokers::new(
-        name_servers,
+        upstream.name_servers,
         config.rocketmq_mq_client_num,
         &relay,
-        upstream,
-        local,
+        upstream.tls,
+        upstream.signer,
+        upstream.beside.map(|beside| &beside.local),
     ));
     let routes = Arc::new(Routes::new(Arc::clone(&brokers), config));
+    let access = guard.map(|guard| {
+        let users = match upstream.beside {
+            Some(beside) => Users::Local(Arc::clone(&beside.tables)),
+            None => Users::Cluster(access::Cluster::new(&brokers, &routes, config)),
+        };
+        Arc::new(Access { guard, users })
+    });
     let receipts = Arc::new(Receipts::new(
         Arc::clone(&brokers),
         Arc::clone(&routes),
@@ -232,6 +278,7 @@ fn assemble(
         clients,
         receipts,
         lite_rate: Rate::new(config.max_sync_lite_subscription_rate),
+        access,
         drain,
     });
     (parts, announcer)

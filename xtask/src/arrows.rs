@@ -11,6 +11,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("aerobee-remoting", &["aerobee-remoting-derive"]),
     ("aerobee-daemon", &[]),
     ("aerobee-store", &["aerobee-message"]),
+    // What proxies, brokers and tools have to know alike: who signs, who may do what.
+    ("aerobee-auth", &["aerobee-remoting", "aerobee-daemon"]),
     ("aerobee-namesrv", &["aerobee-remoting", "aerobee-daemon"]),
     (
         "aerobee-broker",
@@ -19,6 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "aerobee-remoting",
             "aerobee-daemon",
             "aerobee-store",
+            "aerobee-auth",
         ],
     ),
     (
@@ -27,13 +30,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "aerobee-message",
             "aerobee-remoting",
             "aerobee-daemon",
+            "aerobee-auth",
             "aerobee-namesrv",
             "aerobee-broker",
         ],
     ),
     (
         "aerobee-mqadmin",
-        &["aerobee-message", "aerobee-remoting", "aerobee-daemon"],
+        &[
+            "aerobee-message",
+            "aerobee-remoting",
+            "aerobee-daemon",
+            "aerobee-auth",
+        ],
     ),
     ("aerobee-bench", &["aerobee-message", "aerobee-remoting"]),
     (

@@ -317,9 +317,27 @@ pub const WITHOUT_EFFECT: &[WithoutEffect] = &[
         ],
     ),
     because(
-        "users and access lists are not supported yet: keep the ports closed to strangers",
-        &[("aclEnable", "false")],
-        &["authenticationEnabled", "authorizationEnabled"],
+        "the access lists of 4.x (plain_acl.yml) are gone: users and lists are made with createUser and createAcl, and switched on by authenticationEnabled",
+        &[
+            ("aclEnable", "false"),
+            ("migrateAuthFromV1Enabled", "false"),
+        ],
+        &[],
+    ),
+    because(
+        "users and access lists are in memory, in one small file below storePathRootDir; a connection remembers what it was allowed until its user changes",
+        &[
+            ("userCacheMaxNum", "1000"),
+            ("userCacheExpiredSecond", "600"),
+            ("userCacheRefreshSecond", "60"),
+            ("aclCacheMaxNum", "1000"),
+            ("aclCacheExpiredSecond", "600"),
+            ("aclCacheRefreshSecond", "60"),
+            ("statefulAuthenticationCacheMaxNum", "10000"),
+            ("statefulAuthorizationCacheMaxNum", "10000"),
+            ("statefulAuthorizationCacheExpiredSecond", "60"),
+        ],
+        &["authConfigPath"],
     ),
     because(
         "queues, index, timers and transactions are files; there is no RocksDB",
@@ -565,13 +583,12 @@ pub const WITHOUT_EFFECT: &[WithoutEffect] = &[
 /// Keys that promise protection when they are on: a broker that ran without it would leave open, or
 /// lose, what its operator believes to be closed, or kept.
 const PROMISES: &[(&str, &str)] = &[
-    ("aclEnable", NO_USERS),
-    ("authenticationEnabled", NO_USERS),
-    ("authorizationEnabled", NO_USERS),
+    ("aclEnable", NO_ACL_1),
+    ("migrateAuthFromV1Enabled", NO_ACL_1),
     ("enableControllerMode", NO_REPLICAS),
     ("enableDLegerCommitLog", NO_REPLICAS),
 ];
-const NO_USERS: &str = "users and access lists are not supported by this version: keep the ports closed to strangers (firewall, or tls.server.need.client.auth=require), and remove the key";
+const NO_ACL_1: &str = "the access lists of 4.x (plain_acl.yml) are not supported: start without the key, make the users with createUser and what they may do with createAcl, then set authenticationEnabled=true and authorizationEnabled=true (docs/operations.md)";
 const NO_REPLICAS: &str =
     "replication is not supported by this version: start a single master, and remove the key";
 

@@ -169,6 +169,7 @@ impl Bench {
             timeout: Duration::from_secs(1),
             permission: 6,
             tls: None,
+            signer: None,
         };
         let registration = Registration::new(identity.clone(), Arc::clone(&topics), &settings);
         let held = HeldPulls::new(Puller::new(Arc::clone(&store), Arc::default()));

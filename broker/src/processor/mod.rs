@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
+use aerobee_auth::{guard::Guard, tables::Tables};
 use aerobee_message::record::Record;
 
 use aerobee_remoting::{
-    Command, Connection, Corked, Replies, Reply, RequestCode, Service, audit,
+    Command, Connection, Corked, Replies, Reply, RequestCode, ResponseCode, Service, audit,
     call::{Call, run},
     header::pop::{AckMessage, ChangeInvisibleTime},
 };
@@ -222,6 +223,7 @@ pub(crate) struct Processors {
     pub(crate) forward: admin::forward::Forward,
     pub(crate) reset: Arc<admin::reset::Reset>,
     pub(crate) answer: Arc<answer::Answer>,
+    pub(crate) auth: admin::auth::AuthAdmin,
     pub(crate) held: Arc<HeldPulls>,
     pub(crate) clients: Arc<Clients>,
 }
@@ -401,6 +403,7 @@ impl Processors {
             RequestCode::SWITCH_TIMER_ENGINE => {
                 run(command, reply, |call| self.config.switch_timer_engine(call));
             }
+            code if (3_001..=3_010).contains(&code.0) => self.handle_auth(code, command, reply),
             code if (200_070..200_080).contains(&code.0) => {
                 self.handle_lite(code, command, reply);
             }
@@ -424,6 +427,25 @@ impl Processors {
             RequestCode::GET_LITE_CLIENT_INFO => run(command, reply, |call| admin.client(call)),
             RequestCode::GET_LITE_GROUP_INFO => run(command, reply, |call| admin.group(call)),
             RequestCode::TRIGGER_LITE_DISPATCH => run(command, reply, |call| admin.trigger(call)),
+            code => reply.unsupported(code.0),
+        }
+    }
+
+    /// Users and access lists.
+    fn handle_auth(&self, code: RequestCode, command: &Command<'_>, reply: Reply<'_>) {
+        let auth = &self.auth;
+        match code {
+            RequestCode::AUTH_CREATE_USER => run(command, reply, |call| auth.create_user(call)),
+            RequestCode::AUTH_UPDATE_USER => run(command, reply, |call| auth.update_user(call)),
+            RequestCode::AUTH_DELETE_USER => run(command, reply, |call| auth.delete_user(call)),
+            RequestCode::AUTH_GET_USER => run(command, reply, |call| auth.get_user(call)),
+            RequestCode::AUTH_LIST_USER => run(command, reply, |call| auth.list_users(call)),
+            RequestCode::AUTH_CREATE_ACL | RequestCode::AUTH_UPDATE_ACL => {
+                run(command, reply, |call| auth.put_acl(call));
+            }
+            RequestCode::AUTH_DELETE_ACL => run(command, reply, |call| auth.delete_acl(call)),
+            RequestCode::AUTH_GET_ACL => run(command, reply, |call| auth.get_acl(call)),
+            RequestCode::AUTH_LIST_ACL => run(command, reply, |call| auth.list_acls(call)),
             code => reply.unsupported(code.0),
         }
     }
@@ -488,6 +510,33 @@ pub(crate) enum Port {
 pub(crate) struct Listener {
     pub(crate) port: Port,
     pub(crate) processors: Arc<Processors>,
+    /// Who may do what, where that is asked.
+    pub(crate) access: Option<Access>,
+}
+
+/// Lets requests in, or does not.
+pub(crate) struct Access {
+    pub(crate) guard: Arc<Guard>,
+    pub(crate) tables: Arc<Tables>,
+}
+
+impl Access {
+    /// The reply to a request that is let in; any other is answered here.
+    fn admit<'t>(&self, command: &Command<'_>, reply: Reply<'t>) -> Option<Reply<'t>> {
+        // Who asks in this process has checked whom he asks for.
+        if reply.is_local() {
+            return Some(reply);
+        }
+        let account = self.tables.account(Guard::claimed(command));
+        let connection = reply.connection();
+        match self.guard.admit(command, connection, account.as_ref()) {
+            Ok(()) => Some(reply),
+            Err(denied) => {
+                reply.fail(ResponseCode::NO_PERMISSION, denied);
+                None
+            }
+        }
+    }
 }
 
 impl Service for Listener {
@@ -498,6 +547,13 @@ impl Service for Listener {
         if self.port == Port::Fast && !is_fast(RequestCode(command.code)) {
             return reply.unsupported(command.code);
         }
+        let reply = match &self.access {
+            None => reply,
+            Some(access) => match access.admit(command, reply) {
+                Some(reply) => reply,
+                None => return,
+            },
+        };
         self.processors.handle(turn, command, reply);
     }
 

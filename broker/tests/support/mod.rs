@@ -19,7 +19,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aerobee_auth::sign::Credentials;
 use aerobee_broker::{Broker, Config};
+use aerobee_remoting::{OwnedFields, client::Signer as _, header::FieldWriter as _};
 use aerobee_store::{Clock, DiskSpace, Env, Faults, Operation, Time};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -258,6 +260,8 @@ pub(crate) struct Client {
     opaque: i64,
     /// Requests of the broker that came between answers.
     requests: VecDeque<Message>,
+    /// Who signs what is asked.
+    keys: Option<Credentials>,
 }
 
 impl Client {
@@ -266,12 +270,41 @@ impl Client {
             stream: TcpStream::connect(address).await.unwrap(),
             opaque: 0,
             requests: VecDeque::new(),
+            keys: None,
         }
+    }
+
+    /// The same as a user: what it asks and tells is signed.
+    pub(crate) fn signed(mut self, user: &str, password: &str) -> Self {
+        self.keys = Some(Credentials::new(user, password, None));
+        self
+    }
+
+    /// The same connection, and nothing is signed from now on.
+    pub(crate) fn unsigned(mut self) -> Self {
+        self.keys = None;
+        self
+    }
+
+    fn sign(&self, fields: Value, body: &[u8]) -> Value {
+        let Some(keys) = &self.keys else {
+            return fields;
+        };
+        let mut signed = OwnedFields::default();
+        for (name, value) in fields.as_object().unwrap() {
+            signed.pair(name, value.as_str().unwrap());
+        }
+        keys.sign(&mut signed, body);
+        let pairs = signed.fields().to_owned_pairs().into_iter();
+        pairs
+            .map(|(name, value)| (name, Value::from(value)))
+            .collect()
     }
 
     /// Sends a request and waits for its answer.
     pub(crate) async fn ask(&mut self, code: i32, fields: Value, body: &[u8]) -> Message {
         self.opaque += 1;
+        let fields = self.sign(fields, body);
         let header = json!({
             "code": code, "extFields": fields, "flag": 0, "language": "JAVA",
             "opaque": self.opaque, "serializeTypeCurrentRPC": "JSON", "version": 513,
@@ -332,6 +365,7 @@ impl Client {
     /// Sends a request that is not answered.
     pub(crate) async fn tell(&mut self, code: i32, fields: Value, body: &[u8]) {
         self.opaque += 1;
+        let fields = self.sign(fields, body);
         let header = json!({
             "code": code, "extFields": fields, "flag": 2, "language": "JAVA",
             "opaque": self.opaque, "version": 513,

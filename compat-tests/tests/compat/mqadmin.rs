@@ -134,25 +134,6 @@ const LINES: &[(Same, &str)] = &[
         Same::Failure,
         "updateBrokerConfig -n N -b B -k brokerConfigPath -v x",
     ),
-    // Users and access lists are off in Apache's configuration as it comes, and absent here.
-    (Same::Failure, "createUser -b B -u AdmU -p secret"),
-    (Same::Failure, "updateUser -b B -u AdmU -p secret"),
-    (Same::Failure, "getUser -b B -u AdmU"),
-    (Same::Failure, "listUser -b B"),
-    (Same::Failure, "deleteUser -b B -u AdmU"),
-    (Same::Failure, "copyUser -f B -t B -u AdmU"),
-    (
-        Same::Failure,
-        "createAcl -b B -s User:AdmU -r Topic:* -a Pub,Sub -d Allow",
-    ),
-    (
-        Same::Failure,
-        "updateAcl -b B -s User:AdmU -r Topic:* -a Pub -d Allow",
-    ),
-    (Same::Failure, "getAcl -b B -s User:AdmU"),
-    (Same::Failure, "listAcl -b B"),
-    (Same::Failure, "deleteAcl -b B -s User:AdmU"),
-    (Same::Failure, "copyAcl -f B -t B -s User:AdmU"),
     // A name server is no controller, and a broker no container.
     (Same::Failure, "getControllerMetaData -a N"),
     (Same::Failure, "getControllerConfig -a N"),
@@ -170,16 +151,6 @@ const LINES: &[(Same, &str)] = &[
 
 /// What Apache's broker does and ours refuses: the command, the code of the refusal, and words of its reason.
 const ABSENT: &[(&str, &str, &str)] = &[
-    (
-        "createUser -b B -u AdmU -p secret",
-        "3",
-        "users and access lists are not supported",
-    ),
-    (
-        "createAcl -b B -s User:AdmU -r Topic:* -a Pub -d Allow",
-        "3",
-        "users and access lists are not supported",
-    ),
     (
         "updateStaticTopic -n N -b M -t AdmStatic -qn 4",
         "3",
@@ -204,8 +175,13 @@ const ABSENT: &[(&str, &str, &str)] = &[
     ("switchTimerEngine -b B -e R", "29", "the only engine"),
     (
         "updateBrokerConfig -n N -b B -k authenticationEnabled -v true",
+        "16",
+        "black list",
+    ),
+    (
+        "updateBrokerConfig -n N -b B -k aclEnable -v true",
         "29",
-        "users and access lists are not supported",
+        "access lists of 4.x",
     ),
 ];
 

@@ -29,11 +29,13 @@ use tokio::sync::watch;
 use tonic::codegen::tokio_stream::Stream;
 
 use crate::{
+    access::{Access, Credential},
     brokers::Brokers,
     caller::Caller,
     clients::{Client, Clients},
     config::Config,
     lite::Rate,
+    needs::Needs,
     receipts::Receipts,
     routes::Routes,
     status::Failure,
@@ -49,11 +51,25 @@ pub(crate) struct Parts {
     pub(crate) receipts: Arc<Receipts>,
     /// Bounds how fast clients subscribe to lite topics.
     pub(crate) lite_rate: Rate,
+    /// Who may make which call, where that is asked.
+    pub(crate) access: Option<Arc<Access>>,
     /// Becomes true when the proxy is about to end.
     pub(crate) drain: watch::Receiver<bool>,
 }
 
 impl Parts {
+    /// Whether a call is let in.
+    #[inline]
+    pub(crate) async fn admit<T: Needs>(&self, request: &tonic::Request<T>) -> Result<(), Failure> {
+        match &self.access {
+            None => Ok(()),
+            Some(access) => {
+                let caller = Credential::of(request);
+                access.admit(&caller, request.get_ref()).await
+            }
+        }
+    }
+
     /// The caller of a request; it has been heard of.
     pub(crate) fn caller<T>(&self, request: &tonic::Request<T>) -> Result<Caller, Failure> {
         let caller = Caller::of(request)?;

@@ -48,6 +48,7 @@ async fn pull(
     parts: &Arc<Parts>,
     request: tonic::Request<PullMessageRequest>,
 ) -> Result<Vec<Content>, Failure> {
+    parts.admit(&request).await?;
     let caller = parts.caller(&request)?;
     let request = request.into_inner();
     let group = group_of(request.group.as_ref())?;

@@ -77,6 +77,7 @@ async fn receive(
     parts: &Arc<Parts>,
     request: tonic::Request<ReceiveMessageRequest>,
 ) -> Result<Delivery, Failure> {
+    parts.admit(&request).await?;
     // A client that only calls is one as well: its receipts are renewed as long as it does.
     let (caller, _) = parts.client(&request)?;
     let wanted = check(parts, caller, request.into_inner()).await?;

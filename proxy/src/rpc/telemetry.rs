@@ -18,6 +18,7 @@ use tonic::{Streaming, codegen::tokio_stream::Stream};
 
 use super::Parts;
 use crate::{
+    access::Credential,
     caller::{Caller, Sdk, group_of, topic_of},
     clients::{COMMANDS_MAX, Client, Commands},
     lite::{BIND_TOPIC, check_bound, is_lite},
@@ -49,6 +50,7 @@ pub(crate) fn open(
     request: tonic::Request<Streaming<TelemetryCommand>>,
 ) -> Result<CommandStream, Failure> {
     let (caller, client) = parts.client(&request)?;
+    let credential = parts.access.as_ref().map(|_| Credential::of(&request));
     let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
     let number = parts.clients.stream_began(&client, commands.clone())?;
     let parts = Arc::clone(parts);
@@ -59,6 +61,7 @@ pub(crate) fn open(
             caller: &caller,
             client: &client,
             commands: &commands,
+            credential: credential.as_ref(),
         };
         session.run(incoming).await;
         parts.clients.stream_ended(&client, number);
@@ -83,6 +86,8 @@ struct Session<'a> {
     caller: &'a Caller,
     client: &'a Arc<Client>,
     commands: &'a Commands,
+    /// Who the client says that it is, where that is asked.
+    credential: Option<&'a Credential>,
 }
 
 impl Session<'_> {
@@ -101,6 +106,16 @@ impl Session<'_> {
                     return;
                 }
             };
+            if let Err(failure) = self.admit(&command).await {
+                // As Apache: a status, and the end.
+                let refused = TelemetryCommand {
+                    status: Some(failure.status()),
+                    command: None,
+                };
+                // If it is gone, it is gone.
+                let _ = self.commands.send(Box::new(Ok(refused))).await;
+                return;
+            }
             self.parts.clients.touch(&self.client.id);
             if let Err(failure) = self.take(command).await {
                 // As Apache: errors of the client end the stream as such.
@@ -114,6 +129,14 @@ impl Session<'_> {
                 let _ = self.commands.send(Box::new(Err(status))).await;
                 return;
             }
+        }
+    }
+
+    /// Whether a command of the client is let in.
+    async fn admit(&self, command: &TelemetryCommand) -> Result<(), Failure> {
+        match (&self.parts.access, self.credential) {
+            (Some(access), Some(credential)) => access.admit(credential, command).await,
+            _ => Ok(()),
         }
     }
 

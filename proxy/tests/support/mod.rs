@@ -10,7 +10,10 @@ pub(crate) mod statuses;
 pub(crate) mod telemetry;
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -72,7 +75,15 @@ impl Cluster {
 
     /// The proxy speaks to the broker over sockets, as if it were another process.
     pub(crate) async fn start_apart() -> Self {
-        Self::start_as(false, &[], |_| {}).await
+        Self::start_apart_on(&[], |_| {}).await
+    }
+
+    /// The same with more keys of the broker.
+    pub(crate) async fn start_apart_on(
+        broker_keys: &[(&str, &str)],
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        Self::start_as(false, broker_keys, change).await
     }
 
     async fn start_as(
@@ -97,7 +108,12 @@ impl Cluster {
             ..Config::default()
         };
         change(&mut config);
-        let proxy = Proxy::start(config, beside.then(|| broker.local()).as_ref()).unwrap();
+        let beside = beside.then(|| aerobee_proxy::Beside {
+            local: broker.local(),
+            tables: Arc::clone(broker.tables()),
+            guard: broker.guard().cloned(),
+        });
+        let proxy = Proxy::start(config, beside.as_ref()).unwrap();
         Self {
             namesrv,
             broker,

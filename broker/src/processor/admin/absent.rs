@@ -40,19 +40,6 @@ fn reason(code: RequestCode) -> Option<(ResponseCode, &'static str)> {
             failed,
             "the broker runs without a controller (enableControllerMode=false) and has no epochs",
         ),
-        RequestCode::AUTH_CREATE_USER
-        | RequestCode::AUTH_UPDATE_USER
-        | RequestCode::AUTH_DELETE_USER
-        | RequestCode::AUTH_GET_USER
-        | RequestCode::AUTH_LIST_USER
-        | RequestCode::AUTH_CREATE_ACL
-        | RequestCode::AUTH_UPDATE_ACL
-        | RequestCode::AUTH_DELETE_ACL
-        | RequestCode::AUTH_GET_ACL
-        | RequestCode::AUTH_LIST_ACL => (
-            unsupported,
-            "users and access lists are not supported by this version: whoever reaches the port may use it",
-        ),
         _ => return None,
     })
 }

@@ -3,8 +3,13 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
+use aerobee_auth::config::AuthKeys;
 use aerobee_daemon::{
-    Properties, config::BadValues, flags::parse_addresses, logging::set_levels, persist, properties,
+    Properties,
+    config::{BadValues, Keys as _},
+    flags::parse_addresses,
+    logging::set_levels,
+    persist, properties,
 };
 use aerobee_remoting::{
     Empty, ResponseCode,
@@ -225,7 +230,10 @@ pub(crate) fn addresses(
 
 fn is_fixed(config: &Config, key: &str) -> bool {
     let listed = &config.broker.config_black_list;
-    FIXED_KEYS.contains(&key) || listed.split(';').any(|fixed| fixed.trim() == key)
+    let says_who_may = || AuthKeys::keys().iter().any(|known| known.name == key);
+    FIXED_KEYS.contains(&key)
+        || says_who_may()
+        || listed.split(';').any(|fixed| fixed.trim() == key)
 }
 
 /// Writes changes into the file, which keeps its comments and its order.

@@ -4,6 +4,7 @@
 //! Changes are answered when they are in their file; name servers hear of topics before that answer.
 
 pub(crate) mod absent;
+pub(crate) mod auth;
 pub(crate) mod cleaning;
 pub(crate) mod client;
 pub(crate) mod config;
