@@ -134,6 +134,8 @@ impl Own {
             .arg("standalone")
             .args(["--namesrv-port", &self.namesrv.port().to_string()])
             .args(["--broker-port", &self.broker.port().to_string()])
+            // Nobody asks the proxy, but it wants a port that no other server has.
+            .args(["--proxy-port", "0"])
             .arg("--data")
             .arg(self.folder.path().join("data"))
             .args(self.http.then_some(["--http-port", "0"]).iter().flatten())
@@ -232,4 +234,25 @@ pub(crate) fn log_bytes(store: &Path) -> Result<u64, Error> {
         bytes += entry.and_then(|entry| entry.metadata()).map_err(at)?.len();
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_port_is_one_that_another_server_may_have() {
+        let args = OwnArgs {
+            aerobee: Some("/bin/echo".into()),
+            data: None,
+        };
+        let mut own = Own::new(&args).unwrap();
+        let Err(Error::Silent { output, .. }) = own.start("t") else {
+            panic!("it is no server");
+        };
+        for usual in ["--namesrv-port 9876", "--broker-port 10911"] {
+            assert!(!output.contains(usual), "{output}");
+        }
+        assert!(output.contains("--proxy-port 0"), "{output}");
+    }
 }
