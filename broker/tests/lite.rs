@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use aerobee_message::record::RecordView;
 use serde_json::{Value, json};
-use support::{Client, Message, Running};
+use support::{Client, Hand, Message, Running};
 use tokio::time::timeout;
 
 async fn with_parent() -> (Running, Client) {
@@ -370,17 +370,26 @@ async fn lite_topics_survive_a_restart_and_clients_come_back() {
 }
 
 #[tokio::test]
-async fn expired_lite_topics_are_deleted() {
+async fn expired_lite_topics_are_deleted_and_the_others_stay() {
     let keys = [("minLiteTTl", "0"), ("liteTtlCheckInterval", "20")];
-    let running = Running::start_with(&keys).await;
+    let clock = Hand::new();
+    let running = Running::start_at(tempfile::tempdir().unwrap(), &keys, &clock).await;
     let mut client = running.connect().await;
     prepare(&mut client).await;
     send(&mut client, "a", "m").await;
+    send(&mut client, "b", "m").await;
+    // Their parent gives them an hour.
+    clock.forward(30 * 60_000);
+    send(&mut client, "b", "m").await;
+    clock.forward(31 * 60_000);
     let count = json!({"topic": "parent"});
-    // It lives for the hour that its parent gives it.
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let parent = client.ask(200_075, count, &[]).await.json();
-    assert_eq!(parent["liteTopicCount"], 1);
+    let gone = async {
+        while client.ask(200_075, count.clone(), &[]).await.json()["liteTopicCount"] != 1 {}
+    };
+    timeout(Duration::from_secs(60), gone).await.unwrap();
+    let ask = json!({"parentTopic": "parent", "liteTopic": "b"});
+    let left = client.ask(200_076, ask, &[]).await.json();
+    assert_eq!(left["topicOffset"]["maxOffset"], 2);
 }
 
 fn handle(popped: &Message) -> String {

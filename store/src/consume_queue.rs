@@ -253,6 +253,12 @@ impl Queue {
         }
     }
 
+    /// End in the log of the last message appended; 0 when that is not known.
+    #[must_use]
+    pub fn max_physical(&self) -> i64 {
+        self.tail.lock().max_physical
+    }
+
     /// Offset after the last message appended.
     #[inline]
     pub(crate) fn appended_offset(&self) -> i64 {
@@ -426,7 +432,7 @@ impl Queue {
         if low >= high {
             return;
         }
-        let max_physical = self.tail.lock().max_physical;
+        let max_physical = self.max_physical();
         if max_physical > 0 && max_physical <= first {
             self.set_min(high);
             return;

@@ -5,6 +5,7 @@
 //! comes to any of them. Apache: package `broker/lite`, `PopLiteMessageProcessor`,
 //! `LiteSubscriptionCtlProcessor`.
 
+mod expiry;
 mod order;
 mod pop;
 mod registry;

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What happens to lite topics as time goes by: messages that are out come back, clients fall silent,
-//! lite topics expire. Apache: `LiteEventDispatcher`, `AbstractLiteLifecycleManager`.
+//! What happens to lite topics as time goes by: messages that are out come back, clients fall silent.
+//! Apache: `LiteEventDispatcher`.
 
 use std::{
     cmp::Reverse,
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,12 +11,8 @@ use std::{
 use aerobee_message::lite as names;
 use tokio::time::{sleep, timeout};
 
-use super::{Lite, expiration};
+use super::Lite;
 
-/// A queue without a message is deleted when it was seen so in more scans than these.
-const EMPTY_SCANS: u32 = 5;
-/// Lite topics that are deleted together: each time the store notes something, and finds no queue meanwhile.
-const DELETED_AT_ONCE: usize = 64;
 /// Wakes at most so often: what is due meanwhile is done together.
 const STEP: Duration = Duration::from_millis(20);
 /// Longest sleep while anything is registered.
@@ -191,95 +186,8 @@ impl Lite {
             self.forget(&client);
         }
     }
-
-    /// Deletes lite topics that have had no message for too long. Ends with the task that runs it.
-    pub(crate) async fn run_expiry(self: Arc<Self>) {
-        let (least, every) = {
-            let keys = &self.switches.config().broker;
-            (
-                millis(keys.min_lite_ttl),
-                millis(keys.lite_ttl_check_interval),
-            )
-        };
-        sleep(least).await;
-        let mut empty_scans = HashMap::new();
-        loop {
-            let lite = Arc::clone(&self);
-            let scans = std::mem::take(&mut empty_scans);
-            match tokio::task::spawn_blocking(move || lite.expire(&scans)).await {
-                Ok(scans) => empty_scans = scans,
-                Err(_) => return,
-            }
-            sleep(every).await;
-        }
-    }
-
-    /// One scan; `empty` counts how often a queue was seen without a message, and is returned anew.
-    fn expire(&self, empty: &HashMap<Arc<str>, u32>) -> HashMap<Arc<str>, u32> {
-        let now = self.clock().millis();
-        let least = self.switches.config().broker.min_lite_ttl;
-        let mut lives: HashMap<String, i64> = HashMap::new();
-        let mut still_empty = HashMap::new();
-        let mut expired = Vec::new();
-        for name in self.store.topics_with_prefix(names::PREFIX) {
-            let Some((parent, _)) = names::parse(&name) else {
-                continue;
-            };
-            let life = *lives.entry(parent.to_owned()).or_insert_with(|| {
-                let topic = self.topics.find(parent);
-                topic.map_or(-1, |topic| i64::from(expiration(&topic)))
-            });
-            let Some(queue) = self.store.queue(&name, 0) else {
-                continue;
-            };
-            let end = queue.max_offset();
-            if end <= 0 {
-                let scans = empty.get(&name).copied().unwrap_or(0) + 1;
-                if scans > EMPTY_SCANS {
-                    expired.push((name, end));
-                } else {
-                    still_empty.insert(name, scans);
-                }
-                continue;
-            }
-            if life <= 0 {
-                continue;
-            }
-            let stored = self.store.store_time_of(&queue, end - 1);
-            let age = stored.map_or(i64::MAX, |stored| now - stored);
-            if age > least && age > life * 60_000 {
-                expired.push((name, end));
-            }
-        }
-        for some in expired.chunks(DELETED_AT_ONCE) {
-            self.delete(some);
-        }
-        still_empty
-    }
-
-    /// Deletes lite topics that have got no message since they were seen to end there: their queues, what groups
-    /// committed, who subscribes. Messages stay in the log until that is cleaned.
-    fn delete(&self, expired: &[(Arc<str>, i64)]) {
-        let (gone, removed) = self.store.delete_light_queues(expired);
-        if let Err(error) = removed {
-            tracing::error!(%error, "the files of expired lite topics cannot be deleted");
-        }
-        let groups = self.groups.all();
-        for queue in gone {
-            tracing::info!(queue, "lite topic expired");
-            let parent = names::parse(queue).map(|(parent, _)| parent);
-            for group in &groups {
-                if super::bound_to(group) == parent {
-                    self.offsets.delete_topic_of(group.name(), queue);
-                    self.orders
-                        .remove(&(Arc::from(queue), Arc::clone(group.name())));
-                }
-            }
-            self.registry.lock().drop_queue(queue);
-        }
-    }
 }
 
-fn millis(value: i64) -> Duration {
+pub(super) fn millis(value: i64) -> Duration {
     Duration::from_millis(u64::try_from(value).unwrap_or(0))
 }
