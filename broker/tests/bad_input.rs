@@ -9,14 +9,15 @@ mod support;
 use std::time::{Duration, Instant};
 
 use aerobee_message::record::RecordView;
+use aerobee_remoting::RequestCode;
 use serde_json::{Value, json};
 use support::{Client, Message, Running, heartbeat};
 
-const POP: i32 = 200_050;
-const ACK: i32 = 200_051;
-const CHANGE: i32 = 200_053;
-const NOTIFICATION: i32 = 200_054;
-const BATCH_ACK: i32 = 200_151;
+const POP: i32 = RequestCode::POP_MESSAGE.0;
+const ACK: i32 = RequestCode::ACK_MESSAGE.0;
+const CHANGE: i32 = RequestCode::CHANGE_MESSAGE_INVISIBLETIME.0;
+const NOTIFICATION: i32 = RequestCode::NOTIFICATION.0;
+const BATCH_ACK: i32 = RequestCode::BATCH_ACK_MESSAGE.0;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn start() -> (Running, Client) {

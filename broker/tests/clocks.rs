@@ -7,6 +7,7 @@ mod support;
 use std::time::Duration;
 
 use aerobee_message::record::RecordView;
+use aerobee_remoting::RequestCode;
 use serde_json::{Value, json};
 use support::{
     Client, Message, Running,
@@ -14,9 +15,9 @@ use support::{
     heartbeat,
 };
 
-const POP: i32 = 200_050;
-const ACK: i32 = 200_051;
-const NOTIFICATION: i32 = 200_054;
+const POP: i32 = RequestCode::POP_MESSAGE.0;
+const ACK: i32 = RequestCode::ACK_MESSAGE.0;
+const NOTIFICATION: i32 = RequestCode::NOTIFICATION.0;
 /// How far the clocks of clients are off, ms.
 const OFF: [i64; 2] = [-6 * 3_600_000, 6 * 3_600_000];
 /// The delay level of ten minutes.

@@ -6,6 +6,7 @@
 mod support;
 
 use aerobee_message::{properties::keys, record::RecordView};
+use aerobee_remoting::RequestCode;
 use serde_json::{Value, json};
 use support::{
     Client, Message, Running,
@@ -13,7 +14,7 @@ use support::{
     heartbeat,
 };
 
-const POP: i32 = 200_050;
+const POP: i32 = RequestCode::POP_MESSAGE.0;
 const TOPIC: &str = "MQ_INST_1%orders";
 const GROUP: &str = "MQ_INST_1%workers";
 

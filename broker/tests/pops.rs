@@ -7,17 +7,18 @@ mod support;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aerobee_message::record::RecordView;
+use aerobee_remoting::RequestCode;
 use serde_json::{Value, json};
 use support::{Client, Message, Running};
 use tokio::time::timeout;
 
-const POP: i32 = 200_050;
-const ACK: i32 = 200_051;
-const PEEK: i32 = 200_052;
-const CHANGE: i32 = 200_053;
-const NOTIFICATION: i32 = 200_054;
-const POLLING_INFO: i32 = 200_055;
-const BATCH_ACK: i32 = 200_151;
+const POP: i32 = RequestCode::POP_MESSAGE.0;
+const ACK: i32 = RequestCode::ACK_MESSAGE.0;
+const PEEK: i32 = RequestCode::PEEK_MESSAGE.0;
+const CHANGE: i32 = RequestCode::CHANGE_MESSAGE_INVISIBLETIME.0;
+const NOTIFICATION: i32 = RequestCode::NOTIFICATION.0;
+const POLLING_INFO: i32 = RequestCode::POLLING_INFO.0;
+const BATCH_ACK: i32 = RequestCode::BATCH_ACK_MESSAGE.0;
 
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();

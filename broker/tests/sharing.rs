@@ -15,12 +15,13 @@ use std::{
 };
 
 use aerobee_message::record::RecordView;
+use aerobee_remoting::RequestCode;
 use serde_json::{Value, json};
 use support::{Client, Message, Running};
 use tokio::time::timeout;
 
-const POP: i32 = 200_050;
-const ACK: i32 = 200_051;
+const POP: i32 = RequestCode::POP_MESSAGE.0;
+const ACK: i32 = RequestCode::ACK_MESSAGE.0;
 const QUEUES: i32 = 4;
 /// Longest wait for what has to come.
 const PATIENCE: Duration = Duration::from_secs(60);

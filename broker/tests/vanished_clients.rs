@@ -7,10 +7,11 @@ mod support;
 use std::time::{Duration, Instant};
 
 use aerobee_message::record::RecordView;
+use aerobee_remoting::RequestCode;
 use serde_json::{Value, json};
 use support::{Client, Running, heartbeat};
 
-const POP: i32 = 200_050;
+const POP: i32 = RequestCode::POP_MESSAGE.0;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn members(client: &mut Client, group: &str) -> Vec<String> {

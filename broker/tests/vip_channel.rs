@@ -5,16 +5,17 @@
 mod support;
 
 use aerobee_message::record::RecordView;
+use aerobee_remoting::RequestCode;
 use serde_json::{Value, json};
 use support::{Client, Running};
 
-const POP: i32 = 200_050;
-const ACK: i32 = 200_051;
-const PEEK: i32 = 200_052;
-const CHANGE: i32 = 200_053;
-const NOTIFICATION: i32 = 200_054;
-const POLLING_INFO: i32 = 200_055;
-const POP_LITE: i32 = 200_070;
+const POP: i32 = RequestCode::POP_MESSAGE.0;
+const ACK: i32 = RequestCode::ACK_MESSAGE.0;
+const PEEK: i32 = RequestCode::PEEK_MESSAGE.0;
+const CHANGE: i32 = RequestCode::CHANGE_MESSAGE_INVISIBLETIME.0;
+const NOTIFICATION: i32 = RequestCode::NOTIFICATION.0;
+const POLLING_INFO: i32 = RequestCode::POLLING_INFO.0;
+const POP_LITE: i32 = RequestCode::POP_LITE_MESSAGE.0;
 
 /// A client of the main port, and one of the fast port.
 async fn start() -> (Running, Client, Client) {
