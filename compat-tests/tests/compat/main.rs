@@ -11,6 +11,7 @@ mod grpc_cross;
 mod ledger;
 mod light;
 mod lite;
+mod many_queues;
 mod metrics;
 mod mixed;
 mod mqadmin;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         scenarios::trials,
         mixed::trials,
         store::trials,
+        many_queues::trials,
         transactions::trials,
         pending::trials,
         metrics::trials,

@@ -15,7 +15,7 @@ use crate::{
 const TOPICS: usize = 3;
 const ARRIVAL: Duration = Duration::from_secs(60);
 /// Several commit log files from a few megabytes, several files of a queue of batches from a few dozen.
-const CONF: [(&str, &str); 2] = [
+pub(crate) const CONF: [(&str, &str); 2] = [
     ("mappedFileSizeCommitLog", "1048576"),
     ("mapperFileSizeBatchConsumeQueue", "460"),
 ];
@@ -74,18 +74,12 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
             let conf = [&CONF[..], &[("brokerIP1", "::1"), ("bindAddress", "::")]].concat();
             every_form_as(world, Cluster::kill_broker, false, "SimpleCQ", &conf)
         }),
-        world.trial("store_a_thousand_queues_and_back", |world| {
-            filled_queues(world, "1000")
-        }),
-        world.trial("store_one_queue_and_back", |world| {
-            filled_queues(world, "1")
-        }),
         world.trial("store_deleted_heads_and_empty_files", deleted_heads),
     ]
 }
 
 /// All that a client sees of a topic, and of a group in it.
-fn look(
+pub(crate) fn look(
     java: &Arc<Driver>,
     cluster: &Cluster,
     topic: &str,
@@ -97,7 +91,7 @@ fn look(
     Ok(seen.map(|step| step.text("what")).collect())
 }
 
-fn same(before: &[String], after: &[String], kind: Kind) -> Result<(), Failed> {
+pub(crate) fn same(before: &[String], after: &[String], kind: Kind) -> Result<(), Failed> {
     if before == after {
         return Ok(());
     }
@@ -190,45 +184,6 @@ fn every_form_as(
         same(&forms, &look(&java, &cluster, &topic, "")?, kind)?;
         let after = look(&java, &cluster, &consumed.name, &group)?;
         same(&place, &after, kind)?;
-    }
-    Ok(())
-}
-
-/// One message in each queue from each broker.
-fn filled_queues(world: &World, queues: &str) -> Result<(), Failed> {
-    let _slot = world.slot();
-    let conf = [("mappedFileSizeConsumeQueue", "20000")];
-    let mut cluster = Cluster::start(Plan {
-        conf: &conf,
-        ..Plan::of(Kind::Apache)
-    })?;
-    let java = world.driver(JAVA)?;
-    let prefix = world.prefix();
-    let topic = format!("{prefix}_many");
-    for (number, kind) in [world.judged, Kind::Apache, world.judged]
-        .into_iter()
-        .enumerate()
-    {
-        let word = format!("word{number}");
-        let with = [
-            ("prefix", &*prefix),
-            ("topic", &topic),
-            ("queues", queues),
-            ("word", &word),
-        ];
-        if number == 0 {
-            java.perform("create", &cluster, &with, SCENARIO_LIMIT)?;
-        }
-        java.perform("fill_queues", &cluster, &with, SCENARIO_LIMIT)?;
-        let before = look(&java, &cluster, &topic, "")?;
-        if number % 2 == 0 {
-            cluster.stop_broker()?;
-        } else {
-            cluster.kill_broker()?;
-        }
-        cluster.broker.kind = kind;
-        cluster.broker.start()?;
-        same(&before, &look(&java, &cluster, &topic, "")?, kind)?;
     }
     Ok(())
 }

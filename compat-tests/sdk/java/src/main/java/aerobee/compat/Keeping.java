@@ -9,8 +9,11 @@ import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.concurrent.Semaphore;
+import java.util.concurrent.atomic.AtomicReference;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.SendCallback;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
 import org.apache.rocketmq.common.message.Message;
@@ -23,6 +26,9 @@ import org.apache.rocketmq.common.message.MessageQueue;
 final class Keeping {
     /** What the client puts into a message that it has got. */
     private static final List<String> OWN = List.of(MessageConst.PROPERTY_MIN_OFFSET, MessageConst.PROPERTY_MAX_OFFSET);
+
+    /** Sends that are under way at once. */
+    private static final int FILLING = 64;
 
     private Keeping() {
     }
@@ -64,15 +70,34 @@ final class Keeping {
         context.check("filled", true);
     }
 
-    /** Parameters: topic, word. One message to each queue of the topic. */
+    /** Parameters: topic, word. One message to each queue of the topic; tells the place of each that is acknowledged. */
     private static void fillQueues(Context context) throws Exception {
         DefaultMQProducer producer = context.producer();
         String topic = context.get("topic");
-        for (MessageQueue queue : producer.fetchPublishMessageQueues(topic)) {
-            Message message = Sending.message(topic, context.get("word") + " " + queue.getQueueId());
-            sent(context, producer.send(message, queue));
+        List<MessageQueue> queues = producer.fetchPublishMessageQueues(topic);
+        // Many at a time, so that thousands are there before a broker has written what they change.
+        Semaphore underWay = new Semaphore(FILLING);
+        AtomicReference<Throwable> failure = new AtomicReference<>();
+        for (MessageQueue queue : queues) {
+            String body = context.get("word") + ":" + queue.getQueueId();
+            underWay.acquire();
+            producer.send(Sending.message(topic, body), queue, new SendCallback() {
+                @Override
+                public void onSuccess(SendResult result) {
+                    context.step(result.getSendStatus() == SendStatus.SEND_OK ? "acked" : "unsure", "body", body,
+                        "queue", result.getMessageQueue().getQueueId(), "offset", result.getQueueOffset());
+                    underWay.release();
+                }
+
+                @Override
+                public void onException(Throwable failed) {
+                    failure.set(failed);
+                    underWay.release();
+                }
+            });
         }
-        context.check("filled", true);
+        underWay.acquire(FILLING);
+        context.check("filled", failure.get() == null, "failure", String.valueOf(failure.get()));
     }
 
     private static void sent(Context context, SendResult result) {
