@@ -183,6 +183,16 @@ impl Cluster {
         format!("127.0.0.1:{}", self.ports.proxy())
     }
 
+    /// What remoting clients of a proxy of that kind take as the address of the name server: ours tells both protocols
+    /// apart on one port.
+    pub fn remoting_proxy_addr(&self, kind: Kind) -> String {
+        let port = match kind {
+            Kind::Aerobee => self.ports.proxy(),
+            Kind::Apache => self.ports.proxy_remoting(),
+        };
+        format!("127.0.0.1:{port}")
+    }
+
     /// Stops the broker in order.
     pub fn stop_broker(&mut self) -> Result<()> {
         self.broker.stop().map(|_| ())

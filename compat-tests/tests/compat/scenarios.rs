@@ -9,16 +9,22 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::world::{GO, JAVA, JAVA_ROCKETMQ, OLD_JAVA, SCENARIO_LIMIT, World};
 
-const OF_JAVA: [&str; 56] = [
+const OF_JAVA: [&str; 65] = [
     "delay_by_level",
     "delay_by_time",
     "delay_recalled",
     "delay_too_long_is_refused",
+    "fast_port_answers_questions_and_operators",
+    "fast_port_serves_groups_and_their_offsets",
+    "fast_port_takes_all_sends",
     "group_continues_after_restart",
     "group_members_split_queues_and_take_over",
     "groups_each_get_every_message",
     "litepull_assign_and_seek",
     "litepull_subscribe_and_continue",
+    "namespace_has_transactions_of_its_own",
+    "namespace_of_version_two_changes_no_name",
+    "namespaces_do_not_see_each_other",
     "offsets_min_max_search",
     "operate_clients_are_asked",
     "operate_offsets_are_cloned",
@@ -34,6 +40,7 @@ const OF_JAVA: [&str; 56] = [
     "pull_offsets_are_kept",
     "pull_statuses_and_limits",
     "pull_waits_for_a_message",
+    "push_broadcast_moves_between_broker_and_proxy",
     "push_broadcast_offsets_are_known_to_the_broker",
     "push_broadcast_reaches_all",
     "push_concurrent_backlog",
@@ -65,6 +72,8 @@ const OF_JAVA: [&str; 56] = [
     "trace_to_a_topic_of_ones_own",
     "trace_to_the_system_topic",
     "transaction_commit_rollback_and_check_back",
+    "unit_mode_is_seen_in_topics",
+    "unit_names_tell_clients_apart",
     "view_of_a_foreign_id_is_refused",
 ];
 
@@ -117,6 +126,9 @@ const OF_OLD_JAVA: [&str; 10] = [
     "send_sync",
     "transaction_commit_rollback_and_check_back",
 ];
+
+/// Of these those that want a proxy beside the broker.
+const WITH_A_PROXY: [&str; 1] = ["push_broadcast_moves_between_broker_and_proxy"];
 
 /// Parts that other trials put together.
 pub(crate) const PARTS: [&str; 12] = [
@@ -174,13 +186,16 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
 
 fn trial(world: &Arc<World>, kind: Kind, sdk: Sdk, scenario: &'static str) -> Trial {
     world.scenario(format!("{kind}_{sdk}_{scenario}"), move |world| {
-        let (cluster, driver) = (world.cluster(kind)?, world.driver(sdk)?);
-        driver.perform(
-            scenario,
-            &cluster,
-            &[("prefix", &world.prefix())],
-            SCENARIO_LIMIT,
-        )?;
+        let cluster = if WITH_A_PROXY.contains(&scenario) {
+            world.proxied(kind)?
+        } else {
+            world.cluster(kind)?
+        };
+        let (prefix, proxy) = (world.prefix(), cluster.remoting_proxy_addr(kind));
+        let with = [("prefix", &*prefix), ("proxy", &proxy)];
+        world
+            .driver(sdk)?
+            .perform(scenario, &cluster, &with, SCENARIO_LIMIT)?;
         Ok(())
     })
 }

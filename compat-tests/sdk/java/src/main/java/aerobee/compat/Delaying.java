@@ -231,18 +231,24 @@ final class Delaying {
         }
     }
 
-    private static void checkDead(Context context, String group, String topic, String body, int times) throws Exception {
-        String dead = "%DLQ%" + group;
+    /** The dead letters of a group, once there are any. */
+    static List<String> deadLetters(Context context, String group) throws Exception {
         List<String> bodies = List.of();
         long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(40);
         while (bodies.isEmpty() && System.nanoTime() < deadline) {
             TimeUnit.MILLISECONDS.sleep(200);
             try {
-                bodies = Reading.bodies(context, dead);
+                bodies = Reading.bodies(context, "%DLQ%" + group);
             } catch (org.apache.rocketmq.client.exception.MQClientException notYet) {
                 // The name server does not know the topic yet.
             }
         }
+        return bodies;
+    }
+
+    private static void checkDead(Context context, String group, String topic, String body, int times) throws Exception {
+        String dead = "%DLQ%" + group;
+        List<String> bodies = deadLetters(context, group);
         context.equal("dead letters", List.of(body), bodies);
         MessageQueue queue = new MessageQueue(dead, brokerOf(context, topic), 0);
         MessageExt letter = Reading.one(context, queue, 0);

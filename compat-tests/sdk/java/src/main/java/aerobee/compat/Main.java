@@ -48,6 +48,8 @@ public final class Main {
         Operating.list(SCENARIOS);
         Keeping.list(SCENARIOS);
         Light.list(SCENARIOS);
+        Naming.list(SCENARIOS);
+        FastPort.list(SCENARIOS);
     }
 
     private Main() {

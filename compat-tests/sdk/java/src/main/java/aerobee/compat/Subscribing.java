@@ -35,6 +35,7 @@ final class Subscribing {
         scenarios.put("push_sql_filter", Subscribing::sqlFilter);
         scenarios.put("push_broadcast_reaches_all", Subscribing::broadcast);
         scenarios.put("push_broadcast_offsets_are_known_to_the_broker", Subscribing::broadcastOffsets);
+        scenarios.put("push_broadcast_moves_between_broker_and_proxy", Subscribing::broadcastMoves);
         scenarios.put("push_from_first_last_timestamp", Subscribing::fromWhere);
         scenarios.put("push_orderly_keeps_queue_order", Subscribing::orderly);
         scenarios.put("push_waiting_consumer_gets_message_at_once", Subscribing::latency);
@@ -158,6 +159,44 @@ final class Subscribing {
         // As it asks for the next, it has been given those.
         context.equal("nothing new", ResponseCode.PULL_NOT_FOUND, byProxy(context, group, queue, later, client).getCode());
         moved(context, "again without an offset", byProxy(context, group, queue, -1, client), later);
+    }
+
+    /**
+     * Parameters: proxy (where its remoting clients are served). A broadcasting client keeps to itself how far it is; whether it is at the broker
+     * or at the proxy, it goes on there. One without that file begins where it wants to.
+     */
+    private static void broadcastMoves(Context context) throws Exception {
+        String topic = context.topic("broadcast_moves", 4);
+        String group = context.name("broadcast_moves_group");
+        String instance = context.instance();
+        List<String> all = new ArrayList<>();
+        for (String at : List.of("broker", "proxy", "broker", "proxy")) {
+            List<String> before = Sending.sendAll(context.producer(), topic, "before" + all.size() + at, 20);
+            Push push = broadcasting(context, group, topic, instance, at);
+            context.check("goes on at the " + at, push.inbox.awaitBodies(60, before), "got", push.inbox.size());
+            List<String> live = Sending.sendAll(context.producer(), topic, "live" + all.size() + at, 20);
+            context.check("and gets what comes", push.inbox.awaitBodies(60, live), "got", push.inbox.size());
+            all.addAll(before);
+            all.addAll(live);
+            context.check("consumed at the " + at, push.awaitConsumed(30, topic, all.size()));
+            context.equal("nothing twice", 40, push.inbox.size());
+            push.shutdown();
+        }
+        for (String at : List.of("proxy", "broker")) {
+            Push push = broadcasting(context, group, topic, context.instance(), at);
+            context.check("a new one at the " + at + " gets all", push.inbox.awaitBodies(60, all), "got", push.inbox.size());
+            context.equal("once", all.size(), push.inbox.size());
+        }
+    }
+
+    private static Push broadcasting(Context context, String group, String topic, String instance, String at) throws Exception {
+        Push push = Push.of(context, group).subscribe(topic, "*");
+        push.consumer.setInstanceName(instance);
+        push.consumer.setMessageModel(MessageModel.BROADCASTING);
+        if (at.equals("proxy")) {
+            push.consumer.setNamesrvAddr(context.get("proxy"));
+        }
+        return push.start();
     }
 
     private static void moved(Context context, String step, RemotingCommand answer, long offset) {
