@@ -750,7 +750,8 @@ async fn queues_are_assigned() {
     for (changes, code) in [
         (json!({"topic": "%RETRY%poppers"}), 16),
         (json!({"topic": "unknown"}), 17),
-        (json!({"consumerGroup": "strangers"}), 26),
+        (json!({"consumerGroup": "strangers"}), 0),
+        (json!({"consumerGroup": "no group"}), 26),
     ] {
         let mut mode = mode.clone();
         for (name, value) in changes.as_object().unwrap() {

@@ -266,11 +266,12 @@ impl Assignment {
                 format_args!("topic[{}] not exist", request.topic),
             );
         }
-        if self.groups.find(&request.consumer_group).is_none() {
+        // How a group gets a topic may be said before its first member comes.
+        if let Err(error) = self.groups.find_or_create(&request.consumer_group) {
             return reply.fail(
                 ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST,
                 format_args!(
-                    "subscription group does not exist: {}",
+                    "subscription group does not exist: {}, {error}",
                     request.consumer_group
                 ),
             );
