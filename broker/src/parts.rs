@@ -356,11 +356,7 @@ impl Parts {
                 registration: Arc::clone(registration),
                 switches: Arc::clone(switches),
                 events: Arc::clone(requeue.events()),
-                reserved: vec![
-                    identity.cluster.clone(),
-                    identity.broker_name.clone(),
-                    format!("{}_{}", identity.cluster, names::REPLY_SUFFIX),
-                ],
+                identity: Arc::clone(identity),
                 changing: Mutex::default(),
             }),
             group: Arc::new(GroupAdmin {

@@ -108,6 +108,7 @@ async fn who_consumes_what() {
             .contains(&json!(name))
     };
     assert!(has("TBW102") && has("broker-a") && has("DefaultCluster") && !has("orders"));
+    assert!(has("DefaultCluster_REPLY_TOPIC"));
 }
 
 #[tokio::test]

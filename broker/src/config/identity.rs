@@ -3,7 +3,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use aerobee_message::properties::{Properties, keys};
+use aerobee_message::{
+    properties::{Properties, keys},
+    topic as names,
+};
 
 use crate::{config::Keys, error::StartError};
 
@@ -61,6 +64,21 @@ impl Identity {
             properties,
         })
     }
+
+    /// Whether a topic is the system's on this broker: reserved everywhere, or named after the cluster or the broker.
+    /// Apache: `TopicValidator.addSystemTopic`.
+    #[must_use]
+    pub(crate) fn is_system_topic(&self, topic: &str) -> bool {
+        let reply = || {
+            topic
+                .strip_suffix(names::REPLY_SUFFIX)
+                .and_then(|start| start.strip_suffix('_'))
+        };
+        names::is_system(topic)
+            || topic == self.broker_name
+            || topic == self.cluster
+            || reply() == Some(&*self.cluster)
+    }
 }
 
 /// An IP address. One of IPv6 may stand in brackets: what Apache's broker registers is this text and the port.
@@ -76,4 +94,30 @@ pub(super) fn parse_ip(key: &'static str, text: &str) -> Result<IpAddr, StartErr
             key,
             value: text.to_owned(),
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_named_after_cluster_and_broker_are_the_systems() {
+        let mut keys = Keys::default();
+        keys.broker.broker_cluster_name = "east".to_owned();
+        keys.broker.broker_name = "e1".to_owned();
+        let identity = Identity::new(&keys, 10_911).unwrap();
+        for name in ["east", "e1", "east_REPLY_TOPIC", "TBW102", "rmq_sys_x"] {
+            assert!(identity.is_system_topic(name), "{name}");
+        }
+        for name in [
+            "e",
+            "west_REPLY_TOPIC",
+            "_REPLY_TOPIC",
+            "eastREPLY_TOPIC",
+            "e1_REPLY_TOPIC",
+            "orders",
+        ] {
+            assert!(!identity.is_system_topic(name), "{name}");
+        }
+    }
 }

@@ -20,7 +20,7 @@ use aerobee_message::topic as topics;
 use aerobee_remoting::body::heartbeat::ConsumeType;
 use parking_lot::Mutex;
 
-use super::{Metrics, flag, is_system, messages::is_retry_or_dead, names};
+use super::{Metrics, flag, messages::is_retry_or_dead, names};
 use crate::{
     pop::handle,
     topics::{QueueSlot, Topic},
@@ -75,7 +75,7 @@ impl Metrics {
                     ("consumer_group", &*lag.group),
                     ("topic", &*lag.topic),
                     ("is_retry", flag(lag.is_retry)),
-                    ("is_system", flag(is_system(&lag.topic, &lag.group))),
+                    ("is_system", flag(self.is_system(&lag.topic, &lag.group))),
                 ];
                 samples.add(&labels, value);
             }
@@ -92,7 +92,7 @@ impl Metrics {
             let labels = [
                 ("consumer_group", &*group),
                 ("topic", &*topic),
-                ("is_system", flag(is_system(&topic, &group))),
+                ("is_system", flag(self.is_system(&topic, &group))),
             ];
             samples.add(&labels, count);
         }

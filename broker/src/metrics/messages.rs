@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aerobee_daemon::exposition::Exposition;
 use aerobee_message::topic as topics;
 
-use super::{Metrics, flag, is_system, names};
+use super::{Metrics, flag, names};
 use crate::{
     pop::handle,
     put_counts::{Put, SIZE_BOUNDS},
@@ -32,7 +32,7 @@ impl Metrics {
                 let labels = [
                     ("topic", &**topic),
                     ("message_type", kind),
-                    ("is_system", flag(topics::is_system(topic))),
+                    ("is_system", flag(self.identity.is_system_topic(topic))),
                 ];
                 match count {
                     Count::Messages => samples.add(&labels, put.messages),
@@ -84,7 +84,7 @@ impl Metrics {
                 let labels = [
                     ("topic", origin),
                     ("consumer_group", &**group),
-                    ("is_system", flag(is_system(topic, group))),
+                    ("is_system", flag(self.is_system(topic, group))),
                     ("is_retry", flag(is_again)),
                 ];
                 // Only what is popped is told by that, as in Apache's broker.

@@ -20,7 +20,6 @@ use std::{
 };
 
 use aerobee_daemon::exposition::{Exposition, Samples};
-use aerobee_message::topic;
 use aerobee_remoting::latency::Latencies;
 use aerobee_store::Store;
 
@@ -66,6 +65,10 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    fn is_system(&self, topic: &str, group: &str) -> bool {
+        self.identity.is_system_topic(topic) || is_system_group(group)
+    }
+
     /// Writes all metrics. Reads the disk, so not on a thread of the network.
     pub fn write(&self, out: &mut Exposition) {
         let config = self.switches.config();
@@ -187,8 +190,4 @@ fn is_system_group(group: &str) -> bool {
     group
         .get(..SYSTEM_GROUPS.len())
         .is_some_and(|start| start.eq_ignore_ascii_case(SYSTEM_GROUPS))
-}
-
-fn is_system(topic: &str, group: &str) -> bool {
-    topic::is_system(topic) || is_system_group(group)
 }

@@ -412,14 +412,9 @@ impl Progress {
             .iter()
             .map(ToString::to_string)
             .collect();
-        let is_system = |name: &str| {
-            names::is_system(name)
-                || *name == *self.identity.cluster
-                || *name == *self.identity.broker_name
-        };
         let present = self.topics.all();
         let present = present.iter().map(|topic| topic.name().to_string());
-        topic_list.extend(present.filter(|name| is_system(name)));
+        topic_list.extend(present.filter(|name| self.identity.is_system_topic(name)));
         let list = TopicList {
             broker_addr: None,
             topic_list: topic_list.into_iter().collect(),

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use super::Refusal;
 use crate::{
     attributes,
-    config::Switches,
+    config::{Identity, Switches},
     events::Events,
     offsets::Offsets,
     registration::Registration,
@@ -38,9 +38,7 @@ pub(crate) struct TopicAdmin {
     pub(crate) store: Arc<Store>,
     pub(crate) registration: Arc<Registration>,
     pub(crate) switches: Arc<Switches>,
-    /// Topics of this broker that are the system's, beside those that are so everywhere: the ones
-    /// named after the cluster and the broker.
-    pub(crate) reserved: Vec<String>,
+    pub(crate) identity: Arc<Identity>,
     pub(crate) events: Arc<Events>,
     /// Held while a topic is read, altered and put, so that two changes do not mix.
     pub(crate) changing: Mutex<()>,
@@ -167,7 +165,7 @@ impl TopicAdmin {
         {
             return Ok(());
         }
-        if names::is_system(topic) || self.reserved.iter().any(|reserved| reserved == topic) {
+        if self.identity.is_system_topic(topic) {
             return Err(Refusal::new(
                 ResponseCode::INVALID_PARAMETER,
                 &format_args!("The topic[{topic}] is conflict with system topic."),
