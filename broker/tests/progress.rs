@@ -134,7 +134,19 @@ async fn times_and_entries_of_queues() {
     let data = body["queueData"].as_array().unwrap();
     assert_eq!(data.len(), 2);
     assert_eq!(data[0]["eval"], true);
+    assert_eq!(body.get("filterData"), None);
     assert!(data[1]["physicOffset"].as_i64() > data[0]["physicOffset"].as_i64());
+    // Where nobody consumes the topic there is nothing to hold an entry against.
+    for (group, said) in [
+        ("nobody", json!("nobody@orders is not online!")),
+        ("", json!(null)),
+    ] {
+        let mut asked = entries(1);
+        asked["consumerGroup"] = json!(group);
+        let body = client.ask(321, asked, &[]).await.json();
+        assert_eq!(body["queueData"][0]["eval"], false);
+        assert_eq!(body["filterData"], said);
+    }
     let outside = client.ask(321, entries(3), &[]).await;
     assert_eq!((outside.code(), outside.body.len()), (0, 0));
     let missing = json!({"topic": "none", "queueId": "0", "index": "0", "count": "1"});

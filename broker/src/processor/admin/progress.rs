@@ -351,6 +351,9 @@ impl Progress {
         let group = request.consumer_group.filter(|group| !group.is_empty());
         let subscription =
             group.and_then(|group| self.consumers.subscription(group, request.topic));
+        let not_online = group
+            .filter(|_| subscription.is_none())
+            .map(|group| format!("{group}@{} is not online!", request.topic));
         let count = i64::from(request.count).clamp(0, ENTRIES_MAX);
         let range = request.index..max.min(request.index + count);
         self.answer_later(reply, move |progress| {
@@ -358,12 +361,17 @@ impl Progress {
             let data = |offset| {
                 let entry = progress.store.entry_at(&queue, offset)?;
                 let record = filter.and_then(|_| progress.store.record_at(entry.physical));
-                let eval = filter.is_none_or(|filter| {
-                    filter.accepts_code(entry.tags_code)
-                        && record
-                            .as_ref()
-                            .is_some_and(|record| filter.accepts_record(record.as_slice()))
-                });
+                // Without a group that consumes the topic there is nothing to hold an entry against.
+                let eval = match (&subscription, filter) {
+                    (None, _) => false,
+                    (Some(_), None) => true,
+                    (Some(_), Some(filter)) => {
+                        filter.accepts_code(entry.tags_code)
+                            && record
+                                .as_ref()
+                                .is_some_and(|record| filter.accepts_record(record.as_slice()))
+                    }
+                };
                 Some(ConsumeQueueData {
                     eval,
                     msg: None,
@@ -373,7 +381,7 @@ impl Progress {
                 })
             };
             ConsumeQueueEntries {
-                filter_data: None,
+                filter_data: not_online.clone(),
                 max_queue_index: max,
                 min_queue_index: min,
                 queue_data: range.filter_map(data).collect(),
