@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/apache/rocketmq-client-go/v2/primitive"
 	"github.com/apache/rocketmq-client-go/v2/rlog"
 )
 
@@ -68,6 +69,11 @@ var scenarios = map[string]Scenario{
 
 func main() {
 	rlog.SetLogLevel("error")
+	// An asynchronous send that gets no answer in time makes this SDK read a nil pointer (producer.go, sendAsync), after
+	// its callback has the error. That must not end the program, and with it all other scenarios.
+	primitive.PanicHandler = func(reason interface{}) {
+		fmt.Fprintf(os.Stderr, "panic in the SDK: %v\n%s", reason, debug.Stack())
+	}
 	command := ""
 	if len(os.Args) > 1 {
 		command = os.Args[1]
