@@ -202,7 +202,6 @@ async fn what_is_not_there_is_refused_with_the_reason() {
     for (code, answer, words) in [
         (2003, 3, "cold reads"),
         (354, 3, "RocksDB"),
-        (3005, 3, "users"),
         (1007, 1, "controller"),
         (99_999, 3, "not supported"),
     ] {

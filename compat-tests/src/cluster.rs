@@ -121,6 +121,11 @@ impl Cluster {
 
     /// Starts a proxy in front of the two: ours or Apache's.
     pub fn proxy(&self, kind: Kind) -> Result<Process> {
+        self.proxy_with(kind, &[])
+    }
+
+    /// The same with more keys of its file.
+    pub fn proxy_with(&self, kind: Kind, more: &[(&str, &str)]) -> Result<Process> {
         let home = self.dir.path().join("proxy");
         fs::create_dir_all(&home).trying(|| format!("make {}", home.display()))?;
         let config = home.join("rmq-proxy.json");
@@ -143,6 +148,12 @@ impl Cluster {
                 apache::proxy_command(&home)?
             }
         };
+        for (key, value) in more {
+            settings[*key] = match *value {
+                "true" => json!(true),
+                text => json!(text),
+            };
+        }
         fs::write(&config, settings.to_string())
             .trying(|| format!("write {}", config.display()))?;
         command
@@ -162,6 +173,11 @@ impl Cluster {
     pub fn create_topic(&self, name: &str, kind: &str, queues: u32) -> Result<()> {
         probe::create_topic(self.ports.broker(), name, kind, queues)
             .trying(|| format!("make the topic {name}"))?;
+        probe::await_route(self.ports.namesrv(), name).trying(|| format!("see the topic {name}"))
+    }
+
+    /// Waits until the name server tells the route of a topic.
+    pub fn await_topic(&self, name: &str) -> Result<()> {
         probe::await_route(self.ports.namesrv(), name).trying(|| format!("see the topic {name}"))
     }
 

@@ -48,7 +48,8 @@ impl ApacheAdmin {
         java.arg(format!("-Duser.home={}", home.display()));
         java.arg("-cp").arg(apache::jars()?.join("*"));
         java.arg(crate_dir()?.join("apache/Mqadmin.java"));
-        java.current_dir(home);
+        // Where the keys to sign with are, if there are any.
+        java.current_dir(home).env("ROCKETMQ_HOME", home);
         java.stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
@@ -138,6 +139,7 @@ fn ours(home: &Path, command: &str, args: &[&str]) -> Result<Outcome> {
         .args(args)
         .env("TZ", "UTC")
         .env_remove("NAMESRV_ADDR")
+        .env("ROCKETMQ_HOME", home)
         .current_dir(home)
         .stdin(Stdio::null())
         .output()

@@ -168,6 +168,9 @@ func (c *Context) newProducer(options ...producer.Option) rocketmq.Producer {
 		producer.WithInstanceName(c.instance()),
 		producer.WithSendMsgTimeout(10 * time.Second),
 	}, options...)
+	if key := c.getOr("access_key", ""); key != "" {
+		all = append(all, producer.WithCredentials(primitive.Credentials{AccessKey: key, SecretKey: c.getOr("secret_key", "")}))
+	}
 	made, err := rocketmq.NewProducer(all...)
 	c.must("make a producer", err)
 	c.must("start the producer", made.Start())

@@ -40,7 +40,9 @@ func (c *Context) grpcConfig(group string) *grpc.Config {
 	return &grpc.Config{
 		Endpoint:      c.get("endpoints"),
 		ConsumerGroup: group,
-		Credentials:   &credentials.SessionCredentials{},
+		Credentials: &credentials.SessionCredentials{
+			AccessKey: c.getOr("access_key", ""), AccessSecret: c.getOr("secret_key", ""),
+		},
 	}
 }
 

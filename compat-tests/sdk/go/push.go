@@ -34,6 +34,9 @@ func (c *Context) pushAll(group string, selector consumer.MessageSelector, topic
 		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset),
 		consumer.WithConsumeGoroutineNums(2),
 	}, options...)
+	if key := c.getOr("access_key", ""); key != "" {
+		all = append(all, consumer.WithCredentials(primitive.Credentials{AccessKey: key, SecretKey: c.getOr("secret_key", "")}))
+	}
 	made, err := rocketmq.NewPushConsumer(all...)
 	c.must("make a consumer", err)
 	push := &Push{consumer: made}

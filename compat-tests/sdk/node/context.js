@@ -94,7 +94,10 @@ class Context {
   }
 
   #options(more) {
+    const accessKey = this.get('access_key', '');
+    const sessionCredentials = accessKey ? { accessKey, accessSecret: this.get('secret_key') } : undefined;
     return {
+      sessionCredentials,
       endpoints: this.get('endpoints'), namespace: '', sslEnabled: this.get('ssl', 'false') === 'true',
       requestTimeout: 10_000, logger: silent, ...more,
     };

@@ -268,7 +268,36 @@ async function consume(c) {
   }
 }
 
+/** A user (access_key, secret_key) who may use topic and group, and not forbidden. */
+async function access(c) {
+  const topic = c.get('topic');
+  const forbidden = c.get('forbidden');
+  const producer = await c.producer(topic);
+  const sent = [ 0, 1, 2, 3, 4 ].map(i => c.name(`body${i}`));
+  for (const body of sent) {
+    await producer.send({ topic, body: Buffer.from(body) });
+  }
+  let refusal = '';
+  try {
+    await (await c.producer(forbidden)).send({ topic: forbidden, body: Buffer.from('x') });
+  } catch (refused) {
+    refusal = String(refused);
+  }
+  // The SDK tells that the route could not be fetched, and not why.
+  c.check('forbidden', refusal, { refusal });
+  const consumer = await c.simple(c.get('group'), topic);
+  const got = new Set();
+  const deadline = Date.now() + 90_000;
+  while (!sent.every(body => got.has(body)) && Date.now() < deadline) {
+    for (const body of bodies(await c.take(consumer, 1, 10))) {
+      got.add(body);
+    }
+  }
+  c.check('all came', sent.every(body => got.has(body)), { got: [ ...got ] });
+}
+
 const scenarios = {
+  grpc_access: access,
   grpc_consume: consume,
   grpc_delayed_message_comes_in_time: delay,
   grpc_fifo_keeps_order: fifo,

@@ -97,7 +97,8 @@ class Context:
         return True
 
     def _configuration(self):
-        return ClientConfiguration(self.get("endpoints"), Credentials(), request_timeout=10)
+        credentials = Credentials(self.get("access_key", ""), self.get("secret_key", ""))
+        return ClientConfiguration(self.get("endpoints"), credentials, request_timeout=10)
 
     def _tls(self):
         return self.get("ssl", "false") == "true"

@@ -302,7 +302,29 @@ def lite_simple(c):
     c.equal("subscribed again", ["a4"], take(1))
 
 
+def access(c):
+    """A user (access_key, secret_key) who may use topic and group, and not forbidden."""
+    topic, forbidden = c.get("topic"), c.get("forbidden")
+    producer = c.producer(topic)
+    sent = {c.name(f"body{i}") for i in range(5)}
+    for body in sent:
+        producer.send(message(topic, body))
+    refusal = ""
+    try:
+        c.producer(forbidden).send(message(forbidden, "x"))
+    except Exception as refused:
+        refusal = repr(refused)
+    # The SDK tells that the route could not be fetched, and not why.
+    c.check("forbidden", refusal, refusal=refusal)
+    consumer = c.simple(c.get("group"), topic)
+    got, deadline = set(), time.monotonic() + 90
+    while not sent <= got and time.monotonic() < deadline:
+        got |= set(bodies(c.take(consumer, 1, 10)))
+    c.check("all came", sent <= got, got=sorted(got))
+
+
 SCENARIOS = {
+    "grpc_access": access,
     "grpc_consume": consume,
     "grpc_delayed_message_comes_in_time": delay,
     "grpc_fifo_keeps_order": fifo,

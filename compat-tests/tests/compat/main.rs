@@ -4,6 +4,7 @@
 //!
 //! The servers and the SDK programs start when the first trial wants them and end with the run.
 
+mod access;
 mod clients;
 mod crash;
 mod grpc;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     let trials: Vec<Trial> = [
         crash::trials,
         mqadmin::trials,
+        access::trials,
         clients::trials,
         grpc::trials,
         grpc_cross::trials,

@@ -131,11 +131,13 @@ const OF_OLD_JAVA: [&str; 10] = [
 const WITH_A_PROXY: [&str; 1] = ["push_broadcast_moves_between_broker_and_proxy"];
 
 /// Parts that other trials put together.
-pub(crate) const PARTS: [&str; 12] = [
+pub(crate) const PARTS: [&str; 14] = [
+    "access",
     "consume",
     "create",
     "fill",
     "fill_queues",
+    "grpc_access",
     "grpc_consume",
     "grpc_produce",
     "look",

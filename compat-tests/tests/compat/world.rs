@@ -17,7 +17,10 @@ use aerobee_compat_tests::{Cluster, Driver, Encoding, Kind, Plan, Process, Sdk};
 use libtest_mimic::{Failed, Trial};
 use tempfile::TempDir;
 
-use crate::results::{self, Outcome};
+use crate::{
+    access::Guarded,
+    results::{self, Outcome},
+};
 
 /// How long one scenario may take on a machine that is busy with others.
 pub(crate) const SCENARIO_LIMIT: Duration = Duration::from_secs(240);
@@ -88,6 +91,7 @@ pub(crate) struct World {
     drivers: Started<Sdk, Driver>,
     clusters: Started<Kind, Cluster>,
     proxies: Started<Kind, Process>,
+    guarded: Started<Kind, Guarded>,
     prefixes: AtomicUsize,
     unsteady: AtomicUsize,
     slots: Mutex<usize>,
@@ -107,6 +111,7 @@ impl World {
             drivers: Started::new(),
             clusters: Started::new(),
             proxies: Started::new(),
+            guarded: Started::new(),
             prefixes: AtomicUsize::new(0),
             unsteady: AtomicUsize::new(0),
             slots: Mutex::new(OWN_CLUSTERS),
@@ -139,6 +144,12 @@ impl World {
         self.proxies
             .get(kind, || Ok(Arc::new(cluster.proxy(kind)?)))?;
         Ok(cluster)
+    }
+
+    /// A cluster of that kind whose servers ask who asks; trials share it.
+    pub(crate) fn guarded(&self, kind: Kind) -> Result<Arc<Guarded>, Failed> {
+        self.guarded
+            .get(kind, || Ok(Arc::new(Guarded::start(kind)?)))
     }
 
     /// Waits until the trial may start servers of its own.

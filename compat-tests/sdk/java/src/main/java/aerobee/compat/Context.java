@@ -13,9 +13,12 @@ import java.util.Objects;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
+import org.apache.rocketmq.acl.common.AclClientRPCHook;
+import org.apache.rocketmq.acl.common.SessionCredentials;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.common.message.MessageQueue;
+import org.apache.rocketmq.remoting.RPCHook;
 
 /** One run of a scenario: its parameters, its output, and the clients to close after it. */
 final class Context implements AutoCloseable {
@@ -157,9 +160,17 @@ final class Context implements AutoCloseable {
         }
     }
 
+    /** What signs requests, where the parameters have keys to sign with. */
+    RPCHook hook() {
+        if (!with.containsKey("access_key")) {
+            return null;
+        }
+        return new AclClientRPCHook(new SessionCredentials(get("access_key"), get("secret_key")));
+    }
+
     /** A producer as the SDK makes it, not yet started. */
     DefaultMQProducer freshProducer(String group) {
-        DefaultMQProducer fresh = new DefaultMQProducer(name(group));
+        DefaultMQProducer fresh = new DefaultMQProducer(name(group), hook());
         fresh.setNamesrvAddr(namesrv());
         fresh.setInstanceName(instance());
         fresh.setSendMsgTimeout(10_000);

@@ -18,7 +18,9 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BooleanSupplier;
 import org.apache.rocketmq.client.apis.ClientConfiguration;
+import org.apache.rocketmq.client.apis.ClientConfigurationBuilder;
 import org.apache.rocketmq.client.apis.ClientServiceProvider;
+import org.apache.rocketmq.client.apis.StaticSessionCredentialsProvider;
 import org.apache.rocketmq.client.apis.consumer.ConsumeResult;
 import org.apache.rocketmq.client.apis.consumer.FilterExpression;
 import org.apache.rocketmq.client.apis.consumer.FilterExpressionType;
@@ -67,11 +69,15 @@ final class Grpc {
     }
 
     private static ClientConfiguration configuration(Context context) {
-        return ClientConfiguration.newBuilder()
+        ClientConfigurationBuilder builder = ClientConfiguration.newBuilder()
             .setEndpoints(context.get("endpoints"))
             .enableSsl(Boolean.parseBoolean(context.get("ssl", "true")))
-            .setRequestTimeout(Duration.ofSeconds(10))
-            .build();
+            .setRequestTimeout(Duration.ofSeconds(10));
+        String key = context.get("access_key", "");
+        if (!key.isEmpty()) {
+            builder.setCredentialProvider(new StaticSessionCredentialsProvider(key, context.get("secret_key")));
+        }
+        return builder.build();
     }
 
     /** A topic whose messages are of one type, made by the remoting SDK. */
@@ -92,7 +98,7 @@ final class Grpc {
         return config.getGroupName();
     }
 
-    private static Producer producer(Context context, String... topics) throws Exception {
+    static Producer producer(Context context, String... topics) throws Exception {
         Producer producer = PROVIDER.newProducerBuilder()
             .setClientConfiguration(configuration(context)).setTopics(topics).build();
         return context.closing(producer, producer::close);

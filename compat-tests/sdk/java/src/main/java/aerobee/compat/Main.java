@@ -50,6 +50,7 @@ public final class Main {
         Light.list(SCENARIOS);
         Naming.list(SCENARIOS);
         FastPort.list(SCENARIOS);
+        Access.list(SCENARIOS);
     }
 
     private Main() {

@@ -37,6 +37,10 @@ final class Context {
         return with.get("prefix") + "_" + suffix;
     }
 
+    String get(String key) {
+        return with.get(key);
+    }
+
     String namesrv() {
         return with.get("namesrv");
     }

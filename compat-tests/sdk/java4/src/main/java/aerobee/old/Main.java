@@ -22,6 +22,7 @@ public final class Main {
     static {
         Sending.list(SCENARIOS);
         Consuming.list(SCENARIOS);
+        Access.list(SCENARIOS);
     }
 
     private Main() {
