@@ -34,13 +34,16 @@ pub(crate) fn destination(properties: &PropertyList) -> Option<(&str, i32)> {
 }
 
 /// The message that a commit puts into its topic. Its properties stay as they are, those of the
-/// transaction included, as Apache stores them; `None` when it does not say where it goes.
+/// transaction included, but where it was to go, as Apache stores them; `None` when it does not say
+/// where it goes.
 pub(crate) fn committed(half: &RecordView<'_>) -> Option<Message> {
     let mut message = Message::of(half);
     let (topic, queue_id) = destination(&message.properties)?;
     let topic = topic.to_owned();
     message.queue_id = queue_id;
     message.topic = topic;
+    message.properties.remove(keys::REAL_TOPIC);
+    message.properties.remove(keys::REAL_QID);
     message.sys_flag = message.sys_flag & !sysflag::TRANSACTION_MASK | sysflag::TRANSACTION_COMMIT;
     message.prepared_transaction_offset = half.physical_offset();
     Some(message)
@@ -162,6 +165,8 @@ mod tests {
         assert_eq!(message.sys_flag, flags);
         assert_eq!((message.flag, message.reconsume_times), (9, 2));
         assert_eq!(message.properties.get("TRAN_MSG"), Some("true"));
+        assert_eq!(message.properties.get(keys::REAL_TOPIC), None);
+        assert_eq!(message.properties.get(keys::REAL_QID), None);
         let mut homeless = half();
         homeless.properties.remove(keys::REAL_QID);
         let bytes = encoded(&homeless, 4, 1_000);
