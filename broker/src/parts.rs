@@ -363,6 +363,9 @@ impl Parts {
                 groups: Arc::clone(groups),
                 offsets: Arc::clone(offsets),
                 events: Arc::clone(requeue.events()),
+                stats: Arc::clone(stats),
+                held: Arc::clone(held),
+                polls: Arc::clone(&popping.polls),
             }),
             client: ClientAdmin {
                 clients: Arc::clone(clients),

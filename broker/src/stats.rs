@@ -251,6 +251,14 @@ impl Stats {
         Arc::clone(topics.entry(topic.into()).or_default())
     }
 
+    /// The counts of a group in each topic that it ever had something of.
+    pub(crate) fn of_group(&self, group: &str) -> HashMap<Box<str>, Arc<Consumption>> {
+        let topics = self.consumption.get(group);
+        topics
+            .map(|topics| topics.lock().clone())
+            .unwrap_or_default()
+    }
+
     /// Samples all counts, and disables groups that read too slowly if they shall be. Ends with the
     /// task that runs it.
     pub(crate) async fn run(self: Arc<Self>, switches: Arc<Switches>) {

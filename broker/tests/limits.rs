@@ -5,10 +5,11 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 use support::{Client, Message, Running};
+use tokio::time::timeout;
 
 const NO_PERMISSION: i64 = 16;
 
@@ -38,6 +39,10 @@ async fn pop(client: &mut Client) -> Message {
         "invisibleTime": "60000", "pollTime": "0", "bornTime": "0", "initMode": "0",
     });
     client.ask(200_050, fields, &[]).await
+}
+
+fn now() -> u128 {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis()
 }
 
 /// A broker with a topic, a group and a message.
@@ -129,6 +134,61 @@ async fn a_disabled_group_gets_nothing_and_others_do() {
     assert_eq!(client.ask_json(200, &enabled).await.code(), 0);
     assert_eq!(pull(&mut client).await.code(), 0);
     assert_eq!(pop(&mut client).await.code(), 0);
+}
+
+/// What waits when a group is disabled does not get the next message: it comes back and hears why not.
+#[tokio::test]
+async fn a_group_that_is_disabled_waits_no_longer() {
+    let (running, mut client) = start(&[]).await;
+    // The one message is given out, and the next pop waits.
+    assert_eq!(pop(&mut client).await.code(), 0);
+    let waits = json!({
+        "consumerGroup": "g", "topic": "t", "queueId": "0", "queueOffset": "1",
+        "maxMsgNums": "32", "sysFlag": "6", "commitOffset": "0", "suspendTimeoutMillis": "600000",
+        "subscription": "*", "subVersion": "0", "expressionType": "TAG",
+    });
+    let mut popping = running.connect().await;
+    let polls = json!({
+        "consumerGroup": "g", "topic": "t", "queueId": "-1", "maxMsgNums": "32", "invisibleTime": "60000",
+        "pollTime": "600000", "bornTime": now().to_string(), "initMode": "1",
+    });
+    let disabled = json!({"groupName": "g", "consumeEnable": false});
+    let enabled = json!({"groupName": "g", "consumeEnable": true});
+    let forbidden = json!({"group": "g", "topic": "t", "readable": "false"});
+    let allowed = json!({"group": "g", "topic": "t", "readable": "true"});
+    for round in 0..2 {
+        let mut pulling = running.connect().await;
+        let mut waiting = std::pin::pin!(pulling.ask(11, waits.clone(), &[]));
+        let mut polling = std::pin::pin!(popping.ask(200_050, polls.clone(), &[]));
+        let early = Duration::from_millis(30);
+        assert!(timeout(early, &mut waiting).await.is_err());
+        assert!(timeout(early, &mut polling).await.is_err());
+        let (off, on) = match round {
+            0 => (client.ask_json(200, &disabled).await, None),
+            _ => (
+                client.ask(353, forbidden.clone(), &[]).await,
+                Some(&allowed),
+            ),
+        };
+        assert_eq!(off.code(), 0);
+        let (pulled, popped) = tokio::join!(waiting, polling);
+        // On a busy machine they may come only now, and hear it at once.
+        for answer in [pulled, popped] {
+            assert!(
+                [19, 210, NO_PERMISSION].contains(&answer.code()),
+                "{answer:?}"
+            );
+            assert_eq!(answer.body.len(), 0, "{answer:?}");
+        }
+        let again = match on {
+            None => client.ask_json(200, &enabled).await,
+            Some(allowed) => client.ask(353, allowed.clone(), &[]).await,
+        };
+        assert_eq!(again.code(), 0);
+    }
+    // Nobody waits any more who would take it.
+    assert_eq!(client.send("t", 0, "next").await.code(), 0);
+    assert_eq!(client.pull("t", 0, 1).await.code(), 0);
 }
 
 #[tokio::test]

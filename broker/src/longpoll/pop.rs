@@ -395,6 +395,24 @@ impl Polls {
         next
     }
 
+    /// Answers those of one group, as when it may consume no longer: they come again at once, and hear
+    /// why not.
+    pub(crate) fn release_group(&self, group: &str) {
+        let all: Vec<_> = self
+            .topics
+            .iter()
+            .map(|polls| Arc::clone(polls.value()))
+            .collect();
+        let mut corked = Corked::default();
+        for polls in all {
+            let waiting = polls.state.lock().take_group(group);
+            self.total.fetch_sub(waiting.len(), Ordering::Relaxed);
+            for held in waiting {
+                self.refuse(held, Refused::Late, &mut corked);
+            }
+        }
+    }
+
     /// Answers everybody, and lets nobody wait any more.
     pub(crate) fn release_all(&self) {
         self.stopped.store(true, Ordering::Release);
@@ -515,6 +533,16 @@ impl State {
                 }
             }
         }
+        self.taken(taken.len());
+        taken
+    }
+
+    fn take_group(&mut self, group: &str) -> Vec<Held> {
+        let lines = self.lines.remove(group).unwrap_or_default();
+        let taken: Vec<Held> = lines
+            .into_values()
+            .flat_map(|line| line.pops.into_iter().chain(line.notifications))
+            .collect();
         self.taken(taken.len());
         taken
     }

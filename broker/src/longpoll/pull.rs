@@ -6,6 +6,7 @@
 //! looks at the end of its queue again afterwards, so no arrival is missed.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering, fence},
@@ -272,6 +273,17 @@ impl HeldPulls {
     /// once, and nobody else notices.
     pub(crate) fn release_of(&self, slot: &Arc<QueueSlot>, consumption: &Arc<Consumption>) {
         self.answer_now(slot, slot.waiters().take_of(consumption));
+    }
+
+    /// Answers the held pulls of a group, which are known by its counts in each topic, as when it may
+    /// consume no longer: it comes again at once, and hears why not.
+    pub(crate) fn release_group(&self, counts: &HashMap<Box<str>, Arc<Consumption>>) {
+        let queues = self.queues.lock().clone();
+        for slot in &queues {
+            if let Some(consumption) = counts.get(&**slot.topic()) {
+                self.release_of(slot, consumption);
+            }
+        }
     }
 
     fn answer_now(&self, slot: &Arc<QueueSlot>, waiting: Vec<HeldPull>) {

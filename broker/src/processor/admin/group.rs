@@ -18,7 +18,9 @@ use super::Refusal;
 use crate::{
     events::Events,
     groups::{Groups, UpdateError},
+    longpoll::{pop::Polls, pull::HeldPulls},
     offsets::Offsets,
+    stats::Stats,
     table::{Generation, PersistError},
 };
 
@@ -27,6 +29,9 @@ pub(crate) struct GroupAdmin {
     pub(crate) groups: Arc<Groups>,
     pub(crate) offsets: Arc<Offsets>,
     pub(crate) events: Arc<Events>,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) held: Arc<HeldPulls>,
+    pub(crate) polls: Arc<Polls>,
 }
 
 impl GroupAdmin {
@@ -94,7 +99,11 @@ impl GroupAdmin {
         } = request;
         let changed = readable.map(|readable| {
             tracing::info!(group, topic, readable, peer = %reply.connection().peer(), "right to read changed by an operator");
-            self.groups.set_readable(group, topic, readable)
+            let generation = self.groups.set_readable(group, topic, readable);
+            if !readable {
+                self.release(group);
+            }
+            generation
         });
         let body = fastjson::to_vec(&GroupForbiddenBody {
             group: group.to_owned(),
@@ -124,13 +133,24 @@ impl GroupAdmin {
     }
 
     fn put(&self, config: SubscriptionGroupConfig) -> Result<Generation, Refusal> {
-        self.groups.update(config).map_err(|error| {
+        let disabled = (!config.consume_enable).then(|| config.group_name.clone());
+        let generation = self.groups.update(config).map_err(|error| {
             let code = match error {
                 UpdateError::Name(_) => ResponseCode::INVALID_PARAMETER,
                 UpdateError::Attribute(_) => ResponseCode::SYSTEM_ERROR,
             };
             Refusal::new(code, &error)
-        })
+        })?;
+        if let Some(group) = disabled {
+            self.release(&group);
+        }
+        Ok(generation)
+    }
+
+    /// Who waits for messages was let in before, and would get the next ones.
+    fn release(&self, group: &str) {
+        self.held.release_group(&self.stats.of_group(group));
+        self.polls.release_group(group);
     }
 
     /// Code 201. All of them, whatever page was asked for: the total says that there are no more.
