@@ -123,6 +123,16 @@ impl Credentials {
         Ok(Self::new(&access_key, &secret_key, token.as_deref()))
     }
 
+    /// The signature of a request, whose values in the order of their fields' names are `values`: always 28
+    /// letters.
+    #[must_use]
+    pub fn signature(&self, values: &[u8], body: &[u8]) -> String {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(values);
+        context.update(body);
+        STANDARD.encode(context.sign())
+    }
+
     /// The name of the user.
     #[must_use]
     pub fn access_key(&self) -> &str {

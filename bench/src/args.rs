@@ -3,6 +3,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use aerobee_auth::sign::Credentials;
 use aerobee_remoting::Encoding;
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -145,6 +146,16 @@ pub(crate) struct Target {
 impl ServerArgs {
     /// Makes sure of the topic as a tool would, and finds its broker as a client would.
     pub(crate) fn prepare(&self, topic: &str, queues: u32) -> Result<Target, Error> {
+        self.prepare_as(None, topic, queues)
+    }
+
+    /// The same as a user who may make the topic.
+    pub(crate) fn prepare_as(
+        &self,
+        keys: Option<&Credentials>,
+        topic: &str,
+        queues: u32,
+    ) -> Result<Target, Error> {
         let target = |address, broker_name| Target {
             address,
             broker_name,
@@ -152,13 +163,14 @@ impl ServerArgs {
             queues,
         };
         if let Some(broker) = &self.broker {
-            let mut control = Control::connect(broker)?;
+            let mut control = Control::connect(broker)?.signed(keys);
             control.create_topic(topic, queues)?;
             return Ok(target(control.peer(), "broker-a".to_owned()));
         }
         let mut namesrv = Control::connect(&self.namesrv)?;
         let (broker, _) = namesrv.any_master()?;
-        Control::connect(&broker)?.create_topic(topic, queues)?;
+        let mut control = Control::connect(&broker)?.signed(keys);
+        control.create_topic(topic, queues)?;
         let (broker, name) = namesrv.await_route(topic, &broker)?;
         Ok(target(control::resolve(&broker)?, name))
     }

@@ -441,6 +441,7 @@ impl CompareArgs {
 fn sends(target: &Target, size: usize, connections: u32, window: u32) -> SendLoad<'_> {
     SendLoad {
         target,
+        keys: None,
         encoding: Encoding::Json,
         size,
         connections,

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aerobee_auth::sign::Credentials;
 use aerobee_message::RecordView;
 use aerobee_remoting::{
     Decoder, Encoding, Output, OwnedFields, RequestCode, ResponseCode,
@@ -16,6 +17,7 @@ use aerobee_remoting::{
         heartbeat::{ConsumerData, HeartbeatData, ProducerData, SubscriptionData},
         route::{BrokerData, MASTER_ID, TopicRoute},
     },
+    client::Signer as _,
     fastjson,
     frame::{Cut, cut},
     header::{
@@ -56,6 +58,8 @@ pub(crate) struct Control {
     stream: TcpStream,
     peer: SocketAddr,
     opaque: i32,
+    /// Who signs what is asked, if anybody does.
+    keys: Option<Credentials>,
 }
 
 /// An answer, owned.
@@ -85,11 +89,18 @@ impl Control {
             stream,
             peer,
             opaque: 0,
+            keys: None,
         })
     }
 
     pub(crate) fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// The same, with what it asks signed.
+    pub(crate) fn signed(mut self, keys: Option<&Credentials>) -> Self {
+        self.keys = keys.cloned();
+        self
     }
 
     /// The connection, for a load to go on with.
@@ -106,7 +117,15 @@ impl Control {
     ) -> Result<Answered, Error> {
         self.opaque += 1;
         let mut output = Output::default();
-        output.request(Encoding::Json, code, self.opaque, false, header, body);
+        match &self.keys {
+            None => output.request(Encoding::Json, code, self.opaque, false, header, body),
+            Some(keys) => {
+                let mut fields = OwnedFields::default();
+                header.write(&mut fields);
+                keys.sign(&mut fields, body);
+                output.request(Encoding::Json, code, self.opaque, false, &fields, body);
+            }
+        }
         self.exchange(output.bytes(), self.opaque)
     }
 

@@ -129,6 +129,7 @@ impl DeliverLoad<'_> {
             broker_name: &self.target.broker_name,
             size: self.size,
             encoding: self.encoding,
+            keys: None,
         };
         SendTemplate::new(&shape, 0)
     }

@@ -130,6 +130,7 @@ impl DrainArgs {
     fn fill(&self, target: &Target, messages: u64) -> Result<(), Error> {
         let load = SendLoad {
             target,
+            keys: None,
             encoding: Encoding::Json,
             size: self.size,
             connections: 4,
@@ -169,6 +170,7 @@ impl DrainArgs {
     fn send(&self, target: &Target) -> Result<Figures, Error> {
         let load = SendLoad {
             target,
+            keys: None,
             encoding: Encoding::Json,
             size: self.size,
             connections: 2,

@@ -271,6 +271,7 @@ mod tests {
         let client = thread::spawn(move || {
             let load = SendLoad {
                 target: &target,
+                keys: None,
                 encoding: Encoding::Json,
                 size: 10,
                 connections: 3,

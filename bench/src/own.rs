@@ -153,6 +153,7 @@ impl Own {
             broker_name: "broker-a",
             size: 128,
             encoding: Encoding::Json,
+            keys: None,
         };
         let template = SendTemplate::new(&shape, 0)?;
         let mut frame = Vec::new();

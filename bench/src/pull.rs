@@ -115,6 +115,7 @@ impl PullLoad<'_> {
         let before = self.available()?;
         let load = SendLoad {
             target: self.target,
+            keys: None,
             encoding: self.encoding,
             size,
             connections: 4,

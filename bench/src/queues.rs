@@ -161,6 +161,7 @@ impl Many {
                 broker_name: "broker-a",
                 size: 128,
                 encoding: Encoding::Json,
+                keys: None,
             };
             for queue in 0..self.queues {
                 let template = SendTemplate::new(&shape, queue as i32)?;

@@ -61,6 +61,7 @@ impl RestartArgs {
         let messages = (self.gib << 30) / (self.size as u64 + 220);
         let figures = SendLoad {
             target: &target,
+            keys: None,
             encoding: aerobee_remoting::Encoding::Json,
             size: self.size,
             connections: 4,

@@ -155,6 +155,7 @@ impl ScrapeArgs {
         };
         let load = SendLoad {
             target: &target,
+            keys: None,
             encoding: Encoding::Json,
             size: 128,
             connections: 4,

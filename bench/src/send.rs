@@ -6,6 +6,8 @@ use std::{
     time::Instant,
 };
 
+use aerobee_auth::sign::Credentials;
+
 use crate::{
     Error, Figures,
     answer::Scanner,
@@ -51,6 +53,12 @@ pub struct SendArgs {
     /// Threads of the generator.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     threads: u32,
+    /// User that signs, for servers that ask who asks.
+    #[arg(long, value_name = "NAME", requires = "secret_key")]
+    access_key: Option<String>,
+    /// Its password.
+    #[arg(long, value_name = "PASSWORD", requires = "access_key")]
+    secret_key: Option<String>,
 }
 
 impl SendArgs {
@@ -59,9 +67,14 @@ impl SendArgs {
     /// # Errors
     /// See [`Error`].
     pub fn run(&self) -> Result<Figures, Error> {
-        let target = self.server.prepare(&self.topic, self.queues)?;
+        let keys = self.access_key.as_ref().zip(self.secret_key.as_ref());
+        let keys = keys.map(|(name, password)| Credentials::new(name, password, None));
+        let target = self
+            .server
+            .prepare_as(keys.as_ref(), &self.topic, self.queues)?;
         SendLoad {
             target: &target,
+            keys: keys.as_ref(),
             encoding: self.server.encoding.into(),
             size: self.size,
             connections: self.connections,
@@ -83,6 +96,8 @@ impl SendArgs {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SendLoad<'a> {
     pub(crate) target: &'a Target,
+    /// Who signs, if anybody does.
+    pub(crate) keys: Option<&'a Credentials>,
     pub(crate) encoding: aerobee_remoting::Encoding,
     pub(crate) size: usize,
     pub(crate) connections: u32,
@@ -119,6 +134,7 @@ impl SendLoad<'_> {
             broker_name: &self.target.broker_name,
             size: self.size,
             encoding: self.encoding,
+            keys: self.keys,
         };
         (0..self.target.queues)
             .map(|queue| SendTemplate::new(&shape, queue as i32))

@@ -77,6 +77,7 @@ impl StepArgs {
             broker_name: &target.broker_name,
             size: self.size,
             encoding: self.server.encoding.into(),
+            keys: None,
         };
         let templates = (0..self.queues)
             .map(|queue| SendTemplate::with(&shape, queue as i32, flags, properties))

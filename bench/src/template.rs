@@ -6,10 +6,12 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use aerobee_auth::sign::Credentials;
 use aerobee_remoting::{
-    Encoding, Output, RequestCode,
+    Encoding, Output, OwnedFields, RequestCode,
+    client::Signer as _,
     frame::{FRAME_MAX_BYTES, PREFIX_BYTES},
-    header::send::SendMessage,
+    header::{WriteFields as _, auth::SIGNATURE, send::SendMessage},
 };
 use memchr::memmem;
 
@@ -23,6 +25,8 @@ pub(crate) struct Shape<'a> {
     /// Bytes of the body.
     pub(crate) size: usize,
     pub(crate) encoding: Encoding,
+    /// Who signs them, if anybody does.
+    pub(crate) keys: Option<&'a Credentials>,
 }
 
 /// Producer group of the load.
@@ -42,6 +46,20 @@ pub(crate) struct SendTemplate {
     born: Range<usize>,
     key: Range<usize>,
     encoding: Encoding,
+    signed: Option<Signed>,
+}
+
+/// What is signed of a message, and where the signature goes.
+#[derive(Debug)]
+struct Signed {
+    keys: Credentials,
+    /// The values in the order of their fields' names.
+    values: Vec<u8>,
+    born: Range<usize>,
+    key: Range<usize>,
+    body: Vec<u8>,
+    /// In the frame.
+    signature: Range<usize>,
 }
 
 impl SendTemplate {
@@ -85,17 +103,26 @@ impl SendTemplate {
             batch: false,
             broker_name: Some(shape.broker_name),
         };
+        let body = body(shape.size);
+        let mut fields = OwnedFields::default();
+        header.write(&mut fields);
+        if let Some(keys) = shape.keys {
+            keys.sign(&mut fields, &body);
+        }
         let mut output = Output::default();
         output.request(
             shape.encoding,
             RequestCode::SEND_MESSAGE_V2,
             OPAQUE_MIN,
             false,
-            &header,
-            &body(shape.size),
+            &fields,
+            &body,
         );
         let bytes = output.bytes().to_vec();
         let head = &bytes[..bytes.len() - shape.size];
+        let signed = shape
+            .keys
+            .map(|keys| Signed::new(keys, &fields, head, body));
         Ok(Self {
             opaque: match shape.encoding {
                 Encoding::Json => place(head, &format!("\"opaque\":{OPAQUE_MIN}"), 10),
@@ -105,6 +132,7 @@ impl SendTemplate {
             born: place(head, &BORN.to_string(), 13),
             key: place(head, KEY_TAIL, KEY_TAIL.len()),
             encoding: shape.encoding,
+            signed,
             bytes,
         })
     }
@@ -123,6 +151,41 @@ impl SendTemplate {
         }
         frame[self.born.clone()].copy_from_slice(&born.0);
         put_hex(&mut frame[self.key.clone()], key);
+        if let Some(signed) = &self.signed {
+            signed.sign(frame, born, key);
+        }
+    }
+}
+
+impl Signed {
+    fn new(keys: &Credentials, fields: &OwnedFields, head: &[u8], body: Vec<u8>) -> Self {
+        let mut sorted: Vec<_> = fields.fields().iter().collect();
+        sorted.sort_unstable();
+        let mut values = Vec::new();
+        let mut signature = "";
+        for (name, value) in sorted {
+            if name == SIGNATURE {
+                signature = value;
+            } else {
+                values.extend_from_slice(value.as_bytes());
+            }
+        }
+        Self {
+            keys: keys.clone(),
+            born: place(&values, &BORN.to_string(), 13),
+            key: place(&values, KEY_TAIL, KEY_TAIL.len()),
+            values,
+            body,
+            signature: place(head, signature, signature.len()),
+        }
+    }
+
+    fn sign(&self, frame: &mut [u8], born: &Born, key: u64) {
+        let mut values = self.values.clone();
+        values[self.born.clone()].copy_from_slice(&born.0);
+        put_hex(&mut values[self.key.clone()], key);
+        let signature = self.keys.signature(&values, &self.body);
+        frame[self.signature.clone()].copy_from_slice(signature.as_bytes());
     }
 }
 
@@ -195,6 +258,11 @@ fn put_hex(digits: &mut [u8], mut value: u64) {
 
 #[cfg(test)]
 mod tests {
+    use aerobee_auth::{
+        account::Account,
+        authenticate::is_signed,
+        user::{User, UserStatus, UserType},
+    };
     use aerobee_remoting::{Decoder, Header as _, frame};
 
     use super::*;
@@ -205,8 +273,41 @@ mod tests {
             broker_name: "broker-a",
             size,
             encoding,
+            keys: None,
         };
         SendTemplate::new(&shape, 3).unwrap()
+    }
+
+    #[test]
+    fn signed_frames_carry_the_signature_of_what_was_patched_in() {
+        let keys = Credentials::new("loader", "secret", None);
+        let user = User {
+            username: "loader".to_owned(),
+            password: "secret".to_owned(),
+            user_type: UserType::Normal,
+            user_status: UserStatus::Enable,
+        };
+        let account = Account::new(user, None);
+        for encoding in [Encoding::Json, Encoding::Compact] {
+            let shape = Shape {
+                topic: "orders",
+                broker_name: "broker-a",
+                size: 64,
+                encoding,
+                keys: Some(&keys),
+            };
+            let template = SendTemplate::new(&shape, 3).unwrap();
+            for key in [1, 0xFFFF] {
+                let mut out = Vec::new();
+                template.append(&mut out, 1_234_567_890, &Born(*b"1700000000123"), key);
+                let Ok(frame::Cut::Frame(frame, _)) = frame::cut(&out) else {
+                    panic!("a whole frame");
+                };
+                let mut decoder = Decoder::default();
+                let command = decoder.decode(frame).unwrap();
+                assert!(is_signed(&command, &account), "{command:?}");
+            }
+        }
     }
 
     #[test]
@@ -265,7 +366,8 @@ mod tests {
                     topic: "t",
                     broker_name: "b",
                     size: FRAME_MAX_BYTES,
-                    encoding: Encoding::Json
+                    encoding: Encoding::Json,
+                    keys: None,
                 },
                 0
             )

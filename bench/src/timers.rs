@@ -106,6 +106,7 @@ fn fill(control: &mut Control, count: u64, sys_flag: i32, more: &str) -> Result<
         broker_name: "broker-a",
         size: 128,
         encoding: Encoding::Json,
+        keys: None,
     };
     let template = SendTemplate::with(&shape, 0, sys_flag, more)?;
     let mut sent = 0;

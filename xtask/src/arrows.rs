@@ -44,7 +44,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "aerobee-auth",
         ],
     ),
-    ("aerobee-bench", &["aerobee-message", "aerobee-remoting"]),
+    (
+        "aerobee-bench",
+        &["aerobee-message", "aerobee-remoting", "aerobee-auth"],
+    ),
     (
         "aerobee-compat-tests",
         &["aerobee-message", "aerobee-remoting"],

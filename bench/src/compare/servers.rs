@@ -209,6 +209,7 @@ impl Running {
             broker_name: "broker-a",
             size: 128,
             encoding: Encoding::Json,
+            keys: None,
         };
         let template = SendTemplate::new(&shape, 0)?;
         let mut frame = Vec::new();
