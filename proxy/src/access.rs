@@ -200,8 +200,15 @@ pub(crate) struct Cluster {
     name: String,
     refresh: Duration,
     expire: Duration,
+    known: Mutex<Kept>,
+}
+
+/// Users that are kept for a while.
+#[derive(Debug)]
+struct Kept {
+    users: HashMap<String, Known>,
+    expire: Duration,
     max: usize,
-    known: Mutex<HashMap<String, Known>>,
 }
 
 #[derive(Debug, Clone)]
@@ -210,28 +217,64 @@ struct Known {
     at: Instant,
 }
 
+impl Kept {
+    /// Keeps what a broker told, and the same object for the same user: connections remember by it.
+    fn keep(
+        &mut self,
+        username: &str,
+        fetched: Option<(User, Option<Acl>)>,
+    ) -> Option<Arc<Account>> {
+        let before = self.users.get(username);
+        let before = before.and_then(|known| known.account.clone());
+        let account = fetched.map(|(user, acl)| match before {
+            Some(before) if *before.user() == user && before.acl() == acl.as_ref() => before,
+            _ => Arc::new(Account::new(user, acl)),
+        });
+        if self.users.len() >= self.max && !self.users.contains_key(username) {
+            // Strangers may ask for any number of names: those that lead to nobody go first.
+            let expire = self.expire;
+            self.users
+                .retain(|_, known| known.account.is_some() && known.at.elapsed() < expire);
+            if self.users.len() >= self.max {
+                self.users.clear();
+            }
+        }
+        let at = Instant::now();
+        let kept = Known {
+            account: account.clone(),
+            at,
+        };
+        self.users.insert(username.to_owned(), kept);
+        account
+    }
+}
+
 impl Cluster {
     pub(crate) fn new(brokers: &Arc<Brokers>, routes: &Arc<Routes>, config: &Config) -> Self {
+        let expire = Duration::from_secs(config.user_cache_expired_seconds.max(1));
         Self {
             brokers: Arc::clone(brokers),
             routes: Arc::clone(routes),
             name: config.rocketmq_cluster_name.clone(),
             refresh: Duration::from_secs(config.user_cache_refresh_seconds.max(1)),
-            expire: Duration::from_secs(config.user_cache_expired_seconds.max(1)),
-            max: config.user_cache_max_num.max(1),
-            known: Mutex::default(),
+            expire,
+            known: Mutex::new(Kept {
+                users: HashMap::new(),
+                expire,
+                max: config.user_cache_max_num.max(1),
+            }),
         }
     }
 
     async fn account(&self, username: &str) -> Result<Option<Arc<Account>>, Failure> {
-        let known = self.known.lock().get(username).cloned();
+        let known = self.known.lock().users.get(username).cloned();
         if let Some(known) = &known
             && known.at.elapsed() < self.refresh
         {
             return Ok(known.account.clone());
         }
         match self.fetch(username).await {
-            Ok(fetched) => Ok(self.keep(username, fetched)),
+            Ok(fetched) => Ok(self.known.lock().keep(username, fetched)),
             // While no broker answers, those that are known are believed; whoever is not, is not.
             Err(failure) => match known {
                 Some(Known {
@@ -248,30 +291,6 @@ impl Cluster {
                 }
             },
         }
-    }
-
-    /// Keeps what a broker told, and the same object for the same user: connections remember by it.
-    fn keep(&self, username: &str, fetched: Option<(User, Option<Acl>)>) -> Option<Arc<Account>> {
-        let mut known = self.known.lock();
-        let before = known.get(username).and_then(|known| known.account.clone());
-        let account = fetched.map(|(user, acl)| match before {
-            Some(before) if *before.user() == user && before.acl() == acl.as_ref() => before,
-            _ => Arc::new(Account::new(user, acl)),
-        });
-        if known.len() >= self.max && !known.contains_key(username) {
-            // Strangers may ask for any number of names: those that lead to nobody go first.
-            known.retain(|_, known| known.account.is_some() && known.at.elapsed() < self.expire);
-            if known.len() >= self.max {
-                known.clear();
-            }
-        }
-        let at = Instant::now();
-        let kept = Known {
-            account: account.clone(),
-            at,
-        };
-        known.insert(username.to_owned(), kept);
-        account
     }
 
     /// Asks a broker for a user and its access list.
@@ -330,4 +349,50 @@ fn user_of(username: &str, told: ToldUser) -> Result<User, Failure> {
             Some(status) => UserStatus::from_name(status).unwrap_or(UserStatus::Disable),
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(name: &str, password: &str) -> Option<(User, Option<Acl>)> {
+        let told = ToldUser {
+            password: Some(password.to_owned()),
+            ..ToldUser::default()
+        };
+        Some((user_of(name, told).unwrap(), None))
+    }
+
+    #[test]
+    fn names_that_lead_to_nobody_do_not_push_users_out() {
+        let mut kept = Kept {
+            users: HashMap::new(),
+            expire: Duration::from_secs(300),
+            max: 10,
+        };
+        let account = kept.keep("a", user("a", "secret")).unwrap();
+        for name in 0..1_000 {
+            assert!(kept.keep(&name.to_string(), None).is_none());
+            assert!(kept.users.len() <= 10);
+        }
+        // The same user is the same object, a changed one is another.
+        let again = kept.keep("a", user("a", "secret")).unwrap();
+        assert!(Arc::ptr_eq(&account, &again));
+        let changed = kept.keep("a", user("a", "other")).unwrap();
+        assert!(!Arc::ptr_eq(&account, &changed));
+    }
+
+    #[test]
+    fn what_a_broker_does_not_tell_opens_nothing() {
+        assert!(user_of("a", ToldUser::default()).is_err());
+        let told = ToldUser {
+            password: Some("secret".to_owned()),
+            user_status: Some("sleeping".to_owned()),
+            user_type: Some("Emperor".to_owned()),
+            username: None,
+        };
+        let user = user_of("a", told).unwrap();
+        assert_eq!(user.user_type, UserType::Normal);
+        assert_eq!(user.user_status, UserStatus::Disable);
+    }
 }

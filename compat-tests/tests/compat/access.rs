@@ -74,7 +74,7 @@ pub(crate) struct Guarded {
 }
 
 impl Guarded {
-    pub(crate) fn start(kind: Kind) -> Result<Self, Failed> {
+    pub(crate) fn start(kind: Kind, proxy: Kind) -> Result<Self, Failed> {
         let conf = [Plan::of(kind).conf, &BROKER].concat();
         let cluster = Cluster::start(Plan {
             conf: &conf,
@@ -86,7 +86,7 @@ impl Guarded {
             home.path().join("conf/tools.yml"),
             "accessKey: root\nsecretKey: toor\n",
         )?;
-        let _proxy = cluster.proxy_with(kind, &PROXY)?;
+        let _proxy = cluster.proxy_with(proxy, &PROXY)?;
         let guarded = Self {
             _proxy,
             cluster,
@@ -157,6 +157,18 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
         let name = format!("{judged}_{sdk}_{scenario}");
         trials.push(world.scenario(name, move |world| perform(world, sdk, scenario, USER)));
     }
+    // A proxy of one kind asks a broker of the other for users.
+    let other = match judged {
+        Kind::Aerobee => Kind::Apache,
+        Kind::Apache => Kind::Aerobee,
+    };
+    trials.push(world.scenario(
+        format!("mixed_access_proxy_of_{judged}_broker_of_{other}"),
+        move |world| {
+            let guarded = world.guarded(other, world.judged)?;
+            perform_on(world, &guarded, JAVA, "grpc_access", USER)
+        },
+    ));
     trials.push(world.trial(
         format!("{judged}_java_access_needs_the_right_secret"),
         wrong_secret,
@@ -165,7 +177,18 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
 }
 
 fn perform(world: &World, sdk: Sdk, scenario: &str, user: (&str, &str)) -> Result<(), Failed> {
-    let (guarded, driver) = (world.guarded(world.judged)?, world.driver(sdk)?);
+    let guarded = world.guarded(world.judged, world.judged)?;
+    perform_on(world, &guarded, sdk, scenario, user)
+}
+
+fn perform_on(
+    world: &World,
+    guarded: &Guarded,
+    sdk: Sdk,
+    scenario: &str,
+    user: (&str, &str),
+) -> Result<(), Failed> {
+    let driver = world.driver(sdk)?;
     let prefix = world.prefix();
     let (topic, group) = (format!("{prefix}_mine"), format!("{prefix}_group"));
     guarded.topic(&topic)?;
@@ -225,7 +248,7 @@ const REFUSED: [(&str, &str); 3] = [
 ];
 
 fn managed(world: &World, kind: Kind) -> Result<(), Failed> {
-    let guarded = world.guarded(kind)?;
+    let guarded = world.guarded(kind, kind)?;
     let mut apache = ApacheAdmin::start(guarded.home.path())?;
     let mut theirs = |line: &str| -> Result<Outcome, Failed> {
         let args = guarded.spelled(line);

@@ -91,7 +91,7 @@ pub(crate) struct World {
     drivers: Started<Sdk, Driver>,
     clusters: Started<Kind, Cluster>,
     proxies: Started<Kind, Process>,
-    guarded: Started<Kind, Guarded>,
+    guarded: Started<(Kind, Kind), Guarded>,
     prefixes: AtomicUsize,
     unsteady: AtomicUsize,
     slots: Mutex<usize>,
@@ -146,10 +146,10 @@ impl World {
         Ok(cluster)
     }
 
-    /// A cluster of that kind whose servers ask who asks; trials share it.
-    pub(crate) fn guarded(&self, kind: Kind) -> Result<Arc<Guarded>, Failed> {
+    /// A cluster of that kind, with a proxy of another or the same, whose servers ask who asks; trials share it.
+    pub(crate) fn guarded(&self, kind: Kind, proxy: Kind) -> Result<Arc<Guarded>, Failed> {
         self.guarded
-            .get(kind, || Ok(Arc::new(Guarded::start(kind)?)))
+            .get((kind, proxy), || Ok(Arc::new(Guarded::start(kind, proxy)?)))
     }
 
     /// Waits until the trial may start servers of its own.
