@@ -8,6 +8,7 @@
 use std::{
     fs::File,
     io,
+    os::fd::AsRawFd as _,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -15,7 +16,7 @@ use std::{
     },
 };
 
-use memmap2::{Advice, MmapRaw};
+use memmap2::{Advice, MmapRaw, UncheckedAdvice};
 
 use crate::env::Env;
 
@@ -29,6 +30,9 @@ const ASKED_AT_ONCE: usize = 128 << 10;
 /// Bytes that one call makes present. Kernels that preempt lazily (Linux since 6.13) take a core from a thread that is
 /// in the kernel at the next tick only, up to 10 ms later: whoever waits for that core meanwhile is an append.
 const POPULATED_AT_ONCE: usize = 128 << 10;
+
+/// A range at least this long leaves the mapping before it is synced; of fewer pages write-protecting each costs less.
+const LET_GO_BYTES: usize = 8 * PAGE_BYTES;
 
 /// A file mapped over its whole length.
 #[derive(Debug)]
@@ -190,8 +194,47 @@ impl MappedFile {
         }
     }
 
+    /// Writes pages of a range that hold nothing yet to the disk, as the zeros that they are, and makes them present once
+    /// more. The next sync of one of them then finds a block that is in use: where a block is only reserved, the sync
+    /// waits until the file system has noted its first use, too. Nobody relies on this; what is in the pages already is
+    /// written as well. `descriptor` is to be one of its own: the kernel tells each descriptor once of a failure, and
+    /// that of a record must reach whoever syncs records.
+    pub(crate) fn write_ahead(&self, descriptor: &File, from: usize, len: usize) -> io::Result<()> {
+        // Page by page: what is read ahead comes in larger pieces, each of which every sync of a record in it would
+        // write as a whole.
+        let _ = self.map.advise_range(Advice::Random, from, len);
+        self.populate(from, len);
+        let _ = self.map.advise_range(Advice::Normal, from, len);
+        self.let_go(from, len);
+        let written = write_back(descriptor, from as u64, len as u64);
+        self.populate(from, len);
+        written
+    }
+
+    /// Takes whole pages out of the mapping, at once. A sync would write-protect each by itself and tell every other
+    /// core of it. The next access to one fetches it from the page cache, where it stays as it is.
+    fn let_go(&self, from: usize, len: usize) {
+        let end = from.saturating_add(len).min(self.map.len());
+        let from = from.next_multiple_of(PAGE_BYTES);
+        let len = (end - end % PAGE_BYTES).saturating_sub(from);
+        if len == 0 {
+            return;
+        }
+        // SAFETY: the mapping is a shared one of a file, so that its contents are those of the page cache and stay the
+        // same for whoever reads or writes them. It stays mapped.
+        let advised = unsafe {
+            self.map
+                .unchecked_advise_range(UncheckedAdvice::DontNeed, from, len)
+        };
+        // Nothing is lost when the advice is not taken.
+        let _ = advised;
+    }
+
     /// Makes a mapped range durable.
     pub(crate) fn sync_range(&self, env: &Env, from: usize, len: usize) -> io::Result<()> {
+        if len >= LET_GO_BYTES {
+            self.let_go(from, len);
+        }
         env.sync_map(&self.path, || self.map.flush_range(from, len))
     }
 
@@ -204,6 +247,28 @@ impl MappedFile {
             position: self.published(),
             file: Arc::clone(self),
         })
+    }
+}
+
+/// Has a range of a file written to the disk and waits for that. It is not durable after that: the disk may keep it in a
+/// cache, and the file system what it knows of the blocks.
+fn write_back(file: &File, from: u64, len: u64) -> io::Result<()> {
+    let place = |value: u64| i64::try_from(value).map_err(|_| io::ErrorKind::InvalidInput);
+    // SAFETY: a call without pointers, of a descriptor that is open.
+    let result = unsafe {
+        libc::sync_file_range(
+            file.as_raw_fd(),
+            place(from)?,
+            place(len)?,
+            libc::SYNC_FILE_RANGE_WAIT_BEFORE
+                | libc::SYNC_FILE_RANGE_WRITE
+                | libc::SYNC_FILE_RANGE_WAIT_AFTER,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
     }
 }
 
@@ -292,6 +357,30 @@ mod tests {
         assert_eq!((writer.remaining(), writer.position()), (9_997, 3));
         drop(writer);
         assert_eq!(file.writer().unwrap().position(), 3);
+    }
+
+    #[test]
+    fn what_is_written_stays_when_pages_are_let_go_or_written_ahead() {
+        let (_dir, file) = mapped(1 << 20);
+        let mut writer = file.writer().unwrap();
+        let bytes: Vec<u8> = (0..100_000).map(|at| (at % 251) as u8).collect();
+        writer.spare()[..bytes.len()].copy_from_slice(&bytes);
+        writer.advance(bytes.len());
+        writer.publish();
+        // Also into what is let go the next moment.
+        writer.spare()[..3].copy_from_slice(b"abc");
+        file.let_go(1, (1 << 20) - 1);
+        let descriptor = File::open(file.path()).unwrap();
+        file.write_ahead(&descriptor, 0, 1 << 20).unwrap();
+        assert!(file.is_resident(0, 1 << 20));
+        writer.advance(3);
+        writer.publish();
+        file.sync_range(&Env::real(), 0, 200_000).unwrap();
+        assert!(file.slice(0, bytes.len()).unwrap() == bytes);
+        assert_eq!(file.slice(bytes.len(), 3).unwrap(), b"abc");
+        let on_disk = std::fs::read(file.path()).unwrap();
+        assert!(on_disk[..bytes.len()] == bytes);
+        assert!(on_disk[bytes.len() + 3..].iter().all(|byte| *byte == 0));
     }
 
     #[test]

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Files of the log are made ahead: really allocated, durable before their first use, and with their next pages
-//! present, so that an append neither waits for the disk nor meets a full one.
+//! present, so that an append neither waits for the disk nor meets a full one. Where appends wait for syncs, the next
+//! blocks are written before their first use as well: a sync of blocks that are only reserved takes three times as long
+//! (`docs/decisions/0020-blocks-are-written-ahead.md`).
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{fs::File, io, path::Path, sync::Arc, time::Duration};
 
 use crate::{
     background::{Turn, Work},
-    config::Config,
+    config::{Config, FlushMode},
     env::Env,
     error::{AppendError, ReadOnlyReason},
     layout,
@@ -18,6 +20,10 @@ use crate::{
 /// So many times the usual pages are made present before a file is made: until that is done nobody makes more, and an
 /// append that meets a page for the first time may wait for the journal of the file system, which is busy then.
 const WINDOWS_FOR_A_FILE: i64 = 16;
+/// So many times the usual pages are kept ahead where their blocks are written, too, which takes longer.
+const WINDOWS_WRITTEN: i64 = 4;
+/// Bytes that are written ahead in one go.
+const WRITTEN_AT_ONCE: usize = 1 << 20;
 /// How long to wait after a failed try.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -95,11 +101,10 @@ fn make_log_file_in(
     };
     homes.found(base, dir);
     let map = MappedFile::map(env, file, path, base, 0, true)?;
-    map.populate(
-        0,
-        usize::try_from(config.populate_bytes).unwrap_or(usize::MAX),
-    );
-    Ok(Arc::new(map))
+    let map = Arc::new(map);
+    let ahead = usize::try_from(config.populate_bytes).unwrap_or(usize::MAX);
+    Ahead::new(config).make_present(env, &map, 0, ahead);
+    Ok(map)
 }
 
 fn has_log_file(env: &Env, dir: &Path) -> io::Result<bool> {
@@ -114,7 +119,7 @@ fn fill_log_file(
     temporary: &Path,
     path: &Path,
     dir: &Path,
-) -> io::Result<std::fs::File> {
+) -> io::Result<File> {
     let file = env.open_or_create(temporary)?;
     env.set_len(&file, temporary, 0)?;
     env.allocate(&file, temporary, 0, config.commit_log_file_bytes)?;
@@ -162,17 +167,60 @@ impl Inner {
     }
 }
 
+/// How pages ahead of the writer are made present.
+#[derive(Debug)]
+struct Ahead {
+    /// Their blocks are to be written, too.
+    writes: bool,
+    /// The file in which that is done, and a descriptor of it.
+    file: Option<(i64, File)>,
+}
+
+impl Ahead {
+    fn new(config: &Config) -> Ahead {
+        Ahead {
+            writes: config.flush_mode == FlushMode::Sync,
+            file: None,
+        }
+    }
+
+    fn make_present(&mut self, env: &Env, file: &MappedFile, from: usize, len: usize) {
+        if !self.writes {
+            return file.populate(from, len);
+        }
+        let descriptor = match self.file.take() {
+            Some((base, descriptor)) if base == file.base() => Ok(descriptor),
+            _ => env.open(file.path()),
+        };
+        let written = descriptor.and_then(|descriptor| {
+            let end = from.saturating_add(len).min(file.len());
+            for at in (from..end).step_by(WRITTEN_AT_ONCE) {
+                file.write_ahead(&descriptor, at, WRITTEN_AT_ONCE.min(end - at))?;
+            }
+            self.file = Some((file.base(), descriptor));
+            Ok(())
+        });
+        if let Err(error) = written {
+            // Syncs take longer then, no more; what is lost of a record, the sync of that record tells.
+            tracing::debug!(path = %file.path().display(), %error, "blocks of the log are not written ahead");
+            file.populate(from, len);
+        }
+    }
+}
+
 /// The thread that makes files ahead.
 #[derive(Debug)]
 pub(crate) struct Preparer {
     /// Pages of the log are present up to here.
     populated: i64,
+    ahead: Ahead,
 }
 
 impl Preparer {
     pub(crate) fn new(inner: &Inner) -> Preparer {
         Preparer {
             populated: inner.log.peek().writer.file().base(),
+            ahead: Ahead::new(&inner.config),
         }
     }
 }
@@ -185,7 +233,11 @@ impl Work for Preparer {
                 tracing::debug!(?queue, %error, "no room was made");
             }
         }
-        let window = i64::try_from(inner.config.populate_bytes).unwrap_or(i64::MAX);
+        let usual = i64::try_from(inner.config.populate_bytes).unwrap_or(i64::MAX);
+        let window = match self.ahead.writes {
+            true => usual.saturating_mul(WINDOWS_WRITTEN),
+            false => usual,
+        };
         let file_bytes = inner.config.commit_log_file_bytes.cast_signed();
         let prepare_behind = file_bytes / 10 * 7;
         let (file, position, has_next) = {
@@ -200,7 +252,7 @@ impl Work for Preparer {
         let needs_file = !has_next && position >= prepare_behind;
         // Pages ahead are made present in steps of half a window.
         let ahead = match needs_file {
-            true => window.saturating_mul(WINDOWS_FOR_A_FILE),
+            true => usual.saturating_mul(WINDOWS_FOR_A_FILE),
             false => window,
         };
         let from = self.populated.max(file.base() + position);
@@ -209,7 +261,8 @@ impl Work for Preparer {
             .min(file.end());
         if from < until {
             let in_file = usize::try_from(from - file.base()).unwrap_or(0);
-            file.populate(in_file, usize::try_from(until - from).unwrap_or(0));
+            let len = usize::try_from(until - from).unwrap_or(0);
+            self.ahead.make_present(&inner.env, &file, in_file, len);
             self.populated = until;
         }
         let failed = needs_file && inner.prepare_next_file().is_err();
