@@ -5,6 +5,7 @@
 mod docs;
 mod enabled;
 mod http;
+mod memory;
 mod roles;
 mod standalone;
 mod store;
@@ -85,6 +86,7 @@ const DOUBLE: [(&str, &str); 3] = [
 ];
 
 fn main() -> ExitCode {
+    memory::give_back_large_blocks();
     let cli = Cli::parse_from(with_role_of_name(std::env::args_os().collect()));
     let role = cli.role.unwrap_or(Role::Standalone(cli.standalone));
     match run(role) {

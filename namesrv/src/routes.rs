@@ -5,6 +5,7 @@
 //! forward. Apache: `RouteInfoManager`.
 
 mod query;
+mod queues;
 mod register;
 mod unregister;
 
@@ -19,6 +20,7 @@ use aerobee_remoting::body::{
     static_topic::TopicQueueMapping,
 };
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use queues::Queues;
 
 pub use query::{UnitList, keep_zone};
 pub use register::{RegisterError, Registered, Rules};
@@ -112,7 +114,7 @@ pub struct Notice {
 #[derive(Debug, Default)]
 pub struct Tables {
     /// Topic → broker name → queues.
-    topics: HashMap<String, BTreeMap<String, QueueData>>,
+    topics: HashMap<String, Queues>,
     /// Broker name → addresses. Keyed by name alone: clusters must not share broker names.
     brokers: BTreeMap<String, BrokerData>,
     /// Cluster → broker names.
@@ -142,7 +144,7 @@ impl Tables {
             return;
         }
         self.topics.retain(|_, queues| {
-            queues.retain(|name, _| !broker_names.contains(name));
+            queues.retain(|name| !broker_names.contains(name));
             !queues.is_empty()
         });
     }

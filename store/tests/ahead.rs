@@ -59,10 +59,7 @@ fn records_are_untouched_by_what_is_written_ahead_of_them() {
             });
         }
     });
-    assert_eq!(
-        wait_flushed(&store, store.max_physical()),
-        Flushed::Durable
-    );
+    assert_eq!(wait_flushed(&store, store.max_physical()), Flushed::Durable);
     has_all(&store);
     store.close().unwrap();
     let store = Store::open(config(dir.path()), roomy()).unwrap();
@@ -88,10 +85,7 @@ fn a_log_that_cannot_be_written_ahead_takes_messages_all_the_same() {
         append(&store, &queue, &body(count)).unwrap();
         count += 1;
     }
-    assert_eq!(
-        wait_flushed(&store, store.max_physical()),
-        Flushed::Durable
-    );
+    assert_eq!(wait_flushed(&store, store.max_physical()), Flushed::Durable);
     plan.clear();
     assert_eq!(bodies(&store, &queue).len(), count as usize);
     store.close().unwrap();

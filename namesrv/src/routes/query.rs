@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use aerobee_remoting::body::{
     DataVersion,
     cluster::{BrokerMembers, ClusterInfo},
-    route::{BrokerData, MASTER_ID, QueueData, TopicRoute},
+    route::{BrokerData, MASTER_ID, TopicRoute},
     topic::TopicList,
 };
 
-use super::{BrokerKey, PERM_WRITE, Tables};
+use super::{BrokerKey, PERM_WRITE, Tables, queues::Queues};
 
 /// Topics by which the brokers of a name find each other: they want to see who is really there.
 const MEMBER_TOPIC_PREFIX: &str = "rmq_sys_SYNC_BROKER_MEMBER_";
@@ -49,8 +49,8 @@ impl Tables {
     pub fn route(&self, topic: &str, acting_master: bool) -> Option<TopicRoute> {
         let queues = self.topics.get(topic)?;
         let mut broker_datas: Vec<BrokerData> = queues
-            .keys()
-            .filter_map(|name| self.brokers.get(name))
+            .iter()
+            .filter_map(|queues| self.brokers.get(&queues.broker_name))
             .cloned()
             .collect();
         if broker_datas.is_empty() {
@@ -66,7 +66,7 @@ impl Tables {
             broker_datas,
             filter_server_table,
             order_topic_conf: None,
-            queue_datas: queues.values().cloned().collect(),
+            queue_datas: queues.iter().cloned().collect(),
             topic_queue_mapping_by_broker: self.mappings.get(topic).cloned(),
         })
     }
@@ -124,8 +124,11 @@ impl Tables {
     pub fn topics_of_cluster(&self, cluster: &str) -> TopicList {
         let none = BTreeSet::new();
         let names = self.clusters.get(cluster).unwrap_or(&none);
-        let of_cluster =
-            |queues: &BTreeMap<String, QueueData>| queues.keys().any(|name| names.contains(name));
+        let of_cluster = |queues: &Queues| {
+            queues
+                .iter()
+                .any(|queues| names.contains(&queues.broker_name))
+        };
         let topics = self.topics.iter().filter(|(_, queues)| of_cluster(queues));
         list(topics.map(|(topic, _)| topic.clone()).collect())
     }
@@ -150,7 +153,7 @@ impl Tables {
     /// Topics by their unit flags (311 to 313); the flags are those on any one broker.
     pub fn unit_topics(&self, which: UnitList) -> TopicList {
         let wanted = self.topics.iter().filter(|(_, queues)| {
-            let any = queues.values().next();
+            let any = queues.iter().next();
             any.is_some_and(|queues| which.has(queues.topic_sys_flag))
         });
         list(wanted.map(|(topic, _)| topic.clone()).collect())
@@ -164,7 +167,7 @@ fn list(topics: BTreeSet<String>) -> TopicList {
     }
 }
 
-fn put_acting_master(broker: &mut BrokerData, queues: &BTreeMap<String, QueueData>) {
+fn put_acting_master(broker: &mut BrokerData, queues: &Queues) {
     if !broker.enable_acting_master || broker.broker_addrs.contains_key(&MASTER_ID) {
         return;
     }

@@ -265,13 +265,10 @@ impl Tables {
                 config.topic_name.clone()
             };
             let queues = self.topics.entry(name).or_default();
-            if !changed && queues.contains_key(broker_name) {
+            if !changed && queues.contains(broker_name) {
                 continue;
             }
-            queues.insert(
-                broker_name.to_owned(),
-                queue_data(broker_name, &config, read_only),
-            );
+            queues.put(queue_data(broker_name, &config, read_only));
         }
         if changed {
             for (topic, mapping) in mappings {
@@ -290,7 +287,7 @@ impl Tables {
     fn keep_only(&mut self, broker_name: &str, topics: &BTreeMap<String, TopicConfig>) {
         self.topics.retain(|topic, queues| {
             if !topics.contains_key(topic) {
-                queues.remove(broker_name);
+                queues.retain(|name| name != broker_name);
             }
             !queues.is_empty()
         });
@@ -341,7 +338,7 @@ impl Tables {
     /// Adds queues of a topic (217). Stops at the first broker name that is unknown; a topic that
     /// is new appears only when all are known.
     pub fn register_topic(&mut self, topic: &str, queue_datas: Vec<QueueData>) {
-        let mut added = BTreeMap::new();
+        let mut added = Vec::new();
         let mut all_known = true;
         for queues in queue_datas {
             if !self.brokers.contains_key(&queues.broker_name) {
@@ -353,12 +350,13 @@ impl Tables {
                 all_known = false;
                 break;
             }
-            added.insert(queues.broker_name.clone(), queues);
+            added.push(queues);
         }
-        if let Some(queues) = self.topics.get_mut(topic) {
-            queues.extend(added);
-        } else if all_known && !added.is_empty() && self.topics.len() < TOPICS_MAX {
-            self.topics.insert(topic.to_owned(), added);
+        let is_known = self.topics.contains_key(topic);
+        let may_appear = all_known && !added.is_empty() && self.topics.len() < TOPICS_MAX;
+        if is_known || may_appear {
+            let queues = self.topics.entry(topic.to_owned()).or_default();
+            added.into_iter().for_each(|added| queues.put(added));
         }
     }
 
@@ -371,7 +369,7 @@ impl Tables {
         let none = BTreeSet::new();
         let names = self.clusters.get(cluster).unwrap_or(&none);
         if let Some(queues) = self.topics.get_mut(topic) {
-            queues.retain(|name, _| !names.contains(name));
+            queues.retain(|name| !names.contains(name));
             if queues.is_empty() {
                 self.topics.remove(topic);
             }
