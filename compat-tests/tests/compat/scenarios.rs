@@ -169,7 +169,12 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
         (GO, &OF_GO),
     ] {
         for scenario in scenarios {
-            trials.push(trial(world, world.judged, sdk, scenario));
+            // The compact encoding has 16 bits for a request code, and Apache's broker does not know the pops by the
+            // low half of theirs.
+            let is_unknown = sdk == JAVA_ROCKETMQ && scenario.starts_with("pop_");
+            if world.judged != Kind::Apache || !is_unknown {
+                trials.push(trial(world, world.judged, sdk, scenario));
+            }
         }
         if world.judged != Kind::Apache {
             let known = SMOKE.iter().filter(|smoke| scenarios.contains(smoke));

@@ -77,7 +77,9 @@ final class Transactions {
         context.equal("each once", 40, push.inbox.size());
         for (MessageExt message : push.inbox.all()) {
             String body = Inbox.body(message);
-            boolean right = (body.startsWith("commit:") || body.startsWith("later_commit:")) && message.getFlag() == 7
+            // What Apache's broker writes again for a check has lost its flag.
+            boolean asked = body.startsWith("later_commit:");
+            boolean right = (asked || body.startsWith("commit:") && message.getFlag() == 7)
                 && body.endsWith(":" + message.getUserProperty("number")) && message.getTransactionId() != null;
             if (!right) {
                 context.check("message", false, "got", message.toString());
