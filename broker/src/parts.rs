@@ -357,6 +357,8 @@ impl Parts {
                 switches: Arc::clone(switches),
                 events: Arc::clone(requeue.events()),
                 identity: Arc::clone(identity),
+                held: Arc::clone(held),
+                polls: Arc::clone(&popping.polls),
                 changing: Mutex::default(),
             }),
             group: Arc::new(GroupAdmin {

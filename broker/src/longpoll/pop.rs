@@ -403,13 +403,26 @@ impl Polls {
             .iter()
             .map(|polls| Arc::clone(polls.value()))
             .collect();
-        let mut corked = Corked::default();
         for polls in all {
-            let waiting = polls.state.lock().take_group(group);
-            self.total.fetch_sub(waiting.len(), Ordering::Relaxed);
-            for held in waiting {
-                self.refuse(held, Refused::Late, &mut corked);
-            }
+            self.answer_now(polls.state.lock().take_group(group));
+        }
+    }
+
+    /// The same for all that wait on a topic.
+    pub(crate) fn release_topic(&self, topic: &str) {
+        let Some(polls) = self.topics.get(topic).map(|polls| Arc::clone(&polls)) else {
+            return;
+        };
+        let mut next = i64::MAX;
+        let all = polls.state.lock().take_overdue(i64::MAX, &mut next);
+        self.answer_now(all);
+    }
+
+    fn answer_now(&self, waiting: Vec<Held>) {
+        self.total.fetch_sub(waiting.len(), Ordering::Relaxed);
+        let mut corked = Corked::default();
+        for held in waiting {
+            self.refuse(held, Refused::Late, &mut corked);
         }
     }
 

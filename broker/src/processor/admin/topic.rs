@@ -23,9 +23,10 @@ use crate::{
     attributes,
     config::{Identity, Switches},
     events::Events,
+    longpoll::{pop::Polls, pull::HeldPulls},
     offsets::Offsets,
     registration::Registration,
-    topics::{QUEUES_MAX, Topics},
+    topics::{PERM_READ, QUEUES_MAX, Topics},
 };
 
 /// Permission bits that exist: inherit, write, read, priority.
@@ -39,6 +40,8 @@ pub(crate) struct TopicAdmin {
     pub(crate) registration: Arc<Registration>,
     pub(crate) switches: Arc<Switches>,
     pub(crate) identity: Arc<Identity>,
+    pub(crate) held: Arc<HeldPulls>,
+    pub(crate) polls: Arc<Polls>,
     pub(crate) events: Arc<Events>,
     /// Held while a topic is read, altered and put, so that two changes do not mix.
     pub(crate) changing: Mutex<()>,
@@ -93,6 +96,9 @@ impl TopicAdmin {
             last = Some(self.topics.put(config.clone()));
         }
         drop(changing);
+        for config in wanted.iter().filter(|config| config.perm & PERM_READ == 0) {
+            self.release(&config.topic_name);
+        }
         let Some(generation) = last else {
             return reply.ok();
         };
@@ -106,6 +112,15 @@ impl TopicAdmin {
             admin.events.topic_changed(true, false, started.elapsed());
             reply.ok();
         });
+    }
+
+    /// Who waits for messages of the topic was let in before, and would get the next ones.
+    fn release(&self, topic: &str) {
+        if let Some(known) = self.topics.find(topic) {
+            let queues = (0..known.read_queues()).filter_map(|id| known.queue(id));
+            queues.for_each(|slot| self.held.release(&slot));
+        }
+        self.polls.release_topic(topic);
     }
 
     /// What the topic is to become; nothing when it is so already.
