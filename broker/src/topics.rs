@@ -9,7 +9,7 @@ use std::{
     path::Path,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering},
     },
 };
 
@@ -183,8 +183,12 @@ pub struct Topic {
     /// What every send asks for, apart from the rest: these are plain loads.
     most_queues: AtomicI32,
     multi_tag: AtomicBool,
-    /// One cell for each queue id that was ever configured; filled on first use.
+    /// A cell for each queue id, once one of the queues is used; filled on first use of each.
     slots: ArcSwap<Vec<OnceLock<Arc<QueueSlot>>>>,
+    /// Queue ids that were ever configured are smaller.
+    ids: AtomicUsize,
+    /// Held while cells are made or filled: a row that grows must not leave out a slot that is being made.
+    making: Mutex<()>,
     /// Spreads messages whose sender leaves the queue to us.
     turn: AtomicU32,
     /// Clients may not send here.
@@ -196,7 +200,6 @@ pub struct Topic {
 
 impl Topic {
     pub(crate) fn new(config: TopicConfig, store: &Arc<Store>) -> Self {
-        let slots = Vec::from_iter((0..queue_count(&config)).map(|_| OnceLock::new()));
         let is_batch = has_batch_queues(&config);
         if is_batch {
             store.add_batch_topic(&config.topic_name);
@@ -207,8 +210,10 @@ impl Topic {
             is_batch,
             most_queues: most_queues(&config).into(),
             multi_tag: is_multi_tag(&config).into(),
+            ids: queue_count(&config).into(),
             config: ArcSwap::from_pointee(config),
-            slots: ArcSwap::from_pointee(slots),
+            slots: ArcSwap::default(),
+            making: Mutex::new(()),
             turn: AtomicU32::new(0),
             store: Arc::clone(store),
         }
@@ -292,49 +297,56 @@ impl Topic {
     /// The slot of a queue that is, or once was, configured.
     #[inline]
     pub fn queue(&self, id: i32) -> Option<Arc<QueueSlot>> {
-        let slots = self.slots.load();
-        let cell = slots.get(usize::try_from(id).ok()?)?;
-        Some(Arc::clone(cell.get_or_init(|| self.make_slot(id))))
+        self.made_slot(id).or_else(|| self.make_slot(id))
     }
 
     /// The slot of a queue that was used since the start, or that has messages.
     pub(crate) fn used_queue(&self, id: i32) -> Option<Arc<QueueSlot>> {
-        let known = {
-            let slots = self.slots.load();
-            slots.get(usize::try_from(id).ok()?)?.get().cloned()
-        };
-        match known {
-            Some(slot) => Some(slot),
-            None => self
-                .store
-                .queue(&self.name, id)
-                .and_then(|_| self.queue(id)),
-        }
+        self.made_slot(id).or_else(|| {
+            self.store.queue(&self.name, id)?;
+            self.make_slot(id)
+        })
     }
 
-    fn make_slot(&self, id: i32) -> Arc<QueueSlot> {
-        let queue = OnceLock::new();
-        if let Some(existing) = self.store.queue(&self.name, id) {
-            let _ = queue.set(existing);
+    #[inline]
+    fn made_slot(&self, id: i32) -> Option<Arc<QueueSlot>> {
+        let slots = self.slots.load();
+        slots.get(usize::try_from(id).ok()?)?.get().cloned()
+    }
+
+    #[cold]
+    fn make_slot(&self, id: i32) -> Option<Arc<QueueSlot>> {
+        let at = usize::try_from(id).ok()?;
+        let _nobody_else = self.making.lock();
+        let ids = self.ids.load(Ordering::Acquire);
+        if at >= ids {
+            return None;
         }
-        Arc::new(QueueSlot {
-            topic: Arc::clone(&self.name),
-            id,
-            queue,
-            waiters: Waiters::default(),
-            put: PutCounts::default(),
-        })
+        let mut slots = self.slots.load_full();
+        if slots.len() < ids {
+            let missing = (slots.len()..ids).map(|_| OnceLock::new());
+            slots = Arc::new(slots.iter().cloned().chain(missing).collect());
+            self.slots.store(Arc::clone(&slots));
+        }
+        let slot = slots.get(at)?.get_or_init(|| {
+            let queue = OnceLock::new();
+            if let Some(existing) = self.store.queue(&self.name, id) {
+                let _ = queue.set(existing);
+            }
+            Arc::new(QueueSlot {
+                topic: Arc::clone(&self.name),
+                id,
+                queue,
+                waiters: Waiters::default(),
+                put: PutCounts::default(),
+            })
+        });
+        Some(Arc::clone(slot))
     }
 
     /// Takes a new configuration. Slots are never dropped: fewer queues hide them only.
     fn configure(&self, config: TopicConfig) {
-        let wanted = queue_count(&config);
-        self.slots.rcu(|slots| {
-            let missing = wanted.saturating_sub(slots.len());
-            let mut slots = Vec::clone(slots);
-            slots.extend((0..missing).map(|_| OnceLock::new()));
-            slots
-        });
+        self.ids.fetch_max(queue_count(&config), Ordering::AcqRel);
         self.most_queues
             .store(most_queues(&config), Ordering::Relaxed);
         self.multi_tag
@@ -660,5 +672,57 @@ impl Table {
             data_version,
             topic_config_table,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aerobee_store::{Config, Env};
+
+    use super::*;
+
+    fn config(queues: i32) -> TopicConfig {
+        TopicConfig {
+            topic_name: "T".to_owned(),
+            read_queue_nums: queues,
+            write_queue_nums: queues,
+            ..TopicConfig::default()
+        }
+    }
+
+    /// Pulls wait at a slot, and appends wake those who wait at it: two slots of one queue would never meet.
+    #[test]
+    fn a_queue_has_one_slot_however_its_topic_grows_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(Config::new(dir.path()), Env::real()).unwrap();
+        for _ in 0..300 {
+            let topic = Topic::new(config(8), &store);
+            let slots: Vec<_> = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    for queues in 9..40 {
+                        topic.configure(config(queues));
+                    }
+                });
+                (0..8).map(|id| topic.queue(id).unwrap()).collect()
+            });
+            for (id, slot) in (0..).zip(slots) {
+                assert!(Arc::ptr_eq(&slot, &topic.queue(id).unwrap()), "{id}");
+            }
+            assert!(topic.queue(38).is_some() && topic.queue(39).is_none());
+            assert!(topic.queue(-1).is_none());
+        }
+        store.close().unwrap();
+    }
+
+    #[test]
+    fn queues_that_are_no_longer_configured_keep_their_slots() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(Config::new(dir.path()), Env::real()).unwrap();
+        let topic = Topic::new(config(2), &store);
+        let slot = topic.queue(1).unwrap();
+        topic.configure(config(1));
+        assert!(Arc::ptr_eq(&slot, &topic.queue(1).unwrap()));
+        assert!(topic.used_queue(0).is_none(), "nothing was put in");
+        store.close().unwrap();
     }
 }
