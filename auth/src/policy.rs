@@ -400,8 +400,11 @@ impl Acl {
                 .as_deref()
                 .and_then(PolicyType::from_name);
             let entries = acl.entries_mut(kind.unwrap_or(PolicyType::Custom));
+            if entries.len() + policy.entries.len() > ENTRIES_MAX {
+                return Err(TOO_MANY);
+            }
             for told in &policy.entries {
-                put(entries, entry(told)?)?;
+                entries.push(entry(told)?);
             }
         }
         if any {
@@ -436,18 +439,10 @@ impl Acl {
     /// Takes the entries of `other`, those of the same resource in the place of ours.
     ///
     /// # Errors
-    /// There would be more than [`ENTRIES_MAX`].
-    pub fn update(&mut self, other: Self) -> Result<(), BadAcl> {
-        for (kind, entries) in [
-            (PolicyType::Custom, other.custom),
-            (PolicyType::Default, other.default),
-        ] {
-            let ours = self.entries_mut(kind);
-            for entry in entries {
-                put(ours, entry)?;
-            }
-        }
-        Ok(())
+    /// There would be more than [`ENTRIES_MAX`]; the list is of no use then.
+    pub fn update(&mut self, other: &Self) -> Result<(), BadAcl> {
+        replace(&mut self.custom, &other.custom)?;
+        replace(&mut self.default, &other.default)
     }
 
     /// Removes what is said of a resource.
@@ -483,21 +478,29 @@ fn first(entries: &[Entry], asked: &Asked<'_>) -> Option<Decision> {
     matching.min_by_key(rank).map(|entry| entry.decision)
 }
 
-fn put(entries: &mut Vec<Entry>, entry: Entry) -> Result<(), BadAcl> {
-    let known = entries
-        .iter()
-        .position(|known| known.resource == entry.resource);
-    match known {
-        Some(at) => entries[at] = entry,
-        None if entries.len() >= ENTRIES_MAX => {
-            return Err(BadAcl(
-                "The access list has 10000 entries already: use prefixes, such as Topic:orders*.",
-            ));
+/// Puts what is said anew of a resource in the place of what was said of it. A list may say several things of
+/// one resource, of different actions or against each other: all of them count.
+fn replace(entries: &mut Vec<Entry>, others: &[Entry]) -> Result<(), BadAcl> {
+    for (at, entry) in others.iter().enumerate() {
+        let is_same = |other: &Entry| other.resource == entry.resource;
+        if others[..at].iter().any(is_same) {
+            continue;
         }
-        None => entries.push(entry),
+        let place = entries.iter().position(is_same).unwrap_or(entries.len());
+        entries.retain(|known| !is_same(known));
+        let said = others[at..].iter().filter(|other| is_same(other)).cloned();
+        entries.splice(place..place, said);
+    }
+    if entries.len() > ENTRIES_MAX {
+        return Err(TOO_MANY);
     }
     Ok(())
 }
+
+/// More than [`ENTRIES_MAX`] entries.
+const TOO_MANY: BadAcl = BadAcl(
+    "The access list would have more than 10000 entries: use prefixes, such as Topic:orders*.",
+);
 
 fn entry(told: &ToldEntry) -> Result<Entry, BadAcl> {
     let resource = told.resource.as_deref().and_then(Resource::parse);

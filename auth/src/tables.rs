@@ -282,7 +282,7 @@ impl Tables {
                 return refused(format!("The subject of {subject} is not exist."));
             };
             let mut whole = account.acl().cloned().unwrap_or_default();
-            whole.update(acl)?;
+            whole.update(&acl)?;
             *account = Arc::new(Account::new(account.user().clone(), Some(whole)));
             Ok(())
         })

@@ -138,6 +138,30 @@ fn deny_goes_before_allow_among_equals_and_a_closer_name_before_both() {
     assert_eq!(Acl::default().decide(&group), None);
 }
 
+/// Apache keeps what a first list says of one resource several times, and `copyAcl` brings it here.
+#[test]
+fn all_that_is_said_of_a_resource_counts() {
+    let allow = told("Topic:t", &["Pub"], &[], "Allow");
+    let deny = told("Topic:t", &["Pub", "Sub"], &[], "Deny");
+    let get = told("Topic:t", &["Get"], &[], "Allow");
+    let decide =
+        |acl: &Acl, action| acl.decide(&asked(ResourceType::Topic, "t", &[action], "10.0.0.1"));
+    for entries in [
+        vec![allow.clone(), deny.clone(), get.clone()],
+        vec![get, deny, allow.clone()],
+    ] {
+        let mut acl = Acl::of(&list(None, entries.clone())).unwrap();
+        assert_eq!(decide(&acl, Action::Pub), Some(Decision::Deny));
+        assert_eq!(decide(&acl, Action::Get), Some(Decision::Allow));
+        assert_eq!(acl.told("User:u", None).policies[0].entries, entries);
+        // What is said anew takes the place of all of it.
+        let anew = Acl::of(&list(None, vec![allow.clone()])).unwrap();
+        acl.update(&anew).unwrap();
+        assert_eq!(acl, anew);
+        assert_eq!(decide(&acl, Action::Get), None);
+    }
+}
+
 #[test]
 fn default_policies_count_where_no_custom_one_matches() {
     let mut acl = Acl::of(&list(
@@ -146,7 +170,7 @@ fn default_policies_count_where_no_custom_one_matches() {
     ))
     .unwrap();
     let entries = vec![told("Topic:a", &["Sub"], &["10.0.0.0/8"], "Allow")];
-    acl.update(Acl::of(&list(Some("Custom"), entries)).unwrap())
+    acl.update(&Acl::of(&list(Some("Custom"), entries)).unwrap())
         .unwrap();
     let decide = |name, from| acl.decide(&asked(ResourceType::Topic, name, &[Action::Sub], from));
     assert_eq!(decide("a", "10.9.9.9"), Some(Decision::Allow));
@@ -166,7 +190,7 @@ fn entries_are_replaced_by_resource_and_told_again() {
     );
     let mut acl = Acl::of(&told_first).unwrap();
     let second = list(None, vec![told("Topic:a", &["Get"], &[], "Deny")]);
-    acl.update(Acl::of(&second).unwrap()).unwrap();
+    acl.update(&Acl::of(&second).unwrap()).unwrap();
     let all = acl.told("User:u", None);
     assert_eq!(all.subject.as_deref(), Some("User:u"));
     assert_eq!(
@@ -327,7 +351,7 @@ proptest! {
         let mut acl = Acl::default();
         for (policy, entries) in [("Custom", custom), ("Default", default)] {
             if !entries.is_empty() {
-                acl.update(Acl::of(&list(Some(policy), entries)).unwrap()).unwrap();
+                acl.update(&Acl::of(&list(Some(policy), entries)).unwrap()).unwrap();
             }
         }
         let ours = acl.decide(&asked(kind, &name, &wanted, &from));
