@@ -2,7 +2,7 @@
 //! Files of the log are made ahead: really allocated, durable before their first use, and with their next pages
 //! present, so that an append neither waits for the disk nor meets a full one. Where appends wait for syncs, the next
 //! blocks are written before their first use as well: a sync of blocks that are only reserved takes three times as long
-//! (`docs/decisions/0020-blocks-are-written-ahead.md`).
+//! (`docs/decisions/0021-blocks-are-written-ahead.md`).
 
 use std::{fs::File, io, path::Path, sync::Arc, time::Duration};
 
