@@ -324,7 +324,7 @@ fn a_file_that_cannot_be_completed_or_mapped_leaves_no_hole_behind() {
         };
         let store = Store::open(config, env).unwrap();
         // More than wait in memory.
-        let before = vec![1; 1_101];
+        let mut before = vec![1; 1_101];
         put(&store, &before);
         // The batch wants files for 1110 and 1120, of ten entries each, and does not get the second.
         let second = format!("batches/0/{:020}", 1_120 * 20);
@@ -335,7 +335,10 @@ fn a_file_that_cannot_be_completed_or_mapped_leaves_no_hole_behind() {
             Ok(())
         });
         let queue = store.queue(TOPIC, 0).unwrap();
-        assert!(inner(&store, &queue, b"batch", 19).is_err());
+        // It may have been stored all the same: in memory, or in files that were made ahead just before.
+        if inner(&store, &queue, b"batch", 19).is_ok() {
+            before.push(19);
+        }
         plan.clear();
         store.close().unwrap();
         drop(store);
