@@ -336,7 +336,7 @@ fn a_file_that_cannot_be_completed_or_mapped_leaves_no_hole_behind() {
         });
         let queue = store.queue(TOPIC, 0).unwrap();
         // It may have been stored all the same: in memory, or in files that were made ahead just before.
-        if inner(&store, &queue, b"batch", 19).is_ok() {
+        if inner(&store, &queue, &body(19), 19).is_ok() {
             before.push(19);
         }
         plan.clear();
