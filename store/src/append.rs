@@ -104,6 +104,7 @@ impl Store {
         loop {
             self.inner.log.marks.takes_messages()?;
             queue.ensure_room(records.len() as i64)?;
+            self.inner.see_to_pages(total);
             match self.try_append(queue, records, &measured, total, &mut done)? {
                 Outcome::Done(wakes) => {
                     self.wake(wakes);

@@ -17,6 +17,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use aerobee_message::{
@@ -24,6 +25,7 @@ use aerobee_message::{
     record::{Record, store_timestamp_of},
     sysflag,
 };
+use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use crate::{
@@ -271,13 +273,17 @@ impl Queue {
         )
     }
 
+    fn units(&self) -> Option<Arc<Mutex<Units>>> {
+        self.is_batch().then(|| self.shared.units_of(self))
+    }
+
     /// Finds out how far the units go, and makes zero what lies behind: units of records that the log has lost. Whether
     /// some are missing. For recovery, when the entries are known.
     ///
     /// Units of records behind `sure_until` are made again, whatever is there: after a failed sync the kernel shows what
     /// the disk does not have.
     pub(crate) fn recover_units(&self, sure_until: Option<i64>) -> Result<bool, OpenError> {
-        let Some(units) = &self.units else {
+        let Some(units) = self.units() else {
             return Ok(false);
         };
         let dir = self.units_dir();
@@ -318,7 +324,7 @@ impl Queue {
 
     /// Writes the units of messages that have none yet; they are durable by that.
     pub(crate) fn write_units(&self, inner: &Inner) -> io::Result<()> {
-        let Some(units) = &self.units else {
+        let Some(units) = self.units() else {
             return Ok(());
         };
         let mut units = units.lock();
@@ -437,7 +443,7 @@ impl Queue {
     /// Removes files of units that hold none but such of records before `first` in the log; never the last one. How
     /// many.
     pub(crate) fn forget_units_before(&self, first: i64) -> io::Result<usize> {
-        let Some(units) = &self.units else {
+        let Some(units) = self.units() else {
             return Ok(0);
         };
         let mut units = units.lock();

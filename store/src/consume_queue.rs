@@ -10,7 +10,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
 };
 
@@ -18,12 +18,12 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
 use crate::{
-    batch_queue::Units,
     config::FlushMode,
     error::AppendError,
     files::Files,
     layout::{self, BLANK_ENTRY_SIZE, ENTRY_BYTES},
     mapped_file::MappedFile,
+    queue_flags::{Flag, Flags},
     queue_table::Shared,
     queue_tail::{LIGHT_ENTRIES, Tail},
     read::Access,
@@ -89,18 +89,7 @@ impl Entry {
 pub struct Queue {
     topic: Arc<str>,
     id: i32,
-    /// What Apache's broker reads of a queue of batches.
-    pub(crate) units: Option<Box<Mutex<Units>>>,
-    /// A directory, and perhaps files, exist.
-    pub(crate) has_dir: AtomicBool,
-    /// What lies behind the last entry in the file is not known to be zero.
-    pub(crate) unverified: AtomicBool,
-    /// Somebody has used the files since this was last asked.
-    touched: AtomicBool,
-    /// The end of the last file is mapped for writing.
-    pub(crate) is_mapped: AtomicBool,
-    /// Room was asked for and is not there yet.
-    pub(crate) has_asked: AtomicBool,
+    pub(crate) flags: Flags,
     /// Held while files are made, written without a mapping, listed or given up.
     pub(crate) files_work: Mutex<()>,
     me: Weak<Queue>,
@@ -126,6 +115,14 @@ impl fmt::Debug for Queue {
             .field("topic", &self.topic)
             .field("id", &self.id)
             .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        if self.is_batch() {
+            self.shared.forget_units_of(self);
+        }
     }
 }
 
@@ -170,16 +167,14 @@ pub(crate) enum Chunk {
 
 impl Queue {
     pub(crate) fn new(topic: Arc<str>, id: i32, shared: Arc<Shared>, found: &Found) -> Arc<Queue> {
-        let units = shared.is_batch_topic(&topic).then(Box::default);
+        let flags = Flags::default();
+        flags.put(Flag::IsBatch, shared.is_batch_topic(&topic));
+        flags.put(Flag::HasDir, found.has_dir);
+        flags.put(Flag::Unverified, found.unverified);
         Arc::new_cyclic(|me| Queue {
             topic,
             id,
-            units,
-            has_dir: found.has_dir.into(),
-            unverified: found.unverified.into(),
-            touched: false.into(),
-            is_mapped: false.into(),
-            has_asked: false.into(),
+            flags,
             files_work: Mutex::new(()),
             me: Weak::clone(me),
             shared,
@@ -227,7 +222,7 @@ impl Queue {
     #[must_use]
     #[inline]
     pub fn is_batch(&self) -> bool {
-        self.units.is_some()
+        self.flags.has(Flag::IsBatch)
     }
 
     /// Where its files are.
@@ -301,14 +296,14 @@ impl Queue {
     /// Notes that somebody uses the files.
     #[inline]
     pub(crate) fn touch(&self) {
-        if !self.touched.load(Ordering::Relaxed) {
-            self.touched.store(true, Ordering::Relaxed);
+        if !self.flags.has(Flag::Touched) {
+            self.flags.put(Flag::Touched, true);
         }
     }
 
     /// Whether somebody has used the files since the last call.
     pub(crate) fn take_touched(&self) -> bool {
-        self.touched.swap(false, Ordering::Relaxed)
+        self.flags.put(Flag::Touched, false)
     }
 
     /// The mapped file of an entry, if the files are at hand.
@@ -452,5 +447,16 @@ impl Queue {
         if let Some(entry) = self.entry(low) {
             self.note_first(low, entry);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_queue_is_small() {
+        // With the two counts of its `Arc` and the word of the allocator it fills ten blocks of 16 bytes.
+        assert!(size_of::<Queue>() <= 136, "{}", size_of::<Queue>());
     }
 }

@@ -3,8 +3,6 @@
 //! records that are read back, of which the queue may or may not know (Apache: `DefaultMessageStore.java`,
 //! `CommitLog.checkMessageAndReturnSize`).
 
-use std::sync::atomic::Ordering;
-
 use aerobee_message::{RecordView, keys, sysflag, tags, topic};
 use smallvec::SmallVec;
 
@@ -12,6 +10,7 @@ use crate::{
     consume_queue::{Entry, Queue},
     error::AppendError,
     light,
+    queue_flags::Flag,
 };
 
 /// Delay of a level where none is configured, as in Java.
@@ -163,7 +162,7 @@ pub(crate) fn dispatch(
     }
     let offset = place.offset;
     if offset > next {
-        let is_empty = next == 0 && !queue.has_dir.load(Ordering::Acquire);
+        let is_empty = next == 0 && !queue.flags.has(Flag::HasDir);
         if is_empty {
             queue.start_at(offset)?;
         } else if fills_gaps {

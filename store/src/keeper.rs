@@ -17,6 +17,7 @@ use crate::{
     env::Operation,
     error::CloseError,
     layout,
+    queue_flags::Flag,
     queue_table::sorted,
     store::{Closed, Inner},
     summary,
@@ -45,7 +46,7 @@ impl Keeper {
     pub(crate) fn new(inner: &Inner) -> Keeper {
         let now = inner.env.clock().monotonic();
         let mut unverified = sorted(&inner.queues.read());
-        unverified.retain(|queue| queue.unverified.load(Ordering::Relaxed));
+        unverified.retain(|queue| queue.flags.has(Flag::Unverified));
         Keeper {
             // What a start has left to be kept is not kept waiting: after the next kill a start reads all that was not.
             last: now.saturating_sub(inner.config.queue_flush_interval),

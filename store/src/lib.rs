@@ -52,6 +52,7 @@ mod mapped_words;
 mod mend;
 mod prepare;
 mod queue_files;
+mod queue_flags;
 mod queue_table;
 mod queue_tail;
 mod read_ahead;

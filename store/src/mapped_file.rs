@@ -29,7 +29,7 @@ const ASKED_AT_ONCE: usize = 128 << 10;
 
 /// Bytes that one call makes present. Kernels that preempt lazily (Linux since 6.13) take a core from a thread that is
 /// in the kernel at the next tick only, up to 10 ms later: whoever waits for that core meanwhile is an append.
-const POPULATED_AT_ONCE: usize = 128 << 10;
+pub(crate) const POPULATED_AT_ONCE: usize = 128 << 10;
 
 /// A range at least this long leaves the mapping before it is synced; of fewer pages write-protecting each costs less.
 const LET_GO_BYTES: usize = 8 * PAGE_BYTES;
@@ -61,6 +61,11 @@ impl MappedFile {
     ) -> io::Result<MappedFile> {
         env.before_map(&path)?;
         let map = MmapRaw::map_raw(&file)?;
+        // What is read ahead, the store asks for itself. Left to the kernel, one fault or read can bring as much as the
+        // disk allows, 8 MiB with some, and whoever waits for that core waits for 20 ms. Nothing is lost when the advice
+        // is not taken.
+        let _ = map.advise(Advice::Random);
+        env.read_singly(&file);
         if published > map.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -170,6 +175,7 @@ impl MappedFile {
                 .saturating_add(POPULATED_AT_ONCE)
                 .min(end);
             let range = std::mem::replace(&mut next, until)..until;
+            self.will_need(range.start, range.len());
             if self
                 .map
                 .advise_range(Advice::PopulateWrite, range.start, range.len())
@@ -200,11 +206,7 @@ impl MappedFile {
     /// written as well. `descriptor` is to be one of its own: the kernel tells each descriptor once of a failure, and
     /// that of a record must reach whoever syncs records.
     pub(crate) fn write_ahead(&self, descriptor: &File, from: usize, len: usize) -> io::Result<()> {
-        // Page by page: what is read ahead comes in larger pieces, each of which every sync of a record in it would
-        // write as a whole.
-        let _ = self.map.advise_range(Advice::Random, from, len);
         self.populate(from, len);
-        let _ = self.map.advise_range(Advice::Normal, from, len);
         self.let_go(from, len);
         let written = write_back(descriptor, from as u64, len as u64);
         self.populate(from, len);

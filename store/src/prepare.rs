@@ -4,7 +4,14 @@
 //! blocks are written before their first use as well: a sync of blocks that are only reserved takes three times as long
 //! (`docs/decisions/0021-blocks-are-written-ahead.md`).
 
-use std::{fs::File, io, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs::File,
+    io,
+    ops::Range,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use crate::{
     background::{Turn, Work},
@@ -13,7 +20,7 @@ use crate::{
     error::{AppendError, ReadOnlyReason},
     layout,
     log_dirs::Homes,
-    mapped_file::MappedFile,
+    mapped_file::{MappedFile, POPULATED_AT_ONCE},
     store::Inner,
 };
 
@@ -167,6 +174,55 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// Sees to the pages for an append of so many bytes. Whoever overtakes the preparer takes a piece of its work, before
+    /// it locks the log: met one by one, under the lock, pages cost more, and all others wait.
+    #[inline]
+    pub(crate) fn see_to_pages(&self, bytes: usize) {
+        let end = self.marks.end().saturating_add_unsigned(bytes as u64);
+        if end > self.present_until.load(Ordering::Relaxed) && self.config.populate_bytes > 0 {
+            self.help_preparer();
+        }
+    }
+
+    #[cold]
+    fn help_preparer(&self) {
+        let (file, position) = {
+            let appender = self.log.peek();
+            let writer = &appender.writer;
+            (Arc::clone(writer.file()), writer.position() as i64)
+        };
+        let from = file.base() + position;
+        if let Some(piece) = self.claim_pages(from, file.end(), POPULATED_AT_ONCE as i64) {
+            make_present(&file, &piece);
+        }
+    }
+
+    /// Takes it over to make the next pages present, up to `most` bytes of those between `from`, what is before is in use
+    /// already, and `until`; `None` when others have taken all of them.
+    fn claim_pages(&self, from: i64, until: i64, most: i64) -> Option<Range<i64>> {
+        let present = &self.present_until;
+        let mut known = present.load(Ordering::Relaxed);
+        loop {
+            let start = known.max(from);
+            // Pieces end at multiples of their length, so that none ends within a page.
+            let end = (start / most + 1).saturating_mul(most).min(until);
+            if start >= end {
+                return None;
+            }
+            match present.compare_exchange_weak(known, end, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Some(start..end),
+                Err(other) => known = other,
+            }
+        }
+    }
+}
+
+fn make_present(file: &MappedFile, range: &Range<i64>) {
+    let from = usize::try_from(range.start - file.base()).unwrap_or(0);
+    file.populate(from, usize::try_from(range.end - range.start).unwrap_or(0));
+}
+
 /// How pages ahead of the writer are made present.
 #[derive(Debug)]
 struct Ahead {
@@ -211,15 +267,12 @@ impl Ahead {
 /// The thread that makes files ahead.
 #[derive(Debug)]
 pub(crate) struct Preparer {
-    /// Pages of the log are present up to here.
-    populated: i64,
     ahead: Ahead,
 }
 
 impl Preparer {
     pub(crate) fn new(inner: &Inner) -> Preparer {
         Preparer {
-            populated: inner.log.peek().writer.file().base(),
             ahead: Ahead::new(&inner.config),
         }
     }
@@ -255,21 +308,25 @@ impl Work for Preparer {
             true => usual.saturating_mul(WINDOWS_FOR_A_FILE),
             false => window,
         };
-        let from = self.populated.max(file.base() + position);
-        let until = (file.base() + position)
-            .saturating_add(ahead)
-            .min(file.end());
-        if from < until {
-            let in_file = usize::try_from(from - file.base()).unwrap_or(0);
-            let len = usize::try_from(until - from).unwrap_or(0);
+        let from = file.base() + position;
+        let until = from.saturating_add(ahead).min(file.end());
+        let at_once = match self.ahead.writes {
+            true => WRITTEN_AT_ONCE,
+            false => POPULATED_AT_ONCE,
+        };
+        while let Some(piece) =
+            inner.claim_pages(from.max(inner.marks.end()), until, at_once as i64)
+        {
+            let in_file = usize::try_from(piece.start - file.base()).unwrap_or(0);
+            let len = usize::try_from(piece.end - piece.start).unwrap_or(0);
             self.ahead.make_present(&inner.env, &file, in_file, len);
-            self.populated = until;
         }
         let failed = needs_file && inner.prepare_next_file().is_err();
         let mut appender = inner.log.peek();
         let end = appender.end();
-        let mut alarm = self.populated - window / 2;
-        if self.populated >= file.end() || window == 0 {
+        let present = inner.present_until.load(Ordering::Relaxed);
+        let mut alarm = present - window / 2;
+        if present >= file.end() || window == 0 {
             alarm = file.end() + 1;
         }
         if appender.next_file.is_none() && !failed {
@@ -317,6 +374,35 @@ mod tests {
             }
             Ok(())
         }
+    }
+
+    #[test]
+    fn each_page_is_made_present_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config {
+            populate_bytes: 0,
+            ..Config::new(dir.path())
+        };
+        let store = Store::open(config, Env::real()).unwrap();
+        let inner = &store.inner;
+        let (from, until) = (5_000, 1_000_000);
+        let claim =
+            || std::iter::from_fn(|| inner.claim_pages(from, until, 1 << 12)).collect::<Vec<_>>();
+        let mut pieces = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(claim)).collect();
+            let claimed = threads.into_iter().map(|thread| thread.join().unwrap());
+            claimed.flatten().collect::<Vec<_>>()
+        });
+        pieces.sort_unstable_by_key(|piece| piece.start);
+        assert_eq!((pieces[0].clone(), pieces.len()), (5_000..8_192, 244));
+        assert_eq!(pieces.last().unwrap().end, until);
+        assert!(pieces.windows(2).all(|pair| pair[0].end == pair[1].start));
+        // What appends have used meanwhile is no longer anybody's.
+        assert_eq!(
+            inner.claim_pages(1_500_000, 2_000_000, 1 << 20),
+            Some(1_500_000..2_000_000)
+        );
+        store.close().unwrap();
     }
 
     #[test]

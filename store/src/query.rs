@@ -99,6 +99,19 @@ impl Store {
         }
     }
 
+    /// The record that starts at a position, lent, when it was written lately; never waits for the disk. `None` when
+    /// none does, or when it would have to be read: [`Store::record_at`] tells.
+    #[must_use]
+    pub fn recent_record_at(&self, physical: i64) -> Option<Run> {
+        let head = self.inner.hot_bytes_at(physical, size_of::<i32>())?;
+        let size = i32::from_be_bytes(*head.as_slice().first_chunk()?);
+        let run = self
+            .inner
+            .hot_bytes_at(physical, usize::try_from(size).ok()?)?;
+        let record = RecordView::parse(run.as_slice()).ok()?;
+        (record.physical_offset() == physical).then_some(run)
+    }
+
     /// The record of this length at a position, read from the file and checked in full.
     pub(crate) fn checked_record(&self, physical: i64, len: usize) -> Option<Run> {
         if len > self.inner.largest_append {

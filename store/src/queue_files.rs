@@ -16,6 +16,7 @@ use crate::{
     files::{self, Descriptors, Files, Slot},
     layout::{self, ENTRY_BYTES},
     mend,
+    queue_flags::Flag,
     queue_tail::{End, LIGHT_ENTRIES},
     watermark::Watermarks,
 };
@@ -52,7 +53,9 @@ impl Queue {
         let dir = self.dir();
         let env = &self.shared.env;
         let bases = files::list(env, &dir, self.shared.file_bytes).map_err(io::Error::other)?;
-        self.has_dir.fetch_or(!bases.is_empty(), Ordering::Relaxed);
+        if !bases.is_empty() {
+            self.flags.put(Flag::HasDir, true);
+        }
         let files = Files::new(dir, self.shared.file_bytes, Descriptors::Drop, Vec::new());
         files.replace(self.slots(&bases, written));
         if !self.is_complete(&files, written, expected)? {
@@ -114,7 +117,7 @@ impl Queue {
 
     /// Makes sure that nothing follows the last entry on disk, if that is not known.
     pub(crate) fn verify(&self) -> io::Result<()> {
-        if !self.unverified.load(Ordering::Acquire) {
+        if !self.flags.has(Flag::Unverified) {
             return Ok(());
         }
         let _only_one = self.files_work.lock();
@@ -122,7 +125,7 @@ impl Queue {
     }
 
     fn verify_locked(&self) -> io::Result<()> {
-        if !self.unverified.load(Ordering::Acquire) {
+        if !self.flags.has(Flag::Unverified) {
             return Ok(());
         }
         let (written, waiting) = {
@@ -145,14 +148,14 @@ impl Queue {
             // A file that begins there is from before the crash, and perhaps not known to its directory on the disk.
             self.tail.lock().has_new_files = true;
         }
-        self.unverified.store(false, Ordering::Release);
+        self.flags.put(Flag::Unverified, false);
         Ok(())
     }
 
     pub(crate) fn make_dir(&self) -> io::Result<()> {
-        if !self.has_dir.load(Ordering::Acquire) {
+        if !self.flags.has(Flag::HasDir) {
             self.shared.env.create_dir_all(&self.dir())?;
-            self.has_dir.store(true, Ordering::Release);
+            self.flags.put(Flag::HasDir, true);
             self.tail.lock().has_new_files = true;
         }
         Ok(())
@@ -320,7 +323,7 @@ impl Queue {
                 // So that nobody has to open the files to see what is flushed.
                 self.show(tail.next);
             }
-            self.is_mapped.store(false, Ordering::Relaxed);
+            self.flags.put(Flag::IsMapped, false);
             self.room_until
                 .store(tail.next + LIGHT_ENTRIES, Ordering::Release);
             let until = tail.next * ENTRY;
@@ -365,7 +368,7 @@ impl Queue {
         tail.next = next;
         tail.max_physical = max_physical;
         tail.flushed = tail.flushed.min(next);
-        self.is_mapped.store(false, Ordering::Relaxed);
+        self.flags.put(Flag::IsMapped, false);
         self.set_next(next);
         self.room_until
             .store(next + LIGHT_ENTRIES, Ordering::Release);

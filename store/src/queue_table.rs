@@ -20,8 +20,8 @@ use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 
 use crate::{
-    config::Config, consume_queue::Queue, env::Env, log_dirs::Homes, signal::Signal,
-    watermark::Watermarks,
+    batch_queue::Units, config::Config, consume_queue::Queue, env::Env, log_dirs::Homes,
+    signal::Signal, watermark::Watermarks,
 };
 
 /// Bytes of entries that may wait in memory for being written, over all queues.
@@ -56,6 +56,11 @@ impl Ids {
 
     pub(crate) fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// Gives back room for queues that are not there.
+    pub(crate) fn shrink_to_fit(&mut self) {
+        self.0.shrink_to_fit();
     }
 }
 
@@ -112,6 +117,9 @@ pub(crate) struct Shared {
     open: Mutex<VecDeque<Arc<Queue>>>,
     /// Bytes of entries that wait in memory for being written.
     pending: AtomicUsize,
+    /// How far the units of queues of batches go, by the address of the queue, which is its own as long as it lives. Few
+    /// queues are of that kind, so it is not theirs.
+    units: Mutex<HashMap<usize, Arc<Mutex<Units>>>>,
     /// Queues that will soon need room.
     asks: Mutex<Vec<Arc<Queue>>>,
     /// Wakes the thread that makes room.
@@ -177,6 +185,7 @@ impl Shared {
             open_max: config.open_queues.max(1),
             open: Mutex::default(),
             pending: AtomicUsize::new(0),
+            units: Mutex::default(),
             asks: Mutex::default(),
             prepare_signal: Signal::default(),
         })
@@ -197,6 +206,18 @@ impl Shared {
 
     pub(crate) fn remove_batch_topic(&self, topic: &str) {
         self.batch_topics.write().remove(topic);
+    }
+
+    /// How far the units of a queue of batches go.
+    pub(crate) fn units_of(&self, queue: &Queue) -> Arc<Mutex<Units>> {
+        let address = std::ptr::from_ref(queue).addr();
+        Arc::clone(self.units.lock().entry(address).or_default())
+    }
+
+    /// Forgets the units of a queue that goes.
+    pub(crate) fn forget_units_of(&self, queue: &Queue) {
+        let address = std::ptr::from_ref(queue).addr();
+        self.units.lock().remove(&address);
     }
 
     #[inline]

@@ -20,6 +20,7 @@ use crate::{
     files::Slot,
     layout::{ENTRY_BYTES, QUEUE_ALLOCATION_BYTES},
     mapped_file::FileWriter,
+    queue_flags::Flag,
 };
 
 /// Entries that wait in memory before a queue is mapped, at most.
@@ -184,7 +185,7 @@ impl Queue {
         if !self.has_room(until) || self.shared.has_much_pending() {
             return self.make_room(count);
         }
-        if !self.has_asked.swap(true, Ordering::AcqRel)
+        if !self.flags.put(Flag::HasAsked, true)
             && let Some(me) = self.handle()
         {
             self.shared.ask_for_room(me);
@@ -194,7 +195,7 @@ impl Queue {
 
     #[inline]
     fn spare_room(&self) -> i64 {
-        if self.is_mapped.load(Ordering::Relaxed) {
+        if self.flags.has(Flag::IsMapped) {
             self.low_room()
         } else {
             LIGHT_ENTRIES - BUSY_ENTRIES
@@ -210,7 +211,7 @@ impl Queue {
     pub(crate) fn make_room(&self, count: i64) -> Result<(), AppendError> {
         let result = {
             let _only_one = self.files_work.lock();
-            self.has_asked.store(false, Ordering::Release);
+            self.flags.put(Flag::HasAsked, false);
             self.make_room_locked(count)
         };
         match &result {
@@ -297,7 +298,7 @@ impl Queue {
                 writers: VecDeque::from([writer]),
                 allocated,
             })));
-            self.is_mapped.store(true, Ordering::Relaxed);
+            self.flags.put(Flag::IsMapped, true);
             self.room_until.store(until, Ordering::Release);
             return Ok(());
         }

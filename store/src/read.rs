@@ -190,6 +190,8 @@ impl Read {
 const SCAN_ENTRIES: i64 = 800;
 /// Entries this near the end of a queue count as being in memory.
 const HOT_ENTRIES: i64 = 64 << 10;
+/// Bytes of entries that are read ahead.
+const ENTRIES_AHEAD_BYTES: usize = 256 << 10;
 /// Bytes asked about at once when it is not known whether pages are in memory.
 const RESIDENCY_BYTES: usize = 256 << 10;
 
@@ -318,11 +320,11 @@ impl Reader<'_> {
             let at = self.read.next;
             let entries = match queue.chunk(at, until, self.access, &mut copied) {
                 Chunk::Mapped(found, from, len) => {
-                    if self.access == Access::HotOnly
-                        && self.read.max - at > HOT_ENTRIES
-                        && !found.is_resident(from, len)
-                    {
-                        return self.finish(ReadStatus::Cold);
+                    if self.read.max - at > HOT_ENTRIES && !found.is_resident(from, len) {
+                        if self.access == Access::HotOnly {
+                            return self.finish(ReadStatus::Cold);
+                        }
+                        found.will_need(from, ENTRIES_AHEAD_BYTES);
                     }
                     mapped = found;
                     mapped.slice(from, len).unwrap_or_default()

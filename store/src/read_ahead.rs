@@ -14,7 +14,7 @@ const STREAMS: usize = 64;
 /// Bytes for a reader that is new.
 const LEAST: i64 = 256 << 10;
 /// Bytes for one that has gone on for a while.
-const MOST: i64 = 8 << 20;
+const MOST: i64 = 16 << 20;
 /// A reader that comes this far behind what it was given still goes on.
 const SLACK: i64 = 1 << 20;
 
@@ -57,16 +57,18 @@ impl ReadAhead {
         at..asked
     }
 
-    /// What to ask for when a reader has come to a position that is in memory: the next bytes, once it is past the
-    /// middle of what was asked for it last; nothing for one that nothing was asked for.
+    /// What to ask for when a reader has come to a position that is in memory: the next bytes, once it has used an eighth
+    /// of what was asked for it, so that the disk always has something to do; nothing for one that nothing was asked for.
     pub(crate) fn went_on(&self, queue: usize, at: i64) -> Option<Range<i64>> {
         let mut streams = self.0.lock();
         let stream = streams.iter_mut().find(|stream| stream.queue == queue)?;
-        if !(stream.at..stream.asked).contains(&at) || stream.asked - at > stream.window / 2 {
+        if !(stream.at..stream.asked).contains(&at)
+            || stream.asked - at > stream.window - stream.window / 8
+        {
             return None;
         }
         stream.window = (stream.window * 2).min(MOST);
-        let next = stream.asked..stream.asked.saturating_add(stream.window);
+        let next = stream.asked..at.saturating_add(stream.window);
         stream.at = at;
         stream.asked = next.end;
         Some(next)
@@ -104,7 +106,7 @@ mod tests {
             windows.push((asked.end - at) >> 10);
             at = asked.end;
         }
-        assert_eq!(windows, [256, 512, 1024, 2048, 4096, 8192, 8192, 8192]);
+        assert_eq!(windows, [256, 512, 1024, 2048, 4096, 8192, 16384, 16384]);
         let least = |queue, at: i64| ahead.met(queue, at) == (at..at + LEAST);
         assert!(least(2, at), "another queue");
         assert!(least(1, 0), "back");
@@ -116,10 +118,11 @@ mod tests {
         let ahead = ReadAhead::default();
         assert_eq!(ahead.went_on(1, 0), None, "nobody has waited yet");
         let first = ahead.met(1, 1000);
-        assert_eq!(ahead.went_on(1, 1000 + LEAST / 2 - 1), None, "not yet");
-        let next = ahead.went_on(1, 1000 + LEAST / 2).unwrap();
-        assert_eq!(next, first.end..first.end + 2 * LEAST);
-        assert_eq!(ahead.went_on(1, 1000 + LEAST / 2), None, "once only");
+        assert_eq!(ahead.went_on(1, 1000 + LEAST / 8 - 1), None, "not yet");
+        let at = 1000 + LEAST / 8;
+        let next = ahead.went_on(1, at).unwrap();
+        assert_eq!(next, first.end..at + 2 * LEAST);
+        assert_eq!(ahead.went_on(1, at), None, "once only");
         assert_eq!(ahead.went_on(1, 0), None, "back");
         assert_eq!(ahead.went_on(1, next.end), None, "beyond");
         assert_eq!(ahead.went_on(2, 1000 + LEAST), None, "another queue");
@@ -131,7 +134,7 @@ mod tests {
             assert!(more.end - more.start >= asked.end - asked.start);
             asked = more;
         }
-        assert_eq!(asked.end - asked.start, MOST);
+        assert_eq!(asked.end - (asked.start - 1), MOST);
     }
 
     #[test]

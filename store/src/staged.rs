@@ -194,6 +194,7 @@ impl Store {
             // A queue that gets no room is told when it is its turn.
             let _ = queue.ensure_room(count);
         }
+        self.inner.see_to_pages(staged.bytes.len() - item.start);
         Ok(())
     }
 

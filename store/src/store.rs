@@ -56,6 +56,8 @@ pub(crate) struct Inner {
     pub(crate) finishing: AtomicBool,
     /// Held by the one who makes the next file of the log.
     pub(crate) preparing: Mutex<Option<std::time::Duration>>,
+    /// Pages of the log are present, or somebody makes them so, up to here.
+    pub(crate) present_until: AtomicI64,
     /// Longest record or batch that fits into a file of the log.
     pub(crate) largest_append: usize,
     /// Distance from the end of the log behind which messages count as being on disk.
@@ -134,6 +136,7 @@ impl Store {
             kept: AtomicI64::new(UNKNOWN),
             finishing: AtomicBool::new(false),
             preparing: Mutex::new(None),
+            present_until: AtomicI64::new(0),
             largest_append,
             memory_distance,
             readers: Readers::new(config.cold_queue),

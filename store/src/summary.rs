@@ -20,7 +20,7 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
 };
 
 use smallvec::SmallVec;
@@ -29,6 +29,7 @@ use crate::{
     consume_queue::{Found, Queue},
     env::Env,
     layout,
+    queue_flags::Flag,
 };
 
 const MAGIC: &[u8; 8] = b"aeroqsum";
@@ -116,7 +117,7 @@ fn state_of(queue: &Queue) -> io::Result<Option<Found>> {
     let min = queue.min_offset().min(flushed);
     // A file made since the last flush is no reason to leave out what is durable in those before it: after a kill nobody
     // else knows of entries for the log before the summary.
-    if !queue.has_dir.load(Ordering::Acquire) || (has_new_files && flushed <= min) {
+    if !queue.flags.has(Flag::HasDir) || (has_new_files && flushed <= min) {
         return Ok(None);
     }
     let max_physical = match known_end {
@@ -144,7 +145,7 @@ fn state_of(queue: &Queue) -> io::Result<Option<Found>> {
         next: flushed,
         max_physical,
         has_dir: true,
-        unverified: queue.unverified.load(Ordering::Acquire),
+        unverified: queue.flags.has(Flag::Unverified),
         is_new: false,
     }))
 }

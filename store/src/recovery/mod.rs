@@ -124,6 +124,8 @@ pub(crate) fn recover(config: &Config, env: &Env, left: Left) -> Result<Recovere
     }
     let imported = recovery.import_batches(own.is_none())?;
 
+    recovery.queues.values_mut().for_each(Ids::shrink_to_fit);
+
     let known = recovery.queues.values().flat_map(Ids::values);
     let known = known
         .map(|queue| queue.tail().max_physical)

@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The part of the log that queues may not know: read record by record, and entered.
 
-use std::{
-    collections::HashSet,
-    io,
-    sync::{Arc, atomic::Ordering},
-    thread,
-};
+use std::{collections::HashSet, io, sync::Arc, thread};
 
 use aerobee_message::{RecordView, sysflag};
 
@@ -18,6 +13,7 @@ use crate::{
     error::{AppendError, OpenError},
     files::{Descriptors, Files, Slot},
     layout,
+    queue_flags::Flag,
     queue_table::queue_in,
     scan::{After, Stretch},
 };
@@ -151,7 +147,7 @@ impl Recovery<'_> {
         }
         let queue = queue_in(&mut self.queues, &self.shared, topic, id)?;
         // Files of a queue that nobody has noted yet may be there from before a crash.
-        queue.unverified.store(true, Ordering::Release);
+        queue.flags.put(Flag::Unverified, true);
         Ok(queue)
     }
 }
