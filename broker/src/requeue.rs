@@ -3,8 +3,6 @@
 //! (retries, delayed and transactional messages that become due, dead letters) and its own notes.
 //! Apache: `EscapeBridge`, `MessageExtBrokerInner`.
 
-#![allow(dead_code, reason = "its users arrive one after the other")]
-
 use std::{net::SocketAddr, sync::Arc};
 
 use aerobee_message::{

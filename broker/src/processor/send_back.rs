@@ -2,13 +2,14 @@
 //! CONSUMER_SEND_MSG_BACK (36): a message that a consumer could not process is delivered to its group
 //! again later, or becomes a dead letter. Apache: `AbstractSendMessageProcessor.consumerSendMsgBack`.
 //!
-//! The message may be of any age, so all of it runs on a thread that may wait for the disk.
+//! A message that was stored lately is taken from memory by the thread that has the request; an older one, on a thread
+//! that may wait for the disk.
 
 use std::{net::SocketAddr, sync::Arc};
 
 use aerobee_message::{RecordView, id, properties::keys, topic as names};
-use aerobee_remoting::{Deferred, ResponseCode, call::Call, header::send::SendMessageBack};
-use aerobee_store::{Flushed, Store};
+use aerobee_remoting::{Reply, ResponseCode, call::Call, header::send::SendMessageBack};
+use aerobee_store::{Appended, FlushMode, Flushed, Run, Store};
 
 use crate::{
     config::{Identity, Switches},
@@ -43,6 +44,14 @@ struct Job {
     delay_level: i32,
     unit_mode: bool,
     max_reconsume_times: i32,
+}
+
+/// A message as it is stored once more.
+struct Again {
+    message: Message,
+    /// The topic that it was first sent to.
+    origin: String,
+    is_dead: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -98,10 +107,11 @@ impl SendBack {
             unit_mode: request.unit_mode,
             max_reconsume_times,
         };
-        let (back, reply) = (Arc::clone(self), reply.defer());
+        let back = Arc::clone(self);
         if self.requeue.topic(&job.retry_topic).is_some() {
             return back.start(job, reply);
         }
+        let reply = reply.defer();
         tokio::spawn(async move {
             let queues = job.group.retry_queues();
             let flag = if job.unit_mode { UNIT_SUBSCRIPTION } else { 0 };
@@ -116,37 +126,71 @@ impl SendBack {
         });
     }
 
-    fn start(self: Arc<Self>, job: Job, reply: Deferred) {
-        let store = Arc::clone(&self.store);
-        let run = move |_: &Store| self.run(&job, reply);
+    /// Puts the message back at once when it is in memory and its queue there; else a thread does that may wait.
+    fn start(self: Arc<Self>, job: Job, reply: Reply<'_>) {
+        let Some(run) = self.store.recent_record_at(job.offset) else {
+            return self.later(reply, move |back| {
+                let stored = back.store.record_at(job.offset);
+                let stored = stored.ok_or(BackError::Gone(job.offset))?;
+                let again = back.again(&job, &stored)?;
+                back.put_blocking(&job.group, &again)
+            });
+        };
+        let again = match self.again(&job, &run) {
+            Ok(again) => again,
+            Err(error) => return self.answer(Err(error), reply),
+        };
+        match self.requeue.try_put(&again.message) {
+            Some(put) => {
+                let end = self.has_put(&job.group, &again, put);
+                self.answer(end, reply);
+            }
+            None => self.later(reply, move |back| back.put_blocking(&job.group, &again)),
+        }
+    }
+
+    /// Does what may have to wait on a thread that may.
+    fn later(
+        self: Arc<Self>,
+        reply: Reply<'_>,
+        put: impl FnOnce(&Self) -> Result<i64, BackError> + Send + 'static,
+    ) {
+        let (store, reply) = (Arc::clone(&self.store), reply.defer());
+        let run = move |_: &Store| self.answer(put(&self), reply);
         if store.read_later(Box::new(run)).is_err() {
             // The dropped job has answered SYSTEM_ERROR; the client sends the message instead.
             tracing::debug!("too many cold reads are waiting");
         }
     }
 
-    fn run(&self, job: &Job, reply: Deferred) {
-        match self.put_back(job) {
-            Ok(end) => self.requeue.when_durable(end, move |outcome| match outcome {
-                Flushed::Durable => reply.ok(),
-                Flushed::TimedOut => reply.fail(
-                    ResponseCode::SYSTEM_ERROR,
-                    "FLUSH_DISK_TIMEOUT: the message is stored, but not flushed within syncFlushTimeout",
-                ),
-                Flushed::Failed => reply.fail(
-                    ResponseCode::SYSTEM_ERROR,
-                    "FLUSH_DISK_TIMEOUT: flushing the disk failed; the broker takes no more messages",
-                ),
-            }),
+    /// `end`: where the log ends after the message.
+    fn answer(&self, end: Result<i64, BackError>, reply: Reply<'_>) {
+        let end = match end {
+            Ok(end) => end,
             Err(error @ BackError::Forbidden(_)) => {
-                reply.fail(ResponseCode::NO_PERMISSION, error);
+                return reply.fail(ResponseCode::NO_PERMISSION, error);
             }
-            Err(error) => reply.fail(ResponseCode::SYSTEM_ERROR, error),
+            Err(error) => return reply.fail(ResponseCode::SYSTEM_ERROR, error),
+        };
+        if self.store.flush_mode() == FlushMode::Async {
+            return reply.ok();
         }
+        let reply = reply.defer();
+        self.requeue.when_durable(end, move |outcome| match outcome {
+            Flushed::Durable => reply.ok(),
+            Flushed::TimedOut => reply.fail(
+                ResponseCode::SYSTEM_ERROR,
+                "FLUSH_DISK_TIMEOUT: the message is stored, but not flushed within syncFlushTimeout",
+            ),
+            Flushed::Failed => reply.fail(
+                ResponseCode::SYSTEM_ERROR,
+                "FLUSH_DISK_TIMEOUT: flushing the disk failed; the broker takes no more messages",
+            ),
+        });
     }
 
-    /// Stores the message anew; where the log ends after it.
-    fn put_back(&self, job: &Job) -> Result<i64, BackError> {
+    /// What is to be stored of a message that is given back.
+    fn again(&self, job: &Job, stored: &Run) -> Result<Again, BackError> {
         let group = job.group.name();
         let topic = self
             .requeue
@@ -155,10 +199,6 @@ impl SendBack {
         if topic.perm() & PERM_WRITE == 0 {
             return Err(BackError::Forbidden(job.retry_topic.clone()));
         }
-        let stored = self
-            .store
-            .record_at(job.offset)
-            .ok_or(BackError::Gone(job.offset))?;
         let record =
             RecordView::parse(stored.as_slice()).map_err(|_| BackError::Gone(job.offset))?;
         let mut message = copy_of(&record);
@@ -179,10 +219,29 @@ impl SendBack {
             message.queue_id = random_below(job.group.retry_queues());
             self.delay(&mut message, job, record.reconsume_times());
         }
-        let appended = self.requeue.put_blocking(&message)?;
-        self.stats.of(group, &origin).sent_back();
-        if is_dead {
-            self.requeue.events().dead_letters.pair(group, &origin);
+        Ok(Again {
+            message,
+            origin,
+            is_dead,
+        })
+    }
+
+    fn put_blocking(&self, group: &Group, again: &Again) -> Result<i64, BackError> {
+        self.has_put(group, again, self.requeue.put_blocking(&again.message))
+    }
+
+    /// Counts a message that was stored anew; where the log ends after it.
+    fn has_put(
+        &self,
+        group: &Group,
+        again: &Again,
+        put: Result<Appended, PutError>,
+    ) -> Result<i64, BackError> {
+        let appended = put?;
+        self.stats.of(group.name(), &again.origin).sent_back();
+        if again.is_dead {
+            let dead = &self.requeue.events().dead_letters;
+            dead.pair(group.name(), &again.origin);
         }
         Ok(appended.end)
     }
