@@ -22,6 +22,8 @@ pub(crate) const SPARE_BYTES: usize = 128;
 /// Why a message cannot be delivered when it wants to be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DelayError {
+    #[error("the delay level is no number: {0:?}; set DELAY to a level from 1 on, or leave it out")]
+    NoLevel(String),
     #[error(
         "accurate timer message is not enabled, timerWheelEnable is false; switch it on or use a delay level"
     )]
@@ -52,7 +54,8 @@ pub(crate) enum DelayError {
 impl DelayError {
     pub(crate) fn code(&self) -> ResponseCode {
         match self {
-            Self::Disabled | Self::Crowded { .. } => ResponseCode::SYSTEM_ERROR,
+            // Java's broker fails with a NumberFormatException.
+            Self::NoLevel(_) | Self::Disabled | Self::Crowded { .. } => ResponseCode::SYSTEM_ERROR,
             Self::NoNumber { .. } | Self::TooFar { .. } | Self::LateRecall { .. } => {
                 ResponseCode::MESSAGE_ILLEGAL
             }
@@ -122,7 +125,12 @@ impl Delays {
         queue_id: i32,
         properties: &mut PropertyList,
     ) -> Result<Option<Detour>, DelayError> {
-        let level = properties.number(keys::DELAY).unwrap_or(0);
+        let level = match properties.get(keys::DELAY) {
+            None => 0,
+            Some(level) => level
+                .parse()
+                .map_err(|_| DelayError::NoLevel(level.to_owned()))?,
+        };
         if let Some(level) = self.levels.clamp(level) {
             for name in [
                 keys::TIMER_DELIVER_MS,

@@ -70,6 +70,29 @@ async fn a_message_waits_for_its_level_and_no_longer() {
 }
 
 #[tokio::test]
+async fn a_level_that_is_no_number_is_refused() {
+    let bench = Bench::new();
+    let (_broker, mut client) = bench.start().await;
+    client.create_topic("orders", 1).await;
+    for level in ["x", " 3", "3.0", "2147483648"] {
+        let answer = client
+            .send_with("orders", "never", &[(keys::DELAY, level)])
+            .await;
+        assert_eq!(answer.code(), 1, "{level:?}: {answer:?}");
+        assert!(answer.remark().contains("delay level"), "{answer:?}");
+    }
+    assert_eq!(count(&mut client, "orders", 0).await, 0);
+    // As Java reads numbers; none of these waits.
+    for level in ["0", "-1", "+0"] {
+        let answer = client
+            .send_with("orders", "at once", &[(keys::DELAY, level)])
+            .await;
+        assert_eq!(answer.code(), 0, "{level:?}: {answer:?}");
+    }
+    assert_eq!(count(&mut client, "orders", 0).await, 3);
+}
+
+#[tokio::test]
 async fn levels_deliver_in_order_and_once_across_restarts() {
     let bench = Bench::new();
     let (broker, mut client) = bench.start().await;

@@ -72,7 +72,8 @@ impl<'a> Scan<'a> {
                 keys::WAIT => scan.waits = value.eq_ignore_ascii_case("true"),
                 keys::DELAY => {
                     has_level = true;
-                    scan.is_delayed = value.parse::<i32>().is_ok_and(|level| level > 0);
+                    // What is no number is refused where delays are looked at.
+                    scan.is_delayed = value.parse::<i32>().map_or(true, |level| level > 0);
                 }
                 keys::TIMER_DELAY_SEC | keys::TIMER_DELAY_MS | keys::TIMER_DELIVER_MS => {
                     scan.is_timer = true;
