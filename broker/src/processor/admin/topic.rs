@@ -117,7 +117,7 @@ impl TopicAdmin {
     /// Who waits for messages of the topic was let in before, and would get the next ones.
     fn release(&self, topic: &str) {
         if let Some(known) = self.topics.find(topic) {
-            let queues = (0..known.read_queues()).filter_map(|id| known.queue(id));
+            let queues = (0..known.read_queues()).filter_map(|id| known.used_queue(id));
             queues.for_each(|slot| self.held.release(&slot));
         }
         self.polls.release_topic(topic);
