@@ -8,7 +8,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
-import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
 import org.apache.rocketmq.client.ClientConfig;
@@ -16,9 +15,7 @@ import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.impl.MQClientAPIImpl;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
-import org.apache.rocketmq.client.producer.LocalTransactionState;
 import org.apache.rocketmq.client.producer.SendStatus;
-import org.apache.rocketmq.client.producer.TransactionListener;
 import org.apache.rocketmq.client.producer.TransactionMQProducer;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
@@ -119,25 +116,6 @@ final class Naming {
         context.check("of one namespace", full.inbox.bodies().stream().allMatch(body -> body.endsWith("one")), "got", full.inbox.bodies());
     }
 
-    private static final class Decider implements TransactionListener {
-        final Set<String> checked = ConcurrentHashMap.newKeySet();
-
-        @Override
-        public LocalTransactionState executeLocalTransaction(Message message, Object argument) {
-            return switch (message.getTags()) {
-                case "commit" -> LocalTransactionState.COMMIT_MESSAGE;
-                case "rollback" -> LocalTransactionState.ROLLBACK_MESSAGE;
-                default -> LocalTransactionState.UNKNOW;
-            };
-        }
-
-        @Override
-        public LocalTransactionState checkLocalTransaction(MessageExt message) {
-            checked.add(message.getTopic() + " " + Inbox.body(message));
-            return LocalTransactionState.COMMIT_MESSAGE;
-        }
-    }
-
     /** Of two namespaces each producer is asked after its own transactions, although topic and group have the same names. */
     @SuppressWarnings("deprecation")
     private static void transactions(Context context) throws Exception {
@@ -145,7 +123,7 @@ final class Naming {
         Map<String, Decider> deciders = new LinkedHashMap<>();
         Map<String, Push> pushes = new LinkedHashMap<>();
         for (String word : List.of("one", "two")) {
-            Decider decider = new Decider();
+            Decider decider = new Decider(message -> message.getTopic() + " " + Inbox.body(message));
             TransactionMQProducer producer = new TransactionMQProducer(context.name("spaced_transaction_producer"));
             producer.setNamesrvAddr(context.namesrv());
             producer.setInstanceName(context.instance());

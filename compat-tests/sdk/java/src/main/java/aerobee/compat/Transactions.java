@@ -3,8 +3,6 @@ package aerobee.compat;
 
 import java.util.List;
 import java.util.Map;
-import java.util.Set;
-import java.util.concurrent.ConcurrentHashMap;
 import org.apache.rocketmq.client.producer.LocalTransactionState;
 import org.apache.rocketmq.client.producer.SendStatus;
 import org.apache.rocketmq.client.producer.TransactionListener;
@@ -23,26 +21,6 @@ final class Transactions {
         scenarios.put("transact", Transactions::transact);
     }
 
-    /** Decides by the tag: commit, rollback, or unknown and then what the check says. */
-    private static final class Decider implements TransactionListener {
-        final Set<String> checked = ConcurrentHashMap.newKeySet();
-
-        @Override
-        public LocalTransactionState executeLocalTransaction(Message message, Object argument) {
-            return switch (message.getTags()) {
-                case "commit" -> LocalTransactionState.COMMIT_MESSAGE;
-                case "rollback" -> LocalTransactionState.ROLLBACK_MESSAGE;
-                default -> LocalTransactionState.UNKNOW;
-            };
-        }
-
-        @Override
-        public LocalTransactionState checkLocalTransaction(MessageExt message) {
-            checked.add(new String(message.getBody(), java.nio.charset.StandardCharsets.UTF_8));
-            return message.getTags().equals("later_commit") ? LocalTransactionState.COMMIT_MESSAGE : LocalTransactionState.ROLLBACK_MESSAGE;
-        }
-    }
-
     private static TransactionMQProducer producer(Context context, String group, TransactionListener listener) throws Exception {
         TransactionMQProducer producer = new TransactionMQProducer(group);
         producer.setNamesrvAddr(context.namesrv());
@@ -57,7 +35,7 @@ final class Transactions {
 
     private static void decided(Context context) throws Exception {
         String topic = context.topic("transaction", 4);
-        Decider decider = new Decider();
+        Decider decider = new Decider(Inbox::body);
         TransactionMQProducer producer = producer(context, context.name("transaction_producer"), decider);
         Push push = Push.all(context, context.name("transaction_group"), topic);
         for (String tag : List.of("commit", "rollback", "later_commit", "later_rollback")) {
