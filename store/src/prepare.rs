@@ -320,6 +320,8 @@ impl Work for Preparer {
             let in_file = usize::try_from(piece.start - file.base()).unwrap_or(0);
             let len = usize::try_from(piece.end - piece.start).unwrap_or(0);
             self.ahead.make_present(&inner.env, &file, in_file, len);
+            // Whoever waits for the core may be an append.
+            std::thread::yield_now();
         }
         let failed = needs_file && inner.prepare_next_file().is_err();
         let mut appender = inner.log.peek();

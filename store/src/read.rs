@@ -166,6 +166,8 @@ pub struct Read {
     pub messages: u32,
     /// The messages lie so far back that a slave should serve the next ones.
     pub suggest_slave: bool,
+    /// Some were not written lately, and are in memory by chance or because they were read ahead.
+    pub is_old: bool,
 }
 
 impl Read {
@@ -181,6 +183,7 @@ impl Read {
             bytes: 0,
             messages: 0,
             suggest_slave: false,
+            is_old: false,
         }
     }
 }
@@ -499,9 +502,11 @@ impl Reader<'_> {
     /// asked about a longer stretch first.
     fn is_hot(&mut self, file: &MappedFile, from: usize, size: usize, physical: i64) -> bool {
         let end = physical + size as i64;
-        if physical >= self.hot_from
-            || (self.resident.start <= physical && end <= self.resident.end)
-        {
+        if physical >= self.hot_from {
+            return true;
+        }
+        self.read.is_old = true;
+        if self.resident.start <= physical && end <= self.resident.end {
             return true;
         }
         let stretch = RESIDENCY_BYTES

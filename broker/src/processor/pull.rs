@@ -421,6 +421,10 @@ impl Pull {
             .read(&slot, offset, max_messages, &filter, Access::HotOnly);
         let may_wait = is_waitable(read.status, offset) && request.sys_flag & SUSPEND != 0;
         if !may_wait && read.status != ReadStatus::Cold {
+            if read.is_old {
+                // Whoever catches up asks for the next messages at once, again and again. Others come first.
+                std::thread::yield_now();
+            }
             return self.puller.answer(&read, offset, &asker, reply);
         }
         let held = HeldPull {
