@@ -191,8 +191,8 @@ impl Read {
 /// Entries looked at in one read, at least; more when more messages are wanted. As in Java, whose
 /// `maxFilterMessageSize` is 16,000 bytes of entries.
 const SCAN_ENTRIES: i64 = 800;
-/// Entries this near the end of a queue count as being in memory.
-const HOT_ENTRIES: i64 = 64 << 10;
+/// Entries this near the end of a queue count as being in memory: five pages, should they not be.
+const HOT_ENTRIES: i64 = 1 << 10;
 /// Bytes of entries that are read ahead.
 const ENTRIES_AHEAD_BYTES: usize = 256 << 10;
 /// Bytes asked about at once when it is not known whether pages are in memory.

@@ -362,6 +362,44 @@ fn a_minute_passes(store: &Store, time: &Stopped) {
     while store.step(Task::Keeper) == Some(Turn::Again) {}
 }
 
+/// Has the files of a queue leave memory.
+fn forget_pages(dir: &Path) {
+    for file in fs::read_dir(dir).unwrap() {
+        let file = fs::File::open(file.unwrap().path()).unwrap();
+        file.sync_all().unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    }
+}
+
+#[test]
+fn entries_that_are_not_in_memory_are_for_those_who_may_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config {
+        queue_file_entries: 100_000,
+        ..config(dir.path())
+    };
+    let count = 5_000;
+    let store = Store::open(config.clone(), roomy()).unwrap();
+    let queue = store.create_queue("T", 0).unwrap();
+    for number in 0..count {
+        append(&store, &queue, &body(number)).unwrap();
+    }
+    store.close().unwrap();
+    drop((queue, store));
+    forget_pages(&dir.path().join("consumequeue/T/0"));
+    let store = Store::open(config, roomy()).unwrap();
+    let queue = store.queue("T", 0).unwrap();
+    // Has the files at hand, and in memory what is at the end of the queue.
+    assert_eq!(read(&store, &queue, 4_990).status, ReadStatus::Found);
+    let refused = |_: i64| false;
+    let status = |access| store.read(&queue, 0, ALL, access, refused).status;
+    assert_eq!(status(Access::HotOnly), ReadStatus::Cold);
+    assert_eq!(status(Access::Any), ReadStatus::NoMatchedMessage);
+    // Whoever waited has brought the next ones, too.
+    assert_eq!(status(Access::HotOnly), ReadStatus::NoMatchedMessage);
+    store.close().unwrap();
+}
+
 #[test]
 fn idle_queues_give_up_their_files_and_take_them_back() {
     let dir = tempfile::tempdir().unwrap();
