@@ -2,12 +2,13 @@
 
 use std::{env, fs, path::Path, process::Command, sync::Arc};
 
+use rustix::fs::statvfs;
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{
     apache, binary,
-    error::{Result, Trying},
+    error::{Error, Result, Trying},
     node::{Kind, Node, await_serving},
     ports::PortBlock,
     probe,
@@ -21,6 +22,9 @@ const SMALL_FILES: [(&str, &str); 2] = [
     ("mappedFileSizeCommitLog", "67108864"),
     ("mappedFileSizeConsumeQueue", "200000"),
 ];
+
+/// Above so many per cent no cluster is started: above 90 both brokers refuse messages, whatever their configuration.
+const DISK_USED_MAX: u64 = 88;
 
 /// Which servers make up a cluster.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +80,7 @@ impl Cluster {
         let mut dir = TempDir::with_prefix("aerobee-compat-")
             .trying(|| "make a temporary directory".into())?;
         dir.disable_cleanup(env::var_os("AEROBEE_KEEP").is_some());
+        check_disk(dir.path())?;
         let ports = Arc::new(PortBlock::lease()?);
         Ok(Self {
             broker: Node::broker(
@@ -243,4 +248,18 @@ impl Cluster {
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
+}
+
+/// Fails when the disk of `dir` is too full for a broker to take messages.
+fn check_disk(dir: &Path) -> Result<()> {
+    let disk = statvfs(dir).trying(|| format!("look at the disk of {}", dir.display()))?;
+    let used = disk.f_blocks.saturating_sub(disk.f_bfree);
+    let percent = used.saturating_mul(100) / (used + disk.f_bavail).max(1);
+    if percent > DISK_USED_MAX {
+        return Err(Error::DiskFull {
+            dir: dir.to_owned(),
+            percent,
+        });
+    }
+    Ok(())
 }

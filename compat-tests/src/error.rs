@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use std::{io, process::ExitStatus};
+use std::{io, path::PathBuf, process::ExitStatus};
 
 /// Why a test could not be carried out or did not hold.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,17 @@ pub enum Error {
         first: u16,
         /// The last port tried.
         last: u16,
+    },
+    /// Brokers would refuse messages here.
+    #[error(
+        "the disk of {} is {percent} % used, and brokers refuse messages above 90 %: free some, or name a folder on another disk in TMPDIR",
+        dir.display()
+    )]
+    DiskFull {
+        /// A folder on that disk.
+        dir: PathBuf,
+        /// How much of it is used.
+        percent: u64,
     },
     /// A server ended, or did not answer in time.
     #[error("{name} {why}\n--- end of its output, {log}\n{tail}")]

@@ -220,14 +220,16 @@ pub(crate) fn await_serving(mut process: Process, serves: impl Fn() -> bool) -> 
     Ok(process)
 }
 
-/// The two last lines keep Apache's broker from refusing sends (2) when the machine is busy, which is not the question.
+/// The last lines keep brokers from what is not the question here: Apache's from refusing sends (2) when the machine is
+/// busy, both from removing the oldest files, whatever their age, when the machine's disk is full for other reasons.
 fn broker_conf(dir: &Path, ports: &PortBlock) -> String {
     let store = dir.join("store");
     format!(
         "brokerClusterName=DefaultCluster\nbrokerName={name}\nbrokerId=0\nbrokerIP1=127.0.0.1\nbindAddress=127.0.0.1\n\
          listenPort={port}\nhaListenPort={replication}\nstorePathRootDir={store}\nstorePathCommitLog={store}/commitlog\n\
          recallMessageEnable=true\nenablePropertyFilter=true\nautoCreateTopicEnable=true\nflushDiskType=ASYNC_FLUSH\nregisterNameServerPeriod=10000\n\
-         waitTimeMillsInSendQueue=10000\nosPageCacheBusyTimeOutMills=10000\n",
+         waitTimeMillsInSendQueue=10000\nosPageCacheBusyTimeOutMills=10000\n\
+         cleanFileForciblyEnable=false\n",
         name = Node::BROKER_NAME,
         port = ports.broker(),
         replication = ports.replication(),
