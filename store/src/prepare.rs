@@ -172,9 +172,7 @@ impl Inner {
             }
         }
     }
-}
 
-impl Inner {
     /// Sees to the pages for an append of so many bytes. Whoever overtakes the preparer takes a piece of its work, before
     /// it locks the log: met one by one, under the lock, pages cost more, and all others wait.
     #[inline]
@@ -193,14 +191,23 @@ impl Inner {
             (Arc::clone(writer.file()), writer.position() as i64)
         };
         let from = file.base() + position;
-        if let Some(piece) = self.claim_pages(from, file.end(), POPULATED_AT_ONCE as i64) {
-            make_present(&file, &piece);
+        if let Some(piece) = self.claim_pages(&file, from, file.end(), POPULATED_AT_ONCE) {
+            file.populate(piece.start, piece.len());
         }
     }
 
-    /// Takes it over to make the next pages present, up to `most` bytes of those between `from`, what is before is in use
-    /// already, and `until`; `None` when others have taken all of them.
-    fn claim_pages(&self, from: i64, until: i64, most: i64) -> Option<Range<i64>> {
+    /// Takes it over to make the next pages of `file` present, up to `most` bytes of those between the positions `from`,
+    /// what is before is in use already, and `until`. Returns where in the file they are; `None` when others have taken
+    /// all of them.
+    fn claim_pages(
+        &self,
+        file: &MappedFile,
+        from: i64,
+        until: i64,
+        most: usize,
+    ) -> Option<Range<usize>> {
+        let in_file = |at: i64| usize::try_from(at - file.base()).unwrap_or(0);
+        let most = most as i64;
         let present = &self.present_until;
         let mut known = present.load(Ordering::Relaxed);
         loop {
@@ -211,16 +218,11 @@ impl Inner {
                 return None;
             }
             match present.compare_exchange_weak(known, end, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Some(start..end),
+                Ok(_) => return Some(in_file(start)..in_file(end)),
                 Err(other) => known = other,
             }
         }
     }
-}
-
-fn make_present(file: &MappedFile, range: &Range<i64>) {
-    let from = usize::try_from(range.start - file.base()).unwrap_or(0);
-    file.populate(from, usize::try_from(range.end - range.start).unwrap_or(0));
 }
 
 /// How pages ahead of the writer are made present.
@@ -315,11 +317,10 @@ impl Work for Preparer {
             false => POPULATED_AT_ONCE,
         };
         while let Some(piece) =
-            inner.claim_pages(from.max(inner.marks.end()), until, at_once as i64)
+            inner.claim_pages(&file, from.max(inner.marks.end()), until, at_once)
         {
-            let in_file = usize::try_from(piece.start - file.base()).unwrap_or(0);
-            let len = usize::try_from(piece.end - piece.start).unwrap_or(0);
-            self.ahead.make_present(&inner.env, &file, in_file, len);
+            self.ahead
+                .make_present(&inner.env, &file, piece.start, piece.len());
             // Whoever waits for the core may be an append.
             std::thread::yield_now();
         }
@@ -387,9 +388,10 @@ mod tests {
         };
         let store = Store::open(config, Env::real()).unwrap();
         let inner = &store.inner;
+        let file = inner.log.file_of(0).unwrap();
         let (from, until) = (5_000, 1_000_000);
-        let claim =
-            || std::iter::from_fn(|| inner.claim_pages(from, until, 1 << 12)).collect::<Vec<_>>();
+        let claim_next = || inner.claim_pages(&file, from, until, 1 << 12);
+        let claim = || std::iter::from_fn(claim_next).collect::<Vec<_>>();
         let mut pieces = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(claim)).collect();
             let claimed = threads.into_iter().map(|thread| thread.join().unwrap());
@@ -397,11 +399,11 @@ mod tests {
         });
         pieces.sort_unstable_by_key(|piece| piece.start);
         assert_eq!((pieces[0].clone(), pieces.len()), (5_000..8_192, 244));
-        assert_eq!(pieces.last().unwrap().end, until);
+        assert_eq!(pieces.last().unwrap().end, 1_000_000);
         assert!(pieces.windows(2).all(|pair| pair[0].end == pair[1].start));
         // What appends have used meanwhile is no longer anybody's.
         assert_eq!(
-            inner.claim_pages(1_500_000, 2_000_000, 1 << 20),
+            inner.claim_pages(&file, 1_500_000, 2_000_000, 1 << 20),
             Some(1_500_000..2_000_000)
         );
         store.close().unwrap();
