@@ -6,51 +6,15 @@
 mod support;
 
 use std::{
-    io,
-    path::Path,
-    sync::{Arc, Condvar, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use aerobee_store::{Clock, Env, Faults, Operation};
 use serde_json::json;
-use support::{Client, Running};
-
-/// Holds back the syncs of the log while it is shut.
-#[derive(Debug, Default)]
-struct Gate {
-    shut: Mutex<bool>,
-    opened: Condvar,
-}
-
-impl Gate {
-    fn set(&self, shut: bool) {
-        *self.shut.lock().unwrap() = shut;
-        self.opened.notify_all();
-    }
-}
-
-impl Faults for Gate {
-    fn before(&self, operation: Operation, path: &Path) -> io::Result<()> {
-        let is_log = path
-            .components()
-            .any(|part| part.as_os_str() == "commitlog");
-        if operation == Operation::Sync && is_log {
-            let shut = self.shut.lock().unwrap();
-            drop(self.opened.wait_while(shut, |shut| *shut).unwrap());
-        }
-        Ok(())
-    }
-}
-
-/// Opens the gate however the test ends: the broker's end waits for its threads.
-struct Opens(Arc<Gate>);
-
-impl Drop for Opens {
-    fn drop(&mut self) {
-        self.0.set(false);
-    }
-}
+use support::{
+    Client, Running,
+    gate::{Gate, Opens, Syncs},
+};
 
 /// How long a file that must not be written is watched: it would be within a few periods of 100 ms.
 const WATCHED: Duration = Duration::from_millis(1_000);
@@ -76,10 +40,8 @@ async fn eventually(running: &Running, text: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn offsets_are_written_after_the_log() {
     let gate = Arc::new(Gate::default());
-    let faults: Arc<dyn Faults> = gate.clone();
     let keys = [("flushConsumerOffsetInterval", "100")];
-    let env = Env::with(faults, Clock::system());
-    let running = Running::start_on(tempfile::tempdir().unwrap(), &keys, env).await;
+    let running = Running::start_on(tempfile::tempdir().unwrap(), &keys, gate.env()).await;
     let _opens = Opens(Arc::clone(&gate));
     let mut client = running.connect().await;
     client.create_topic("orders", 1).await;
@@ -87,7 +49,7 @@ async fn offsets_are_written_after_the_log() {
     client.send("orders", 0, "durable").await;
     commit(&mut client, 1).await;
     eventually(&running, "orders@pullers").await;
-    gate.set(true);
+    gate.set(Syncs::Wait);
     client.send("orders", 0, "in memory").await;
     let popped = json!({
         "consumerGroup": "poppers", "topic": "orders", "queueId": "0", "maxMsgNums": "32",
@@ -100,7 +62,7 @@ async fn offsets_are_written_after_the_log() {
     let offsets = running.file("config/consumerOffset.json");
     assert!(!offsets.contains("orders@poppers"), "{offsets}");
     assert!(offsets.contains(r#""0":1"#), "{offsets}");
-    gate.set(false);
+    gate.set(Syncs::Pass);
     eventually(&running, "orders@poppers").await;
     running.broker.stop().await.unwrap();
 }

@@ -16,6 +16,8 @@ use crate::{
 
 /// Output buffers of deferred answers above this size are given back.
 const KEEP_BYTES: usize = 64 << 10;
+/// The same for each of the buffers of a cork, of which a thread keeps as many as one cork holds.
+const CORKED_KEEP_BYTES: usize = 32 << 10;
 
 /// A request on its way to a processor: typed header and body borrow the bytes received.
 #[derive(Debug)]
@@ -107,6 +109,19 @@ impl Out<'_> {
         match self {
             Out::Frames(out) => Out::Frames(out),
             Out::Caller(answer) => Out::Caller(answer),
+        }
+    }
+
+    /// The answer comes later: a caller in this process waits for it.
+    #[inline]
+    fn wait(&mut self) -> Option<oneshot::Sender<Response>> {
+        match self {
+            Out::Frames(_) => None,
+            Out::Caller(answer) => {
+                let (caller, awaited) = oneshot::channel();
+                **answer = Answer::Awaited(awaited);
+                Some(caller)
+            }
         }
     }
 }
@@ -273,19 +288,14 @@ impl<'t> Reply<'t> {
     /// Makes the reply outlive the turn.
     pub fn defer(mut self) -> Deferred {
         let sink = match std::mem::replace(&mut self.sink, Sink::Gone) {
-            Sink::Turn { out, connection } => {
-                connection.owe();
-                let caller = match out {
-                    Out::Frames(_) => None,
-                    Out::Caller(answer) => {
-                        let (caller, awaited) = oneshot::channel();
-                        *answer = Answer::Awaited(awaited);
-                        Some(caller)
-                    }
-                };
+            Sink::Turn {
+                mut out,
+                connection,
+            } => {
+                connection.owe(1);
                 Sink::Later {
                     connection: Arc::clone(connection),
-                    caller,
+                    caller: out.wait(),
                 }
             }
             Sink::Later { connection, caller } => Sink::Later { connection, caller },
@@ -425,9 +435,45 @@ impl<'t> Replies<'t> {
     }
 }
 
+impl Replies<'_> {
+    /// Puts answers off past the turn, all together: those to `tickets`, which are given by
+    /// [`Corked::answer`].
+    #[inline]
+    pub fn defer<'a>(&mut self, tickets: impl ExactSizeIterator<Item = &'a Ticket>) -> Late {
+        let owed = u32::try_from(tickets.len()).unwrap_or(u32::MAX);
+        self.connection.owe(owed);
+        Late {
+            connection: Arc::clone(self.connection),
+            caller: self.out.wait(),
+            owed,
+            asked_at: tickets.map(|ticket| ticket.asked.at).min().unwrap_or(0),
+        }
+    }
+}
+
+/// The answers of one turn that are given when it is over. Whoever holds it and the tickets sees to it
+/// that they are given.
+#[derive(Debug)]
+#[must_use]
+pub struct Late {
+    connection: Arc<Connection>,
+    /// Who waits in this process, for the one request that he has made.
+    caller: Option<oneshot::Sender<Response>>,
+    owed: u32,
+    asked_at: u64,
+}
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        self.connection.settle(self.owed);
+    }
+}
+
 thread_local! {
     /// Where deferred answers are put together before they are written.
     static LATER: RefCell<Output> = RefCell::default();
+    /// Empty buffers for corks.
+    static SPARE: RefCell<Vec<Output>> = RefCell::default();
 }
 
 impl Drop for Reply<'_> {
@@ -442,7 +488,7 @@ impl Drop for Reply<'_> {
             );
         }
         if let Sink::Later { connection, .. } = &self.sink {
-            connection.settle();
+            connection.settle(1);
         }
     }
 }
@@ -472,22 +518,8 @@ impl Corked {
             unreachable!("a deferred reply keeps its connection");
         };
         let owed = std::mem::take(&mut deferred.owed);
-        connection.settle();
-        let at = match self
-            .outputs
-            .iter()
-            .position(|(known, _)| Arc::ptr_eq(known, &connection))
-        {
-            Some(at) => at,
-            None => {
-                if self.outputs.len() >= CORKED_MAX {
-                    self.flush();
-                }
-                self.outputs.push((connection, Output::default()));
-                self.outputs.len() - 1
-            }
-        };
-        let (connection, out) = &mut self.outputs[at];
+        connection.settle(1);
+        let (connection, out) = self.output(&connection);
         Reply {
             sink: Sink::Turn {
                 out: Out::Frames(out),
@@ -500,10 +532,50 @@ impl Corked {
         }
     }
 
+    /// Lets `give` give the answers that were put off past their turn, all of them, into this cork.
+    pub fn answer(&mut self, mut late: Late, give: impl FnOnce(&mut Replies<'_>)) {
+        if let Some(caller) = late.caller.take() {
+            let mut answer = Answer::None;
+            give(&mut Replies::to_caller(&mut answer, &late.connection));
+            if let Answer::Given(response) = answer {
+                // The caller may have given up.
+                drop(caller.send(response));
+            }
+            return;
+        }
+        let (connection, out) = self.output(&late.connection);
+        give(&mut Replies::new(out, connection));
+        connection.count_all(&mut out.answers, late.asked_at);
+    }
+
+    /// Where answers for that connection are collected.
+    fn output(&mut self, connection: &Arc<Connection>) -> (&Arc<Connection>, &mut Output) {
+        let known = self
+            .outputs
+            .iter()
+            .rposition(|(known, _)| Arc::ptr_eq(known, connection));
+        let at = known.unwrap_or_else(|| {
+            if self.outputs.len() >= CORKED_MAX {
+                self.flush();
+            }
+            let out = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+            self.outputs.push((Arc::clone(connection), out));
+            self.outputs.len() - 1
+        });
+        let (connection, out) = &mut self.outputs[at];
+        (connection, out)
+    }
+
     /// Writes what was collected.
     pub fn flush(&mut self) {
-        for (connection, out) in self.outputs.drain(..) {
+        for (connection, mut out) in self.outputs.drain(..) {
             connection.write(out.bytes());
+            out.clear(CORKED_KEEP_BYTES);
+            SPARE.with_borrow_mut(|spare| {
+                if spare.len() < CORKED_MAX {
+                    spare.push(out);
+                }
+            });
         }
     }
 }

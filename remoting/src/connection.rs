@@ -33,7 +33,7 @@ use crate::{
     error::ClientError,
     frame::FRAME_MAX_BYTES,
     header::WriteFields,
-    latency::Asked,
+    latency::{Asked, TurnAnswers},
     output::Output,
     server::Shared,
     tls::{Mode, session::Session},
@@ -85,6 +85,11 @@ impl Connection {
     /// Counts an answer that leaves now.
     pub(crate) fn count(&self, asked: &Asked, code: ResponseCode) {
         self.shared.latencies.answered(asked, code.0);
+    }
+
+    /// Counts answers to requests read at `asked_at`, which leave now.
+    pub(crate) fn count_all(&self, answers: &mut TurnAnswers, asked_at: u64) {
+        self.shared.latencies.turn_ended(answers, asked_at);
     }
 
     /// `peer` is the other end's address where the socket leads to somebody between.
@@ -392,9 +397,9 @@ impl Connection {
         }
     }
 
-    /// One more answer is deferred.
-    pub(crate) fn owe(&self) {
-        self.owed.fetch_add(1, Ordering::AcqRel);
+    /// So many more answers are deferred.
+    pub(crate) fn owe(&self, answers: u32) {
+        self.owed.fetch_add(answers, Ordering::AcqRel);
     }
 
     /// Something has come or gone that no socket has seen.
@@ -408,10 +413,11 @@ impl Connection {
         self.owed.load(Ordering::Acquire) as usize >= PENDING_MAX
     }
 
-    /// A deferred answer was given, or given up.
-    pub(crate) fn settle(&self) {
-        let before = self.owed.fetch_sub(1, Ordering::AcqRel);
-        if before == self.shared.limits.owed_max {
+    /// So many deferred answers were given, or given up.
+    pub(crate) fn settle(&self, answers: u32) {
+        let before = self.owed.fetch_sub(answers, Ordering::AcqRel);
+        let most = self.shared.limits.owed_max;
+        if before >= most && before.wrapping_sub(answers) < most {
             self.task.wake();
         }
     }

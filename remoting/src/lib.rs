@@ -31,7 +31,7 @@ pub mod server;
 pub mod tls;
 
 pub use aerobee_remoting_derive::Header;
-pub use call::{Corked, Deferred, Replies, Reply, Ticket};
+pub use call::{Corked, Deferred, Late, Replies, Reply, Ticket};
 pub use client::{Client, Response};
 pub use code::{Language, RequestCode, ResponseCode};
 pub use command::{Command, Decoder, Fields, OwnedFields};

@@ -4,12 +4,15 @@
 
 use std::sync::Arc;
 
-use aerobee_remoting::{Corked, Deferred, ResponseCode, header::send::SendReply};
+use aerobee_remoting::{Corked, Deferred, Late, Replies, ResponseCode, header::send::SendReply};
 use aerobee_store::{FlushMode, Flushed, Store};
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use tokio::runtime::Handle;
 
-use crate::{longpoll::pull::HeldPulls, topics::QueueSlot};
+use crate::{
+    config::Identity, longpoll::pull::HeldPulls, processor::staging::StoredSend, topics::QueueSlot,
+};
 
 /// The answer to a send, kept until its message is durable.
 pub(crate) struct Unflushed {
@@ -48,27 +51,81 @@ impl Unflushed {
             region: Some(&self.region),
             trace_on: Some(self.trace_on),
         };
-        let (code, remark) = match outcome {
-            Flushed::Durable => (ResponseCode::SUCCESS, ""),
-            // The message is in the log: clients count these as stored.
-            Flushed::TimedOut => (
-                ResponseCode::FLUSH_DISK_TIMEOUT,
-                "the message is stored, but not flushed within syncFlushTimeout",
-            ),
-            Flushed::Failed => (
-                ResponseCode::FLUSH_DISK_TIMEOUT,
-                "the message is stored, but flushing the disk failed; the broker takes no more messages",
-            ),
-        };
+        let (code, remark) = code_of(outcome);
         let reply = corked.attach(self.reply);
         reply.respond(code, remark, &header, &[]);
     }
 }
 
-/// A message that a flush has, or has not, made durable.
+/// Sends of one turn; of many connections with little to send each, turns have one.
+pub(crate) type StoredSends = SmallVec<[StoredSend; 1]>;
+
+/// The answers to the sends of one turn, kept until all of them are durable: one sync covers them.
+pub(crate) struct UnflushedTurn {
+    late: Late,
+    sends: StoredSends,
+    /// Their unique keys, one after the other.
+    keys: Box<str>,
+    identity: Arc<Identity>,
+}
+
+impl UnflushedTurn {
+    /// Takes the answers from the turn.
+    pub(crate) fn new(
+        sends: StoredSends,
+        keys: &str,
+        identity: &Arc<Identity>,
+        replies: &mut Replies<'_>,
+    ) -> Self {
+        Self {
+            late: replies.defer(sends.iter().map(|send| &send.ticket)),
+            sends,
+            keys: keys.into(),
+            identity: Arc::clone(identity),
+        }
+    }
+
+    fn answer(self, outcome: Flushed, corked: &mut Corked) {
+        let (code, remark) = code_of(outcome);
+        corked.answer(self.late, |replies| {
+            for send in self.sends {
+                send.answer(code, remark, &self.keys, &self.identity, replies);
+            }
+        });
+    }
+}
+
+/// How a producer hears of it.
+fn code_of(outcome: Flushed) -> (ResponseCode, &'static str) {
+    match outcome {
+        Flushed::Durable => (ResponseCode::SUCCESS, ""),
+        // The message is in the log: clients count these as stored.
+        Flushed::TimedOut => (
+            ResponseCode::FLUSH_DISK_TIMEOUT,
+            "the message is stored, but not flushed within syncFlushTimeout",
+        ),
+        Flushed::Failed => (
+            ResponseCode::FLUSH_DISK_TIMEOUT,
+            "the message is stored, but flushing the disk failed; the broker takes no more messages",
+        ),
+    }
+}
+
+/// Whom a flush is told.
+pub(crate) enum Waiting {
+    /// Consumers alone.
+    Nobody,
+    One(Unflushed),
+    Turn(UnflushedTurn),
+}
+
+/// Queues with messages that become visible together.
+pub(crate) type Slots = SmallVec<[Arc<QueueSlot>; 4]>;
+
+/// Messages that a flush has, or has not, made durable.
 struct Finished {
-    waiting: Option<Unflushed>,
-    slot: Arc<QueueSlot>,
+    waiting: Waiting,
+    slots: Slots,
     outcome: Flushed,
 }
 
@@ -98,25 +155,25 @@ impl Flushing {
         &self.held
     }
 
-    /// Answers `waiting`, if anybody waits, and serves the consumers of `slot` once the log is
-    /// durable up to `end`.
-    pub(crate) fn wait(
-        self: &Arc<Self>,
-        end: i64,
-        waiting: Option<Unflushed>,
-        slot: &Arc<QueueSlot>,
-    ) {
-        let (flushing, slot) = (Arc::clone(self), Arc::clone(slot));
+    /// Answers those who wait, and serves the consumers of `slots`, once the log is durable up to `end`.
+    pub(crate) fn wait(self: &Arc<Self>, end: i64, waiting: Waiting, slots: Slots) {
+        let flushing = Arc::clone(self);
         self.store.when_flushed(
             end,
             Box::new(move |outcome| {
                 flushing.finish(Finished {
                     waiting,
-                    slot,
+                    slots,
                     outcome,
                 });
             }),
         );
+    }
+
+    /// The same for the consumers of one queue.
+    pub(crate) fn wait_for(self: &Arc<Self>, end: i64, slot: &Arc<QueueSlot>) {
+        let slots = Slots::from_iter([Arc::clone(slot)]);
+        self.wait(end, Waiting::Nobody, slots);
     }
 
     /// A message that nobody is to be answered for is stored up to `end`: serves the consumers of its
@@ -129,7 +186,7 @@ impl Flushing {
                 self.held.arrived(slot, &mut Corked::default());
             }
             FlushMode::Async => {}
-            FlushMode::Sync => self.wait(end, None, slot),
+            FlushMode::Sync => self.wait_for(end, slot),
         }
     }
 
@@ -150,10 +207,12 @@ impl Flushing {
         let mut corked = Corked::default();
         let mut slots: Vec<Arc<QueueSlot>> = Vec::new();
         for one in finished {
-            if let Some(waiting) = one.waiting {
-                waiting.answer(one.outcome, &mut corked);
+            match one.waiting {
+                Waiting::Nobody => {}
+                Waiting::One(send) => send.answer(one.outcome, &mut corked),
+                Waiting::Turn(sends) => sends.answer(one.outcome, &mut corked),
             }
-            slots.push(one.slot);
+            slots.extend(one.slots);
         }
         // Producers first.
         corked.flush();

@@ -53,7 +53,7 @@ impl Send {
             };
             match self.store.flush_mode() {
                 FlushMode::Async => turn.arrived(&slot),
-                FlushMode::Sync => self.flushing.wait(appended.end, None, &slot),
+                FlushMode::Sync => self.flushing.wait_for(appended.end, &slot),
             }
         }
     }

@@ -160,6 +160,11 @@ impl Turn {
         self.arrivals.len() == 1 && self.stored <= LIGHT_SENDS
     }
 
+    /// The queues that were sent to.
+    pub(crate) fn all_slots(&self) -> flushed::Slots {
+        self.slots.iter().cloned().collect()
+    }
+
     /// Messages have become visible in the queues that were sent to.
     pub(crate) fn all_arrived(&mut self) {
         let Self {

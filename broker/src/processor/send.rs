@@ -30,11 +30,11 @@ use crate::{
     lite::Lite,
     processor::{
         Turn,
-        flushed::{Flushing, Unflushed},
+        flushed::{Flushing, Slots, StoredSends, Unflushed, UnflushedTurn, Waiting},
         half_send::Half,
         light_send::LightMessage,
         scan::Scan,
-        staging::{StagedSend, Staging},
+        staging::{StagedSend, Staging, StoredSend},
     },
     registration::Registration,
     requeue::PropertyList,
@@ -408,7 +408,8 @@ impl Send {
         }
     }
 
-    /// Appends the sends of the turn that were put off, and answers them.
+    /// Appends the sends of the turn that were put off, and answers them: at once, or, under synchronous
+    /// flush, all together when they are durable.
     #[inline]
     pub(crate) fn commit(&self, turn: &mut Turn, replies: &mut Replies<'_>) {
         let Some(mut staging) = turn.take_staging() else {
@@ -420,37 +421,53 @@ impl Send {
             keys,
         } = &mut *staging;
         let started = Instant::now();
-        let count = sends.len() as u64;
+        let count = sends.len();
+        let is_sync = self.store.flush_mode() == FlushMode::Sync;
+        let mut unflushed = StoredSends::with_capacity(if is_sync { count } else { 0 });
+        let mut stored_up_to = None;
         let mut sends = sends.drain(..);
         self.store.append_staged(staged, |_, result| {
             let Some(sent) = sends.next() else {
                 return;
             };
-            let reply = replies.reply(sent.ticket);
             let appended = match result {
                 Ok(appended) => appended,
                 Err(error) => {
                     self.traffic.put_failed();
-                    return fail(&error, reply);
+                    return fail(&error, replies.reply(sent.ticket));
                 }
             };
             turn.slot_ref(sent.slot)
                 .count(1, sent.is_ordered, &appended);
-            let stored = Stored::new(
-                turn.slot_ref(sent.slot),
-                sent.queue_id,
+            stored_up_to = Some(appended.end);
+            let send = StoredSend {
+                ticket: sent.ticket,
+                queue_id: sent.queue_id,
                 appended,
-                keys.get(sent.key).unwrap_or_default(),
-                sent.waits,
-            );
-            self.answer(&stored, &[appended], reply);
+                key: sent.key,
+            };
+            if is_sync && sent.waits {
+                unflushed.push(send);
+            } else {
+                send.answer(ResponseCode::SUCCESS, "", keys, &self.identity, replies);
+            }
         });
         drop(sends);
-        self.traffic.put.record(started.elapsed(), count);
-        staging.release();
-        if self.store.flush_mode() == FlushMode::Async {
-            turn.all_arrived();
+        self.traffic.put.record(started.elapsed(), count as u64);
+        match stored_up_to {
+            Some(_) if !is_sync => turn.all_arrived(),
+            Some(end) => {
+                let waiting = if unflushed.is_empty() {
+                    Waiting::Nobody
+                } else {
+                    let sends = UnflushedTurn::new(unflushed, keys, &self.identity, replies);
+                    Waiting::Turn(sends)
+                };
+                self.flushing.wait(end, waiting, turn.all_slots());
+            }
+            None => {}
         }
+        staging.release();
     }
 
     /// Consumers see a message at once, or, under synchronous flush, when it is flushed.
@@ -559,12 +576,13 @@ impl Send {
             // Consumers see the message when it is flushed, whether the producer waits or not.
             FlushMode::Sync => {
                 let waiting = if stored.waits {
-                    Some(Unflushed::new(reply.defer(), &header))
+                    Waiting::One(Unflushed::new(reply.defer(), &header))
                 } else {
                     reply.header(&header);
-                    None
+                    Waiting::Nobody
                 };
-                self.flushing.wait(stored.first.end, waiting, stored.slot);
+                let slots = Slots::from_iter([Arc::clone(stored.slot)]);
+                self.flushing.wait(stored.first.end, waiting, slots);
             }
         }
     }

@@ -6,8 +6,11 @@
 
 use std::{cell::Cell, ops::Range};
 
-use aerobee_remoting::Ticket;
-use aerobee_store::Staged;
+use aerobee_message::id;
+use aerobee_remoting::{Replies, ResponseCode, Ticket, header::send::SendReply};
+use aerobee_store::{Appended, Staged};
+
+use crate::config::Identity;
 
 /// Sends appended together at most: bounds how long the lock is held.
 const SENDS_MAX: usize = 128;
@@ -34,6 +37,44 @@ pub(crate) struct StagedSend {
     pub(crate) waits: bool,
     /// Whether it has a sharding key.
     pub(crate) is_ordered: bool,
+}
+
+/// A staged send that is in the log, and not answered yet.
+#[derive(Debug)]
+pub(crate) struct StoredSend {
+    pub(crate) ticket: Ticket,
+    pub(crate) queue_id: i32,
+    pub(crate) appended: Appended,
+    /// Its unique key among those of the turn.
+    pub(crate) key: Range<usize>,
+}
+
+impl StoredSend {
+    /// Answers the producer.
+    #[inline]
+    pub(crate) fn answer(
+        self,
+        code: ResponseCode,
+        remark: &str,
+        keys: &str,
+        identity: &Identity,
+        replies: &mut Replies<'_>,
+    ) {
+        let mut message_id = id::Buffer::new();
+        let header = SendReply {
+            msg_id: message_id.format(identity.address, self.appended.physical),
+            queue_id: self.queue_id,
+            queue_offset: self.appended.queue_offset,
+            transaction_id: Some(keys.get(self.key).unwrap_or_default()),
+            batch_uniq_id: None,
+            recall_handle: None,
+            region: Some(&identity.region),
+            trace_on: Some(identity.trace_on),
+        };
+        replies
+            .reply(self.ticket)
+            .respond(code, remark, &header, &[]);
+    }
 }
 
 thread_local! {

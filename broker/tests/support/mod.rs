@@ -7,6 +7,7 @@
 )]
 
 pub(crate) mod delayed;
+pub(crate) mod gate;
 
 use std::{
     collections::VecDeque,
@@ -331,6 +332,23 @@ impl Client {
         write(&mut self.stream, &header, &[]).await;
         // Requests of one connection are taken one after the other, so this one is answered when that one waits.
         assert_eq!(self.ask(-1, json!({}), &[]).await.code(), 3);
+    }
+
+    /// Sends requests in one piece, without waiting for answers; the number of the first, from which
+    /// the others are counted on.
+    pub(crate) async fn ask_at_once(&mut self, requests: &[(i32, Value, &[u8])]) -> i64 {
+        let first = self.opaque + 1;
+        let mut piece = Vec::new();
+        for (code, fields, body) in requests {
+            self.opaque += 1;
+            let header = json!({
+                "code": code, "extFields": fields, "flag": 0, "language": "JAVA",
+                "opaque": self.opaque, "serializeTypeCurrentRPC": "JSON", "version": 513,
+            });
+            piece.extend(frame(&header, body));
+        }
+        self.stream.write_all(&piece).await.unwrap();
+        first
     }
 
     /// Sends so many equal requests without reading anything, unless the broker closes the
