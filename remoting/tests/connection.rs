@@ -11,8 +11,8 @@ use std::{
 };
 
 use aerobee_remoting::{
-    Client, ClientError, Command, Connection, Corked, Decoder, Deferred, Empty, Encoding, Limits,
-    Output, Reply, RequestCode, ResponseCode, Server, Service,
+    Client, ClientError, Command, Connection, Corked, Decoder, Deferred, Empty, Encoding, Late,
+    Limits, Output, Replies, Reply, RequestCode, ResponseCode, Server, Service, Ticket,
     frame::{Cut, cut},
 };
 use parking_lot::Mutex;
@@ -29,18 +29,22 @@ const PANIC: i32 = 4;
 const DROP: i32 = 5;
 const BIG: i32 = 6;
 const ASK_BACK: i32 = 7;
+/// A code that has a name: answers to others are not told apart.
+const PUT_OFF: i32 = 10;
 const BIG_BYTES: usize = 1 << 20;
 
 #[derive(Default)]
 struct TestService {
     held: Mutex<Vec<Deferred>>,
+    late: Mutex<Vec<(Late, Vec<Ticket>)>>,
     closed: AtomicUsize,
 }
 
 impl Service for TestService {
-    type Turn = ();
+    /// Answers that are put off past the turn.
+    type Turn = Vec<Ticket>;
 
-    fn handle(&self, (): &mut (), command: &Command<'_>, reply: Reply<'_>) {
+    fn handle(&self, turn: &mut Self::Turn, command: &Command<'_>, reply: Reply<'_>) {
         match command.code {
             ECHO => {
                 let fields = command.fields.to_owned_pairs();
@@ -52,9 +56,17 @@ impl Service for TestService {
                 for held in self.held.lock().drain(..) {
                     corked.attach(held).ok();
                 }
+                for (late, tickets) in self.late.lock().drain(..) {
+                    corked.answer(late, |replies| {
+                        for ticket in tickets {
+                            replies.reply(ticket).body(b"late");
+                        }
+                    });
+                }
                 drop(corked);
                 reply.ok();
             }
+            PUT_OFF => turn.push(reply.ticket()),
             PANIC => panic!("asked to"),
             DROP => drop(reply),
             BIG => reply.body(&vec![7; BIG_BYTES]),
@@ -72,6 +84,13 @@ impl Service for TestService {
                 });
             }
             code => reply.unsupported(code),
+        }
+    }
+
+    fn finish(&self, turn: &mut Self::Turn, replies: &mut Replies<'_>) {
+        if !turn.is_empty() {
+            let late = replies.defer(turn.iter());
+            self.late.lock().push((late, std::mem::take(turn)));
         }
     }
 
@@ -269,6 +288,37 @@ async fn a_deferred_answer_holds_nothing_up() {
     opaques.sort_unstable();
     assert_eq!(opaques, [1, 2, 4]);
     assert!(service.held.lock().is_empty());
+}
+
+#[tokio::test]
+async fn answers_put_off_past_their_turn_come_together() {
+    let limits = Limits {
+        owed_max: 3,
+        ..Limits::default()
+    };
+    let (server, service) = serve(limits);
+    let mut raw = Raw::connect(&server).await;
+    let frames: Vec<u8> = (1..=5)
+        .flat_map(|opaque| frame(Encoding::Json, PUT_OFF, opaque, opaque == 4, b""))
+        .collect();
+    raw.stream.write_all(&frames).await.unwrap();
+    while service.late.lock().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // More is owed to it than may be: it is not read until that is less.
+    raw.send(ECHO, 6, b"").await;
+    let mut other = Raw::connect(&server).await;
+    other.send(RELEASE, 1, b"").await;
+    assert_eq!(other.answer().await.opaque, 1);
+    for opaque in [1, 2, 3, 5] {
+        let answer = raw.answer().await;
+        assert_eq!((answer.opaque, &answer.body[..]), (opaque, &b"late"[..]));
+    }
+    assert_eq!(raw.answer().await.opaque, 6);
+    let told = server.latencies().read();
+    let late = told.iter().filter(|one| one.request.0 == PUT_OFF);
+    let counts: Vec<u64> = late.map(|one| one.spans.iter().sum()).collect();
+    assert_eq!(counts, [4, 1]);
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@
 use std::{sync::Arc, time::Duration};
 
 use aerobee_remoting::{
-    Client, ClientError, Command, Corked, Deferred, Empty, Header, Limits, Reply, RequestCode,
-    Response, ResponseCode, Server, Service,
+    Client, ClientError, Command, Corked, Deferred, Empty, Header, Late, Limits, Replies, Reply,
+    RequestCode, Response, ResponseCode, Server, Service, Ticket,
 };
 use parking_lot::Mutex;
 
@@ -17,6 +17,7 @@ const PANIC: RequestCode = RequestCode(4);
 const DROP: RequestCode = RequestCode(5);
 const ASK_BACK: RequestCode = RequestCode(6);
 const PUT_OFF: RequestCode = RequestCode(7);
+const PUT_OFF_FURTHER: RequestCode = RequestCode(8);
 
 /// Longest wait for anything that has to come.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,10 +35,12 @@ struct Place<'a> {
 #[derive(Default)]
 struct TestService {
     held: Mutex<Vec<Deferred>>,
+    late: Mutex<Vec<(Late, Ticket)>>,
 }
 
 impl Service for TestService {
-    type Turn = Option<aerobee_remoting::Ticket>;
+    /// An answer that is put off, and whether it is past the turn.
+    type Turn = Option<(Ticket, bool)>;
 
     fn handle(&self, turn: &mut Self::Turn, command: &Command<'_>, reply: Reply<'_>) {
         match RequestCode(command.code) {
@@ -56,12 +59,16 @@ impl Service for TestService {
                 for held in self.held.lock().drain(..) {
                     corked.attach(held).body(b"released");
                 }
+                for (late, ticket) in self.late.lock().drain(..) {
+                    corked.answer(late, |replies| replies.reply(ticket).body(b"late"));
+                }
                 drop(corked);
                 reply.ok();
             }
             PANIC => panic!("asked to"),
             DROP => drop(reply),
-            PUT_OFF => *turn = Some(reply.ticket()),
+            PUT_OFF => *turn = Some((reply.ticket(), false)),
+            PUT_OFF_FURTHER => *turn = Some((reply.ticket(), true)),
             ASK_BACK => {
                 let connection = Arc::clone(reply.connection());
                 let reply = reply.defer();
@@ -79,9 +86,14 @@ impl Service for TestService {
         }
     }
 
-    fn finish(&self, turn: &mut Self::Turn, replies: &mut aerobee_remoting::Replies<'_>) {
-        if let Some(ticket) = turn.take() {
-            replies.reply(ticket).body(b"at the end");
+    fn finish(&self, turn: &mut Self::Turn, replies: &mut Replies<'_>) {
+        match turn.take() {
+            Some((ticket, true)) => {
+                let late = replies.defer(std::iter::once(&ticket));
+                self.late.lock().push((late, ticket));
+            }
+            Some((ticket, false)) => replies.reply(ticket).body(b"at the end"),
+            None => {}
         }
     }
 }
@@ -213,6 +225,9 @@ async fn an_answer_may_be_put_off_deferred_or_missing() {
     };
     let (held, ()) = tokio::join!(beside.ask(HOLD), release);
     assert_eq!(&held.unwrap().body[..], b"released");
+    let release = async { assert!(beside.ask(RELEASE).await.unwrap().is_success()) };
+    let (late, ()) = tokio::join!(beside.ask(PUT_OFF_FURTHER), release);
+    assert_eq!(&late.unwrap().body[..], b"late");
     let unknown = beside.ask(RequestCode(77)).await.unwrap();
     assert_eq!(unknown.code, ResponseCode::REQUEST_CODE_NOT_SUPPORTED);
 }
