@@ -231,7 +231,7 @@ config! {
         /// Longest time that written bytes wait for a flush under asynchronous flush, ms.
         "flushIntervalCommitLog" => flush_interval_commit_log: i64 [1..=60_000] = 500,
         /// How often consume queues are flushed, ms.
-        "flushIntervalConsumeQueue" => flush_interval_consume_queue: i64 [1..=60_000] = 1_000,
+        "flushIntervalConsumeQueue" => flush_interval_consume_queue: i64 [1..=3_600_000] = 1_000,
         /// Longest time that a producer waits for the disk under synchronous flush, ms.
         "syncFlushTimeout" => sync_flush_timeout: i64 [1..=600_000] = 5_000,
         /// Longest body, bytes; a batch counts as one.
