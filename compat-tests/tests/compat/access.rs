@@ -144,7 +144,7 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
     let judged = world.judged;
     let mut trials = vec![world.trial(
         format!("mqadmin_users_and_access_lists_on_servers_of_{judged}"),
-        move |world| managed(world, judged),
+        managed,
     )];
     let remoting = [JAVA, JAVA_ROCKETMQ, OLD_JAVA, GO];
     let grpc = [JAVA, GO_PLAIN, PYTHON, NODE];
@@ -165,7 +165,8 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
     trials.push(world.scenario(
         format!("mixed_access_proxy_of_{judged}_broker_of_{other}"),
         move |world| {
-            let guarded = world.guarded(other, world.judged)?;
+            let _slot = world.slot();
+            let guarded = Guarded::start(other, world.judged)?;
             perform_on(world, &guarded, JAVA, "grpc_access", USER)
         },
     ));
@@ -177,7 +178,7 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
 }
 
 fn perform(world: &World, sdk: Sdk, scenario: &str, user: (&str, &str)) -> Result<(), Failed> {
-    let guarded = world.guarded(world.judged, world.judged)?;
+    let guarded = world.guarded()?;
     perform_on(world, &guarded, sdk, scenario, user)
 }
 
@@ -247,8 +248,8 @@ const REFUSED: [(&str, &str); 3] = [
     ("getAcl -b B -s User:AdmNone", "The subject is not exist."),
 ];
 
-fn managed(world: &World, kind: Kind) -> Result<(), Failed> {
-    let guarded = world.guarded(kind, kind)?;
+fn managed(world: &World) -> Result<(), Failed> {
+    let guarded = world.guarded()?;
     let mut apache = ApacheAdmin::start(guarded.home.path())?;
     let mut theirs = |line: &str| -> Result<Outcome, Failed> {
         let args = guarded.spelled(line);

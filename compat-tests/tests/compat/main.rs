@@ -67,6 +67,9 @@ fn main() -> ExitCode {
     .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     drop(world);
+    for (time, trial) in results::longest() {
+        let _ = writeln!(io::stdout(), "{:6.0} s {trial}", time.as_secs_f64());
+    }
     if let Err(error) = results::keep() {
         // The trials count, not the record of them.
         let _ = writeln!(io::stderr(), "the results are not kept: {error}");

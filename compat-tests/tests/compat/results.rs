@@ -7,9 +7,13 @@ use std::{
     collections::BTreeMap,
     fs, io,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
+
+/// How many of the longest trials are named at the end.
+const LONGEST: usize = 12;
 
 #[derive(Clone, Copy)]
 pub(crate) enum Outcome {
@@ -35,6 +39,21 @@ static OUTCOMES: Mutex<BTreeMap<String, Outcome>> = Mutex::new(BTreeMap::new());
 pub(crate) fn note(trial: &str, outcome: Outcome) {
     let mut outcomes = OUTCOMES.lock().unwrap_or_else(PoisonError::into_inner);
     outcomes.insert(trial.to_owned(), outcome);
+}
+
+/// How long the trials of this run took.
+static TIMES: Mutex<Vec<(Duration, String)>> = Mutex::new(Vec::new());
+
+pub(crate) fn took(trial: &str, time: Duration) {
+    let mut times = TIMES.lock().unwrap_or_else(PoisonError::into_inner);
+    times.push((time, trial.to_owned()));
+}
+
+/// The longest trials, for who wants a shorter run.
+pub(crate) fn longest() -> Vec<(Duration, String)> {
+    let mut times = TIMES.lock().unwrap_or_else(PoisonError::into_inner);
+    times.sort_by(|one, other| other.cmp(one));
+    times.iter().take(LONGEST).cloned().collect()
 }
 
 /// Writes them beside those of runs before.

@@ -7,10 +7,10 @@ use std::{
     io::{self, Write as _},
     process,
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
+        Arc, Condvar, Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use aerobee_compat_tests::{Cluster, Driver, Encoding, Kind, Plan, Process, Sdk};
@@ -43,30 +43,41 @@ pub(crate) const PYTHON: Sdk = Sdk::Python;
 pub(crate) const NODE: Sdk = Sdk::Node;
 pub(crate) const RUST: Sdk = Sdk::Rust;
 
-/// Things that start when first wanted. A start that failed is not tried again: every trial tells of it.
-struct Started<K, V>(Mutex<Vec<(K, Start<V>)>>);
+/// Things that start when first wanted. A start that failed is not tried again: every trial tells of it. Building an SDK
+/// program takes a while; only who wants that one waits for it.
+pub(crate) struct Started<K, V>(Mutex<Vec<(K, Place<V>)>>);
+
+/// Where what was started is, or will be.
+type Place<V> = Arc<OnceLock<Start<V>>>;
 
 /// What came of a start; the reason of a failure is told again and again.
 type Start<V> = Result<Arc<V>, String>;
 
 impl<K: Copy + PartialEq, V> Started<K, V> {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(Mutex::new(Vec::new()))
     }
 
-    fn get(
+    pub(crate) fn get(
         &self,
         key: K,
         start: impl FnOnce() -> Result<Arc<V>, Failed>,
     ) -> Result<Arc<V>, Failed> {
+        let place = self.place(key);
+        let value = place.get_or_init(|| {
+            start().map_err(|failed| failed.message().unwrap_or("does not start").to_owned())
+        });
+        value.clone().map_err(Failed::from)
+    }
+
+    fn place(&self, key: K) -> Place<V> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, value)) = all.iter().find(|(known, _)| *known == key) {
-            return value.clone().map_err(Failed::from);
+        if let Some((_, place)) = all.iter().find(|(known, _)| *known == key) {
+            return Arc::clone(place);
         }
-        let value =
-            start().map_err(|failed| failed.message().unwrap_or("does not start").to_owned());
-        all.push((key, value.clone()));
-        value.map_err(Failed::from)
+        let place = Arc::default();
+        all.push((key, Arc::clone(&place)));
+        place
     }
 }
 
@@ -91,7 +102,7 @@ pub(crate) struct World {
     drivers: Started<Sdk, Driver>,
     clusters: Started<Kind, Cluster>,
     proxies: Started<Kind, Process>,
-    guarded: Started<(Kind, Kind), Guarded>,
+    guarded: Started<(), Guarded>,
     prefixes: AtomicUsize,
     unsteady: AtomicUsize,
     slots: Mutex<usize>,
@@ -146,10 +157,11 @@ impl World {
         Ok(cluster)
     }
 
-    /// A cluster of that kind, with a proxy of another or the same, whose servers ask who asks; trials share it.
-    pub(crate) fn guarded(&self, kind: Kind, proxy: Kind) -> Result<Arc<Guarded>, Failed> {
+    /// Judged servers that ask who asks; trials share them.
+    pub(crate) fn guarded(&self) -> Result<Arc<Guarded>, Failed> {
+        let judged = self.judged;
         self.guarded
-            .get((kind, proxy), || Ok(Arc::new(Guarded::start(kind, proxy)?)))
+            .get((), || Ok(Arc::new(Guarded::start(judged, judged)?)))
     }
 
     /// Waits until the trial may start servers of its own.
@@ -227,7 +239,10 @@ impl World {
         Trial::test(name.clone(), move || {
             // If it panics it has failed.
             results::note(&name, Outcome::Failed);
-            results::note(&name, run(&world)?);
+            let begin = Instant::now();
+            let outcome = run(&world);
+            results::took(&name, begin.elapsed());
+            results::note(&name, outcome?);
             Ok(())
         })
     }
