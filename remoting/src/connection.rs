@@ -14,7 +14,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -22,7 +22,7 @@ use std::{
 
 use atomic_waker::AtomicWaker;
 use bytes::{Buf, BufMut, BytesMut};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream, sync::oneshot, time::timeout};
 
@@ -55,7 +55,8 @@ pub struct Connection {
     unsent: AtomicUsize,
     /// Requests whose answers are deferred.
     owed: AtomicU32,
-    closing: AtomicBool,
+    /// [`OPEN`], [`DEAF`] or [`CLOSED`]; it only goes up.
+    state: AtomicU8,
     /// Wakes the task: there is something to write, room to read, or the end.
     task: AtomicWaker,
     /// Seconds of the shared coarse clock: last byte read or written, start of the frame that is
@@ -74,6 +75,13 @@ pub struct Connection {
 
 /// Most unanswered requests of ours on one connection.
 const PENDING_MAX: usize = 65_536;
+
+/// Both ways.
+const OPEN: u8 = 0;
+/// The other end is gone and hears nothing more; what it said before is still to be read.
+const DEAF: u8 = 1;
+/// Over, or about to be.
+const CLOSED: u8 = 2;
 
 /// What the task may do next.
 pub(crate) enum Ready {
@@ -110,7 +118,7 @@ impl Connection {
             outbox: Mutex::default(),
             unsent: AtomicUsize::new(0),
             owed: AtomicU32::new(0),
-            closing: AtomicBool::new(false),
+            state: AtomicU8::new(OPEN),
             task: AtomicWaker::new(),
             active_at: AtomicU32::new(shared.seconds()),
             partial_since: AtomicU32::new(0),
@@ -145,14 +153,14 @@ impl Connection {
         attached.downcast_ref()
     }
 
-    /// Whether the connection is over or about to be.
+    /// Whether nobody hears an answer any more: the connection is over or about to be.
     pub fn is_closed(&self) -> bool {
-        self.closing.load(Ordering::Acquire)
+        self.state.load(Ordering::Acquire) != OPEN
     }
 
     /// Ends the connection; what the outbox holds is lost.
     pub fn close(&self) {
-        if !self.closing.swap(true, Ordering::AcqRel) {
+        if self.state.swap(CLOSED, Ordering::AcqRel) != CLOSED {
             if let Some(tls) = self.tls.get() {
                 tls.end(&self.stream);
             }
@@ -268,10 +276,7 @@ impl Connection {
                 Ok(()) => self
                     .stuck_since
                     .store(self.shared.seconds(), Ordering::Relaxed),
-                Err(_) => {
-                    drop(outbox);
-                    return self.close();
-                }
+                Err(error) => return self.unwritten(&error, outbox),
             }
         }
         let limits = &self.shared.limits;
@@ -290,8 +295,34 @@ impl Connection {
         self.task.wake();
     }
 
+    /// The socket takes nothing more. Where that is because the other end is gone, what it sent before it went is still
+    /// served, which may be the last offsets of a consumer; anything else ends the connection.
+    #[cold]
+    fn unwritten(&self, error: &io::Error, mut outbox: MutexGuard<'_, BytesMut>) {
+        let is_gone = matches!(
+            error.kind(),
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+        );
+        if !is_gone {
+            drop(outbox);
+            return self.close();
+        }
+        self.empty(&mut outbox);
+        drop(outbox);
+        self.state.fetch_max(DEAF, Ordering::AcqRel);
+        self.task.wake();
+    }
+
+    /// Drops what was to be written.
+    fn empty(&self, outbox: &mut BytesMut) {
+        self.shared.outbox_bytes.release(outbox.len());
+        *outbox = BytesMut::new();
+        self.stuck_since.store(0, Ordering::Relaxed);
+        self.unsent.store(0, Ordering::Release);
+    }
+
     /// Writes what the outbox holds, as far as the socket takes it.
-    fn drain(&self) -> io::Result<()> {
+    fn drain(&self) {
         let mut outbox = self.outbox.lock();
         let before = outbox.len();
         let mut rest: &[u8] = &outbox;
@@ -307,7 +338,9 @@ impl Connection {
                 .store(self.shared.seconds(), Ordering::Relaxed);
         }
         self.unsent.store(outbox.len(), Ordering::Release);
-        result
+        if let Err(error) = result {
+            self.unwritten(&error, outbox);
+        }
     }
 
     /// Waits until there is something to read and room for its answers. Drains the outbox meanwhile.
@@ -317,16 +350,16 @@ impl Connection {
 
     fn poll_ready(&self, context: &mut Context<'_>) -> Poll<Ready> {
         self.task.register(context.waker());
-        if self.is_closed() {
-            return Poll::Ready(Ready::Close);
-        }
-        while self.unsent.load(Ordering::Acquire) > 0 || self.has_encrypted() {
-            let Poll::Ready(writable) = self.stream.poll_write_ready(context) else {
-                break;
-            };
-            if writable.and_then(|()| self.drain()).is_err() {
-                return Poll::Ready(Ready::Close);
+        while !self.is_closed() && (self.unsent.load(Ordering::Acquire) > 0 || self.has_encrypted())
+        {
+            match self.stream.poll_write_ready(context) {
+                Poll::Ready(Ok(())) => self.drain(),
+                Poll::Ready(Err(_)) => self.close(),
+                Poll::Pending => break,
             }
+        }
+        if self.state.load(Ordering::Acquire) == CLOSED {
+            return Poll::Ready(Ready::Close);
         }
         let limits = &self.shared.limits;
         let paused = self.unsent.load(Ordering::Acquire) > limits.outbox_high_bytes
@@ -433,10 +466,7 @@ impl Connection {
     pub(crate) fn finish(&self) {
         self.close();
         self.pending.lock().clear();
-        let mut outbox = self.outbox.lock();
-        self.shared.outbox_bytes.release(outbox.len());
-        *outbox = BytesMut::new();
-        self.unsent.store(0, Ordering::Release);
+        self.empty(&mut self.outbox.lock());
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     },
     time::{Duration, Instant},
 };
@@ -16,6 +17,7 @@ use aerobee_remoting::{
     frame::{Cut, cut},
 };
 use parking_lot::Mutex;
+use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -29,6 +31,8 @@ const PANIC: i32 = 4;
 const DROP: i32 = 5;
 const BIG: i32 = 6;
 const ASK_BACK: i32 = 7;
+const WAIT: i32 = 8;
+const NOTE: i32 = 9;
 /// A code that has a name: answers to others are not told apart.
 const PUT_OFF: i32 = 10;
 const BIG_BYTES: usize = 1 << 20;
@@ -38,6 +42,10 @@ struct TestService {
     held: Mutex<Vec<Deferred>>,
     late: Mutex<Vec<(Late, Vec<Ticket>)>>,
     closed: AtomicUsize,
+    /// [`WAIT`] waits until the other end of this is gone.
+    gate: Mutex<Option<mpsc::Receiver<()>>>,
+    waits: AtomicUsize,
+    notes: AtomicUsize,
 }
 
 impl Service for TestService {
@@ -64,6 +72,16 @@ impl Service for TestService {
                     });
                 }
                 drop(corked);
+                reply.ok();
+            }
+            WAIT => {
+                self.waits.fetch_add(1, Ordering::SeqCst);
+                let gate = self.gate.lock().take();
+                tokio::task::block_in_place(|| gate.map(|gate| gate.recv()));
+                reply.ok();
+            }
+            NOTE => {
+                self.notes.fetch_add(1, Ordering::SeqCst);
                 reply.ok();
             }
             PUT_OFF => turn.push(reply.ticket()),
@@ -190,6 +208,18 @@ fn frame(encoding: Encoding, code: i32, opaque: i32, oneway: bool, body: &[u8]) 
         body,
     );
     output.bytes().to_vec()
+}
+
+/// Waits for what has to come.
+async fn until(is_so: impl Fn() -> bool) {
+    let patience = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), patience)
+        .await
+        .expect("it comes in time");
 }
 
 async fn works(server: &Server) {
@@ -435,6 +465,26 @@ async fn a_client_that_never_reads_is_cut_off_and_memory_stays_bounded() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     works(&server).await;
+}
+
+/// Consumers send their last offsets so: one way, and then they are gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_client_sent_before_it_was_gone_is_served() {
+    let (server, service) = serve(Limits::default());
+    let mut client = Raw::connect(&server).await;
+    let (closed_gate, gate) = mpsc::channel();
+    *service.gate.lock() = Some(gate);
+    client.send(WAIT, 1, b"").await;
+    until(|| service.waits.load(Ordering::SeqCst) == 1).await;
+    let note = frame(Encoding::Json, NOTE, 2, true, b"");
+    client.stream.write_all(&note).await.unwrap();
+    // A reset: the answer to the first request cannot be written.
+    let socket = SockRef::from(&client.stream);
+    socket.set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    drop(closed_gate);
+    until(|| service.closed.load(Ordering::SeqCst) == 1).await;
+    assert_eq!(service.notes.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
