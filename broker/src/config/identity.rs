@@ -7,6 +7,7 @@ use aerobee_message::{
     properties::{Properties, keys},
     topic as names,
 };
+use aerobee_remoting::header::send::SendReply;
 
 use crate::{config::Keys, error::StartError};
 
@@ -63,6 +64,26 @@ impl Identity {
             trace_on: broker.trace_on,
             properties,
         })
+    }
+
+    /// The answer to a send of a single message that has no unique key and cannot be recalled.
+    #[inline]
+    pub(crate) fn send_reply<'a>(
+        &'a self,
+        message_id: &'a str,
+        queue_id: i32,
+        queue_offset: i64,
+    ) -> SendReply<'a> {
+        SendReply {
+            msg_id: message_id,
+            queue_id,
+            queue_offset,
+            transaction_id: None,
+            batch_uniq_id: None,
+            recall_handle: None,
+            region: Some(&self.region),
+            trace_on: Some(self.trace_on),
+        }
     }
 
     /// Whether a topic is the system's on this broker: reserved everywhere, or named after the cluster or the broker.

@@ -15,10 +15,7 @@ use aerobee_message::{
 use aerobee_remoting::{
     Deferred, Header as _, OwnedFields, RequestCode, ResponseCode,
     call::Call,
-    header::{
-        reply::PushReply,
-        send::{SendMessage, SendReply},
-    },
+    header::{reply::PushReply, send::SendMessage},
 };
 use aerobee_store::Appended;
 
@@ -79,16 +76,9 @@ impl Answer {
         let stored = self.store(&request, &job, &destination);
         let identity = &self.send.identity;
         let mut id = aerobee_message::id::Buffer::new();
-        let header = SendReply {
-            msg_id: stored.map_or("0", |stored| id.format(identity.address, stored.physical)),
-            queue_id: destination.queue_id,
-            queue_offset: stored.map_or(0, |stored| stored.queue_offset),
-            transaction_id: None,
-            batch_uniq_id: None,
-            recall_handle: None,
-            region: Some(&identity.region),
-            trace_on: Some(identity.trace_on),
-        };
+        let message_id = stored.map_or("0", |stored| id.format(identity.address, stored.physical));
+        let queue_offset = stored.map_or(0, |stored| stored.queue_offset);
+        let header = identity.send_reply(message_id, destination.queue_id, queue_offset);
         let (code, remark) = match pushed {
             Ok(()) => (ResponseCode::SUCCESS, String::new()),
             Err(error) => (ResponseCode::SYSTEM_ERROR, error.to_string()),

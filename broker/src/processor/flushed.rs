@@ -21,35 +21,33 @@ pub(crate) struct Unflushed {
     queue_id: i32,
     queue_offset: i64,
     transaction_id: String,
+    batch_key: Option<String>,
     recall_handle: Option<String>,
-    region: String,
-    trace_on: bool,
+    identity: Arc<Identity>,
 }
 
 impl Unflushed {
-    pub(crate) fn new(reply: Deferred, header: &SendReply<'_>) -> Self {
+    pub(crate) fn new(reply: Deferred, header: &SendReply<'_>, identity: &Arc<Identity>) -> Self {
         Self {
             reply,
             message_id: header.msg_id.to_owned(),
             queue_id: header.queue_id,
             queue_offset: header.queue_offset,
             transaction_id: header.transaction_id.unwrap_or_default().to_owned(),
+            batch_key: header.batch_uniq_id.map(str::to_owned),
             recall_handle: header.recall_handle.map(str::to_owned),
-            region: header.region.unwrap_or_default().to_owned(),
-            trace_on: header.trace_on.unwrap_or_default(),
+            identity: Arc::clone(identity),
         }
     }
 
     fn answer(self, outcome: Flushed, corked: &mut Corked) {
         let header = SendReply {
-            msg_id: &self.message_id,
-            queue_id: self.queue_id,
-            queue_offset: self.queue_offset,
             transaction_id: Some(&self.transaction_id),
-            batch_uniq_id: None,
+            batch_uniq_id: self.batch_key.as_deref(),
             recall_handle: self.recall_handle.as_deref(),
-            region: Some(&self.region),
-            trace_on: Some(self.trace_on),
+            ..self
+                .identity
+                .send_reply(&self.message_id, self.queue_id, self.queue_offset)
         };
         let (code, remark) = code_of(outcome);
         let reply = corked.attach(self.reply);

@@ -561,22 +561,21 @@ impl Send {
                 &ids
             }
         };
+        let queue_offset = stored.first.queue_offset;
         let header = SendReply {
-            msg_id: message_id,
-            queue_id: stored.queue_id,
-            queue_offset: stored.first.queue_offset,
             transaction_id: Some(stored.transaction_id),
             batch_uniq_id: stored.batch_key,
             recall_handle: stored.recall_handle,
-            region: Some(&self.identity.region),
-            trace_on: Some(self.identity.trace_on),
+            ..self
+                .identity
+                .send_reply(message_id, stored.queue_id, queue_offset)
         };
         match self.store.flush_mode() {
             FlushMode::Async => reply.header(&header),
             // Consumers see the message when it is flushed, whether the producer waits or not.
             FlushMode::Sync => {
                 let waiting = if stored.waits {
-                    Waiting::One(Unflushed::new(reply.defer(), &header))
+                    Waiting::One(Unflushed::new(reply.defer(), &header, &self.identity))
                 } else {
                     reply.header(&header);
                     Waiting::Nobody

@@ -61,15 +61,11 @@ impl StoredSend {
         replies: &mut Replies<'_>,
     ) {
         let mut message_id = id::Buffer::new();
+        let message_id = message_id.format(identity.address, self.appended.physical);
+        let queue_offset = self.appended.queue_offset;
         let header = SendReply {
-            msg_id: message_id.format(identity.address, self.appended.physical),
-            queue_id: self.queue_id,
-            queue_offset: self.appended.queue_offset,
             transaction_id: Some(keys.get(self.key).unwrap_or_default()),
-            batch_uniq_id: None,
-            recall_handle: None,
-            region: Some(&identity.region),
-            trace_on: Some(identity.trace_on),
+            ..identity.send_reply(message_id, self.queue_id, queue_offset)
         };
         replies
             .reply(self.ticket)

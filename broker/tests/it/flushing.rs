@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Synchronous flush: who is answered when, and how, by the sends of one turn.
+
 use std::sync::Arc;
+
+use aerobee_message::batch;
+use serde_json::{Value, json};
 
 use crate::support::{
     Client, Message, Running,
     gate::{Gate, Opens, Syncs},
 };
-use serde_json::{Value, json};
 
 const SUCCESS: i64 = 0;
 const FLUSH_DISK_TIMEOUT: i64 = 10;
@@ -100,6 +103,33 @@ async fn sends_of_one_turn_are_answered_when_they_are_durable() {
     assert_eq!(
         (pulled.code(), pulled.field("nextBeginOffset")),
         (SUCCESS, "2")
+    );
+    running.broker.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_batch_that_stays_whole_is_answered_with_its_key() {
+    let running = Running::start_with(&[("flushDiskType", "SYNC_FLUSH")]).await;
+    let mut client = running.connect().await;
+    let whole = json!({
+        "topic": "whole", "defaultTopic": "TBW102", "readQueueNums": "1", "writeQueueNums": "1",
+        "perm": "6", "topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false",
+        "attributes": "+queue.type=BatchCQ",
+    });
+    assert_eq!(client.ask(17, whole, &[]).await.code(), SUCCESS);
+    let mut body = Vec::new();
+    for text in [b"one", b"two"] {
+        batch::push(&mut body, 0, text, b"");
+    }
+    let fields = json!({
+        "a": "producers", "b": "whole", "c": "TBW102", "d": "4", "e": "0", "f": "0", "g": "5", "h": "0",
+        "i": "UNIQ_KEY\u{1}U1\u{2}", "m": "true",
+    });
+    let answer = client.ask(320, fields, &body).await;
+    let keys = ["transactionId", "batchUniqId"].map(|name| answer.field(name).to_owned());
+    assert_eq!(
+        (answer.code(), keys),
+        (SUCCESS, ["U1", "U1"].map(str::to_owned))
     );
     running.broker.stop().await.unwrap();
 }
