@@ -3,9 +3,10 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::support::{Client, Message, Running, config, heartbeat};
 use aerobee_broker::{Broker, Config};
 use serde_json::{Value, json};
+
+use crate::support::{Client, Message, Running, config, heartbeat};
 
 const ROOT: &str = r#"{"username":"root","password":"toor"}"#;
 /// What switches everything on.

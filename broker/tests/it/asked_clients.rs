@@ -2,8 +2,9 @@
 //! What the broker asks clients for others: running info (307), direct consumption (309), offsets
 //! (223), answers to requests (324, 325 and 326), and the list of producers (328).
 
-use crate::support::{Client, Message, Running};
 use serde_json::{Value, json};
+
+use crate::support::{Client, Message, Running};
 
 const SEP: char = '\u{1}';
 const END: char = '\u{2}';

@@ -2,12 +2,14 @@
 //! What strangers may send: each is answered with Apache's code and changes nothing. More of it
 //! stands beside what is right: impossible times in `timers.rs`, ends of foreign and finished
 //! transactions in `transactions.rs`, files in `damaged_files.rs`.
+
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Message, Running, heartbeat};
 use aerobee_message::record::RecordView;
 use aerobee_remoting::RequestCode;
 use serde_json::{Value, json};
+
+use crate::support::{Client, Message, Running, heartbeat};
 
 const POP: i32 = RequestCode::POP_MESSAGE.0;
 const ACK: i32 = RequestCode::ACK_MESSAGE.0;

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Clients whose clocks are hours off, in either direction: what waits, waits by the broker's clock.
+
 use std::time::Duration;
+
+use aerobee_message::record::RecordView;
+use aerobee_remoting::RequestCode;
+use serde_json::{Value, json};
 
 use crate::support::{
     Client, Message, Running,
     delayed::{Bench, count, take},
     heartbeat,
 };
-use aerobee_message::record::RecordView;
-use aerobee_remoting::RequestCode;
-use serde_json::{Value, json};
 
 const POP: i32 = RequestCode::POP_MESSAGE.0;
 const ACK: i32 = RequestCode::ACK_MESSAGE.0;

@@ -3,10 +3,11 @@
 
 use std::collections::HashMap;
 
-use crate::support::{Client, Running};
 use aerobee_broker::{Broker, Config};
 use aerobee_daemon::Properties;
 use serde_json::json;
+
+use crate::support::{Client, Running};
 
 async fn configured(client: &mut Client) -> HashMap<String, String> {
     let answer = client.ask(26, json!({}), &[]).await;

@@ -4,9 +4,10 @@
 
 use std::fs;
 
-use crate::support::{Client, Running, config};
 use aerobee_broker::Broker;
 use serde_json::json;
+
+use crate::support::{Client, Running, config};
 
 async fn create(client: &mut Client, topic: &str) {
     let fields = json!({

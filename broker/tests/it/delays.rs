@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Delay levels and messages that consumers give back: code 36, retry topics, dead letters.
+
 use std::time::Duration;
+
+use aerobee_broker::Broker;
+use aerobee_message::properties::keys;
+use serde_json::json;
 
 use crate::support::{
     Client, Message,
     delayed::{Bench, Got, count, messages, take},
 };
-use aerobee_broker::Broker;
-use aerobee_message::properties::keys;
-use serde_json::json;
 
 #[tokio::test]
 async fn a_message_waits_for_its_level_and_no_longer() {

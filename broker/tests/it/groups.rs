@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Subscription groups as operators see them: codes 200, 201, 207, 352.
 
-use crate::support::Running;
 use serde_json::json;
+
+use crate::support::Running;
 
 #[tokio::test]
 async fn a_created_group_is_durable() {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Clients come, are known, and go: codes 34, 35, 38, 40, 46, 203, 204.
 
-use crate::support::{Client, Running, heartbeat};
 use serde_json::{Value, json};
+
+use crate::support::{Client, Running, heartbeat};
 
 async fn ids(client: &mut Client, group: &str) -> Vec<String> {
     let answer = client.ask(38, json!({"consumerGroup": group}), &[]).await;

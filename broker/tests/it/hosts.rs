@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Brokers and clients that speak IPv6.
+
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 
-use crate::support::Running;
 use aerobee_broker::config::{Config, Identity};
 use aerobee_message::{id, record::RecordView};
 use serde_json::json;
+
+use crate::support::Running;
 
 const HERE: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 

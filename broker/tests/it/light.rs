@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Light queues: messages that name them, and pulls from them.
-use crate::support::{Client, Message, Running};
+
 use aerobee_message::{properties::keys, record::RecordView};
 use serde_json::json;
+
+use crate::support::{Client, Message, Running};
 
 const ON: [(&str, &str); 2] = [("enableLmq", "true"), ("enableMultiDispatch", "true")];
 

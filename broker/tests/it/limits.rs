@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What operators forbid and limit: each with Apache's code, and the key to change after it. The
 //! limits of messages themselves are tried in `sends.rs`, those of requests to pull in `pulls.rs`.
+
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::support::{Client, Message, Running};
 use serde_json::{Value, json};
 use tokio::time::timeout;
+
+use crate::support::{Client, Message, Running};
 
 const NO_PERMISSION: i64 = 16;
 

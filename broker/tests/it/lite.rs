@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Lite topics: codes 200070, 200071, 200073 to 200079.
+
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Hand, Message, Running};
 use aerobee_message::record::RecordView;
 use serde_json::{Value, json};
 use tokio::time::timeout;
+
+use crate::support::{Client, Hand, Message, Running};
 
 async fn with_parent() -> (Running, Client) {
     let running = Running::start().await;

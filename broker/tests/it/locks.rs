@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Queue locks: codes 41 and 42.
 
-use crate::support::Running;
 use serde_json::{Value, json};
+
+use crate::support::Running;
 
 fn body(client: &str, queues: &[i32]) -> Value {
     let queue = |id: &i32| json!({"brokerName": "broker-a", "queueId": id, "topic": "t"});

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A commit log in several directories, by the keys of a broker.
-use crate::support::Running;
+
 use serde_json::json;
+
+use crate::support::Running;
 
 #[tokio::test]
 async fn the_log_may_lie_in_several_directories() {

@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Running};
 use aerobee_daemon::exposition::Exposition;
 use serde_json::json;
+
+use crate::support::{Client, Running};
 
 /// Most requests of a kind are counted just after their answer has left.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Namespaces: a client that has one writes `NAMESPACE%name` for each topic and group, and takes it off again from what
 //! it is told. To the broker these are names like others, on every way that a message goes.
+
+use aerobee_message::{properties::keys, record::RecordView};
+use aerobee_remoting::RequestCode;
+use serde_json::{Value, json};
+
 use crate::support::{
     Client, Message, Running,
     delayed::{Bench, count, take},
     heartbeat,
 };
-use aerobee_message::{properties::keys, record::RecordView};
-use aerobee_remoting::RequestCode;
-use serde_json::{Value, json};
 
 const POP: i32 = RequestCode::POP_MESSAGE.0;
 const TOPIC: &str = "MQ_INST_1%orders";

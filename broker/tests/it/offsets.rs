@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Offsets of groups and of queues, and single messages: codes 14, 15, 29 to 33.
 
-use crate::support::{Client, Message, Running};
 use serde_json::{Value, json};
+
+use crate::support::{Client, Message, Running};
 
 async fn commit(client: &mut Client, fields: Value) -> Message {
     client.ask(15, fields, &[]).await

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Popping: codes 200050 to 200055 and 200151, from the first pop to the retry.
+
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::support::{Client, Message, Running};
 use aerobee_message::record::RecordView;
 use aerobee_remoting::RequestCode;
 use serde_json::{Value, json};
 use tokio::time::timeout;
+
+use crate::support::{Client, Message, Running};
 
 const POP: i32 = RequestCode::POP_MESSAGE.0;
 const ACK: i32 = RequestCode::ACK_MESSAGE.0;

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Positions of groups on the disk never run ahead of the log: what a power cut takes from the log,
 //! messages and check points of pops, is not told as consumed by `consumerOffset.json`.
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use serde_json::json;
+
 use crate::support::{
     Client, Running,
     gate::{Gate, Opens, Syncs},
 };
-use serde_json::json;
 
 /// How long a file that must not be written is watched: it would be within a few periods of 100 ms.
 const WATCHED: Duration = Duration::from_millis(1_000);

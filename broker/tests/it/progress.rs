@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What topics hold and how far groups are: codes 202, 208, 300, 303, 305, 308, 315, 317, 321, 343, 345.
-use crate::support::{Client, Message, Running};
+
 use serde_json::{Value, json};
+
+use crate::support::{Client, Message, Running};
 
 /// Three messages in queue 0 and one in queue 1; the group has consumed two.
 async fn with_progress() -> (Running, Client) {

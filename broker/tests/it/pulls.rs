@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Pulls: codes 11 and 361, their checks, and what is held until a message comes.
+
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Message, Running};
 use aerobee_message::record::RecordView;
 use serde_json::{Value, json};
 use tokio::time::timeout;
+
+use crate::support::{Client, Message, Running};
 
 const COMMIT: i32 = 1;
 const SUSPEND: i32 = 2;

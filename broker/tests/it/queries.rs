@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Messages by key (12), and removing what is no longer needed (306, 316, 329).
-use crate::support::{Client, Message, Running};
+
 use aerobee_message::RecordView;
 use serde_json::{Value, json};
+
+use crate::support::{Client, Message, Running};
 
 async fn send(client: &mut Client, body: &str, properties: &str) {
     let fields = json!({

@@ -3,13 +3,14 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Message, Running, heartbeat, read, write};
 use serde_json::{Value, json};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
     time::timeout,
 };
+
+use crate::support::{Message, Running, heartbeat, read, write};
 
 const REGISTER: i64 = 103;
 const UNREGISTER: i64 = 104;

@@ -2,8 +2,9 @@
 //! Groups that are moved to other offsets: INVOKE_BROKER_TO_RESET_OFFSET (222), CLONE_GROUP_OFFSET
 //! (314), and what consumers see of it.
 
-use crate::support::{Client, Message, Running};
 use serde_json::{Value, json};
+
+use crate::support::{Client, Message, Running};
 
 const OFFSET_MOVED: i64 = 21;
 

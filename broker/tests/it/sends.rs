@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sends: codes 10, 310 and 320, their checks in Apache's order, and what is stored.
-use crate::support::{Client, Message, Running};
+
 use aerobee_message::{batch, properties::keys, record::RecordView};
 use serde_json::{Value, json};
+
+use crate::support::{Client, Message, Running};
 
 const SEP: &str = "\u{1}";
 const END: &str = "\u{2}";

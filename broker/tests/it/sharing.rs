@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What users take for granted: whoever sends need not say hello, consumers of one group share, and
 //! groups do not notice each other.
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -10,11 +11,12 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use crate::support::{Client, Message, Running};
 use aerobee_message::record::RecordView;
 use aerobee_remoting::RequestCode;
 use serde_json::{Value, json};
 use tokio::time::timeout;
+
+use crate::support::{Client, Message, Running};
 
 const POP: i32 = RequestCode::POP_MESSAGE.0;
 const ACK: i32 = RequestCode::ACK_MESSAGE.0;

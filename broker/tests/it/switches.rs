@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Keys of Apache's that change what clients see, and are off (or on) unless an operator wants it
 //! otherwise.
+
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Message, Running, heartbeat};
 use serde_json::{Value, json};
+
+use crate::support::{Client, Message, Running, heartbeat};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const SUBSCRIPTION: i32 = 4;

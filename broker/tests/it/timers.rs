@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Messages for any time: the wheel, its files, putting off, recalls (code 370).
+
 use std::time::Duration;
+
+use aerobee_message::properties::keys;
+use serde_json::json;
 
 use crate::support::{
     Client, Message,
     delayed::{Bench, count, take},
 };
-use aerobee_message::properties::keys;
-use serde_json::json;
 
 /// Long enough for the timer's thread to look at a moved clock.
 const TICK: Duration = Duration::from_millis(1_200);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Topics as operators see them: codes 17, 21, 215, 351.
 
-use crate::support::{Client, Message, Running};
 use serde_json::{Value, json};
+
+use crate::support::{Client, Message, Running};
 
 fn fields(topic: &str) -> Value {
     json!({

@@ -3,10 +3,11 @@
 //! RESUME_CHECK_HALF_MESSAGE (323). The time is the test's own; only the rounds of checks follow the
 //! real one, often: a test waits for what such a round does, not for time.
 
-use crate::support::{Client, Hand, Message, Running};
 use aerobee_message::RecordView;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::support::{Client, Hand, Message, Running};
 
 const HALF: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
 const OP: &str = "RMQ_SYS_TRANS_OP_HALF_TOPIC";

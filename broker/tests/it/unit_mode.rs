@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Clients in unit mode: what `unitMode` of sends and heartbeats makes of topics, and who is told.
-use crate::support::{Client, Message, Running, heartbeat};
+
 use serde_json::{Value, json};
+
+use crate::support::{Client, Message, Running, heartbeat};
 
 /// Bit of `topicSysFlag`: messages of the topic belong to a unit.
 const UNIT: i64 = 1;

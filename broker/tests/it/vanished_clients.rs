@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Clients that are cut off without a farewell: their process was killed, or the network is gone.
+
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Running, heartbeat};
 use aerobee_message::record::RecordView;
 use aerobee_remoting::RequestCode;
 use serde_json::{Value, json};
+
+use crate::support::{Client, Running, heartbeat};
 
 const POP: i32 = RequestCode::POP_MESSAGE.0;
 const PATIENCE: Duration = Duration::from_secs(60);

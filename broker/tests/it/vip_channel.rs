@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The fast port, two below the broker's: where Java clients with `vipChannelEnabled` and slaves ask.
-use crate::support::{Client, Running};
+
 use aerobee_message::record::RecordView;
 use aerobee_remoting::RequestCode;
 use serde_json::{Value, json};
+
+use crate::support::{Client, Running};
 
 const POP: i32 = RequestCode::POP_MESSAGE.0;
 const ACK: i32 = RequestCode::ACK_MESSAGE.0;

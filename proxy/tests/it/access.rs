@@ -3,10 +3,6 @@
 
 use std::sync::Arc;
 
-use crate::support::{
-    Cluster, Grpc, PATIENCE, grpc_at, make_group, make_topic, message, of, receiving, resource,
-    telemetry::{commands, publishing, settings},
-};
 use aerobee_auth::{
     sign::Credentials,
     user::{UserChange, UserStatus},
@@ -27,6 +23,11 @@ use aerobee_remoting::{
 use ring::hmac;
 use tokio::time::timeout;
 use tonic::Request;
+
+use crate::support::{
+    Cluster, Grpc, PATIENCE, grpc_at, make_group, make_topic, message, of, receiving, resource,
+    telemetry::{commands, publishing, settings},
+};
 
 const ROOT: &str = r#"{"username":"root","password":"toor"}"#;
 const INNER: &str = r#"{"accessKey":"inner","secretKey":"within"}"#;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Telemetry, heartbeats, terminations.
+
 use aerobee_proxy::v2::{
     ClientType, Code, HeartbeatRequest, NotifyClientTerminationRequest, QueryAssignmentRequest,
     Settings, TelemetryCommand, retry_policy::Strategy, settings::PubSub,

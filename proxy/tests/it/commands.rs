@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What servers ask of clients over their telemetry streams, and what becomes of the answers.
+
 use aerobee_proxy::v2::{
     ClientType, Code, EndTransactionRequest, MessageType, Status, TelemetryCommand,
     ThreadStackTrace, TransactionResolution, TransactionSource, VerifyMessageResult,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Connections on which nothing is called: pings are answered however often they come, and who is idle for long is
 //! told to go, unless it has a stream open.
+
 use std::time::Duration;
 
 use aerobee_proxy::v2::ClientType;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Lite topics over gRPC: subscriptions, messages, notices, refusals.
+
 use aerobee_proxy::v2::{
     AckMessageEntry, AckMessageRequest, ChangeInvisibleDurationRequest, ClientType, Code,
     ForwardMessageToDeadLetterQueueRequest, LiteSubscriptionAction as Action, Message, MessageType,

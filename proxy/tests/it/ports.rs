@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One port: gRPC plain and inside TLS, remoting plain and inside TLS, health, reflection, and what
 //! is none of them.
+
 use std::sync::Arc;
 
 use aerobee_proxy::{

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Messages on their way to consumers: receive, acknowledge, change, give up.
+
 use std::time::{Duration, Instant};
 
 use aerobee_proxy::v2::{

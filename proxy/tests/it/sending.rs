@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What producers see: routes, answers to sends, refusals; and what was sent, pulled again.
+
 use aerobee_proxy::v2::{
     Code, GetOffsetRequest, MessageType, Permission, PullMessageRequest, QueryOffsetPolicy,
     QueryOffsetRequest, QueryRouteRequest, SendMessageRequest, UpdateOffsetRequest,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Streams cut in the middle, clients that vanish, floods, and bytes that mean nothing: nothing is
 //! lost, what is kept has a bound, and everybody else is served on.
+
 use std::{
     collections::BTreeSet,
     sync::{

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Synchronous flushes while blocks of the log are written ahead of the records, and pages leave the mapping before
 //! they are synced: no record is lost or changed by that.
+
 use std::path::Path;
 
-use crate::support::*;
 use aerobee_store::{Config, Flushed, Operation, Store};
+
+use crate::support::*;
 
 /// Messages of each producer.
 const EACH: usize = 1500;

@@ -6,12 +6,13 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use crate::support::*;
 use aerobee_message::{RecordView, tags};
 use aerobee_store::{
     Access, AppendError, Boundary, Clock, Config, Env, ReadLimits, ReadOnlyReason, ReadStatus,
     Store, TransferLimits,
 };
+
+use crate::support::*;
 
 #[test]
 fn messages_come_back_over_many_files() {

@@ -9,8 +9,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::support::*;
 use aerobee_store::{AppendError, Env, OpenError, Operation, ReadOnlyReason, Store};
+
+use crate::support::*;
 
 /// All files with their content.
 fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {

@@ -11,13 +11,14 @@ use std::{
     time::Duration,
 };
 
-use crate::support::*;
 use aerobee_message::{Record, RecordView, keys, sysflag};
 use aerobee_store::{
     Access, AppendError, Appended, Boundary, Config, Env, Operation, Queue, ReadLimits, ReadStatus,
     Store,
     inspect::{Directory, Kind, Known, Sizes},
 };
+
+use crate::support::*;
 
 const TOPIC: &str = "batches";
 const UNIT: usize = 46;

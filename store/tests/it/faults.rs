@@ -11,12 +11,13 @@ use std::{
     time::Duration,
 };
 
-use crate::support::*;
 use aerobee_store::{
     AppendError, Clock, Config, Env, Flushed, OpenError, Operation, ReadOnlyReason, ReadStatus,
     Store, Task,
 };
 use parking_lot::Mutex;
+
+use crate::support::*;
 
 fn eio() -> io::Error {
     io::Error::from_raw_os_error(5)

@@ -3,12 +3,13 @@
 
 use std::{fs, net::SocketAddr, path::Path};
 
-use crate::support::*;
 use aerobee_message::{Record, RecordView};
 use aerobee_store::{
     Boundary, KeyKind, KeyQuery, Staged, Store,
     inspect::{Directory, Known, LogItem, Sizes},
 };
+
+use crate::support::*;
 
 const BORN: [&str; 2] = ["127.0.0.1:41", "[2001:db8::7:1]:41"];
 const STORED: [&str; 2] = ["10.1.2.3:10911", "[fe80::a:b:c]:10911"];

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Looking messages up by key.
+
 use std::{
     fs,
     os::unix::fs::FileExt,

@@ -7,13 +7,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::support::*;
 use aerobee_message::{Record, RecordView};
 use aerobee_store::{
     Config, KeyQuery, Store,
     index::{Geometry, KeyKind},
     inspect::{self, Directory, Kind, Known, LogItem, Report, Sizes, Writer},
 };
+
+use crate::support::*;
 
 const TOPICS: [&str; 2] = ["orders", "payments"];
 /// Messages of each of the two queues of each topic.

@@ -8,8 +8,9 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::support::*;
 use aerobee_store::{Config, FlushMode, Store};
+
+use crate::support::*;
 
 const DIR: &str = "AEROBEE_KILL_TEST_DIR";
 const MODE: &str = "AEROBEE_KILL_TEST_MODE";

@@ -3,9 +3,10 @@
 
 use std::{fs, sync::Arc};
 
-use crate::support::*;
 use aerobee_message::{Record, RecordView, keys};
 use aerobee_store::{AppendError, Appended, Queue, ReadStatus, Store};
+
+use crate::support::*;
 
 fn light(store: &Store, queue: &Queue, body: &[u8], names: &str) -> Result<Appended, AppendError> {
     let dispatch = format!("{}\u{1}{names}\u{2}", keys::INNER_MULTI_DISPATCH);

@@ -7,11 +7,12 @@ use std::{
     sync::Arc,
 };
 
-use crate::support::*;
 use aerobee_store::{
     Config, LogDirs, OpenError, Operation, Store,
     inspect::{Directory, Known, Sizes},
 };
+
+use crate::support::*;
 
 fn dirs(root: &Path) -> [PathBuf; 3] {
     ["disk-a", "disk-b", "disk-c"].map(|name| root.join(name).join("log"))

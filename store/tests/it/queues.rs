@@ -12,11 +12,12 @@ use std::{
     time::Duration,
 };
 
-use crate::support::*;
 use aerobee_store::{
     Access, Clock, Closed, Config, Env, Operation, ReadStatus, Store, Task, Time, Turn,
 };
 use parking_lot::Mutex;
+
+use crate::support::*;
 
 const QUEUES: i32 = 40;
 

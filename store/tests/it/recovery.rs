@@ -3,9 +3,10 @@
 
 use std::{fs, path::Path};
 
-use crate::support::*;
 use aerobee_store::{Config, OpenError, Store};
 use proptest::prelude::*;
+
+use crate::support::*;
 
 const LOG: &str = "commitlog/00000000000000000000";
 

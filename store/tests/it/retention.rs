@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Old files go when their time is up or space runs short, and what depended on them with them.
+
 use std::{
     fs, io,
     path::Path,
@@ -10,12 +11,13 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use crate::support::{ALL, body, fill};
 use aerobee_store::{
     Access, AppendError, Clock, Config, DiskSpace, Env, Faults, KeyKind, KeyQuery, Operation,
     Queue, ReadOnlyReason, ReadStatus, Retention, Staged, Store, Task, Time, Turn,
 };
 use parking_lot::Mutex;
+
+use crate::support::{ALL, body, fill};
 
 const HOUR: u64 = 3_600_000;
 /// Three o'clock on some day, in milliseconds since 1970.

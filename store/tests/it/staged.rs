@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Records that are appended together: one by one they would have got the same places.
+
 use std::sync::Arc;
 
-use crate::support::*;
 use aerobee_message::RecordView;
 use aerobee_store::{AppendError, Queue, Staged, Store};
+
+use crate::support::*;
 
 /// Stages `count` messages, in turn for each of `queues`.
 fn stage(store: &Store, staged: &mut Staged, queues: &[Arc<Queue>], count: usize) {
