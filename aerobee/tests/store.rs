@@ -393,15 +393,36 @@ fn the_timer_is_compared_with_its_log_and_the_messages() {
             "{file} {at}: {defects:#?}"
         );
     }
-    // The newest unit has no slot yet: after a kill that is as it should be.
-    fs::write(dir.path().join("timerwheel"), b"").unwrap();
-    json(&["check", root, "--json"], 1);
-    fs::write(dir.path().join("abort"), b"1").unwrap();
-    let value = json(&["check", root, "--json"], 0);
-    assert!(
-        value["notes"].to_string().contains("not finished"),
-        "{value}"
-    );
+    // The newest unit has no slot yet: after a kill that is as it should be, and after any end where the checkpoint does
+    // not say that the log is durable up to behind it.
+    let is_unfinished = || {
+        let value = json(&["check", root, "--json"], 0);
+        assert!(
+            value["notes"].to_string().contains("not finished"),
+            "{value}"
+        );
+    };
+    let mark = dir.path().join("config/timercheck");
+    for wheel in [
+        b"".to_vec(),
+        fs::read(dir.path().join("timerwheel")).unwrap(),
+    ] {
+        fs::write(dir.path().join("timerwheel"), &wheel).unwrap();
+        if !wheel.is_empty() {
+            poke(
+                &dir.path().join("timerwheel"),
+                SLOT + 16,
+                &52_i64.to_be_bytes(),
+            );
+        }
+        json(&["check", root, "--json"], 1);
+        fs::write(dir.path().join("abort"), b"1").unwrap();
+        is_unfinished();
+        fs::remove_file(dir.path().join("abort")).unwrap();
+        poke(&mark, 8, &104_i64.to_be_bytes());
+        is_unfinished();
+        poke(&mark, 8, &156_i64.to_be_bytes());
+    }
 }
 
 #[test]

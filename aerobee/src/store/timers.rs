@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use aerobee_broker::timer_files::{TimedMessage, TimerFiles, TimerRules};
+use aerobee_broker::timer_files::{TimedMessage, TimerFiles, TimerRules, Usual};
 use aerobee_message::{RecordView, keys, topic};
 use aerobee_store::inspect::{Directory, Kind, Report};
 use serde_json::json;
@@ -31,7 +31,12 @@ pub(super) fn check(
         rules,
         |physical| directory.record_at(physical, timed),
         |fault| {
-            if fault.is_usual_after_kill && !directory.is_clean() {
+            let is_usual = match fault.usual {
+                Usual::Never => false,
+                Usual::AfterKill => !directory.is_clean(),
+                Usual::AfterAnyEnd => true,
+            };
+            if is_usual {
                 unfinished += 1;
             } else {
                 faults.push(fault);

@@ -88,8 +88,20 @@ pub struct TimerFault {
     pub at: Option<u64>,
     /// What.
     pub what: String,
-    /// A broker that was killed leaves this behind, and puts it right at the start.
-    pub is_usual_after_kill: bool,
+    /// Whether that is no defect.
+    pub usual: Usual,
+}
+
+/// After which ends of a broker something that does not fit is as it should be: a start puts it right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Usual {
+    /// It never is.
+    Never,
+    /// After a kill.
+    AfterKill,
+    /// After any: what is in the timer log behind the checkpoint is sorted in again. Apache's broker does not write the
+    /// wheel when it ends, only every `timerFlushIntervalMs`.
+    AfterAnyEnd,
 }
 
 /// What the check needs to know.
@@ -294,7 +306,6 @@ impl TimerFiles {
     ) -> io::Result<u64> {
         self.faults.iter().cloned().for_each(&mut found);
         let mark = self.mark()?;
-        let read_time = mark.map_or(0, |mark| mark.read_time);
         let first = self.bases.first().copied().unwrap_or(0);
         let mut newest: HashMap<i64, i64> = HashMap::new();
         let mut count = 0;
@@ -309,7 +320,11 @@ impl TimerFiles {
                 let (path, at) = self.locate(unit.position);
                 found(TimerFault {
                     // The unit is written when its message is, not when that is durable.
-                    is_usual_after_kill: unit.physical >= rules.log.1,
+                    usual: if unit.physical >= rules.log.1 {
+                        Usual::AfterKill
+                    } else {
+                        Usual::Never
+                    },
                     ..fault(path, Some(at + 28), wrong)
                 });
             }
@@ -319,7 +334,7 @@ impl TimerFiles {
             Ok(true)
         })?;
         self.check_rest(end, &mut found)?;
-        self.check_wheel((first, end), read_time, &newest, rules, &mut found)?;
+        self.check_wheel((first, end), mark, &newest, rules, &mut found)?;
         if let Some(mark) = mark.filter(|mark| mark.log_position > end) {
             let what = format!(
                 "the timer log is said to be durable up to position {}, it ends at {end}",
@@ -384,7 +399,7 @@ impl TimerFiles {
                 let what =
                     format!("the timer log ends at position {end} in bytes that are no unit");
                 found(TimerFault {
-                    is_usual_after_kill: true,
+                    usual: Usual::AfterKill,
                     ..fault(path, Some(from), what)
                 });
                 return Ok(());
@@ -399,7 +414,7 @@ impl TimerFiles {
     fn check_wheel(
         &self,
         (first, end): (i64, i64),
-        read_time: i64,
+        mark: Option<TimerMark>,
         newest: &HashMap<i64, i64>,
         rules: TimerRules,
         found: &mut impl FnMut(TimerFault),
@@ -413,6 +428,14 @@ impl TimerFiles {
             found(fault(self.wheel.clone(), None, what));
             return Ok(());
         }
+        let (read_time, durable) = mark.map_or((0, 0), |mark| (mark.read_time, mark.log_position));
+        let usual_of = |newest: i64| {
+            if newest >= durable {
+                Usual::AfterAnyEnd
+            } else {
+                Usual::AfterKill
+            }
+        };
         let is_due = |time: i64| time.saturating_mul(rules.precision) > read_time;
         let mut due: HashMap<i64, i64> = newest
             .iter()
@@ -431,9 +454,20 @@ impl TimerFiles {
                 return true;
             }
             let known = due.remove(&slot.time);
-            match self.wrong_slot(&slot, known, first, end, rules.precision) {
-                Ok(Some((at, what, is_usual_after_kill))) => found(TimerFault {
-                    is_usual_after_kill,
+            if let Some(known) = known.filter(|known| slot.last < *known && slot.last < end) {
+                let what = format!(
+                    "its newest unit is said to be at position {}, there is one at {known}",
+                    slot.last
+                );
+                found(TimerFault {
+                    usual: usual_of(known),
+                    ..fault(self.wheel.clone(), Some(slot.at + 16), what)
+                });
+                return true;
+            }
+            match self.wrong_slot(&slot, first, end, rules.precision) {
+                Ok(Some((at, what, usual))) => found(TimerFault {
+                    usual,
                     ..fault(self.wheel.clone(), Some(slot.at + at), what)
                 }),
                 Ok(None) => {}
@@ -453,33 +487,25 @@ impl TimerFiles {
             );
             let at = time.rem_euclid(SLOTS).unsigned_abs() * wheel::SLOT_BYTES as u64;
             found(TimerFault {
-                is_usual_after_kill: true,
+                usual: usual_of(position),
                 ..fault(self.wheel.clone(), Some(at), what)
             });
         }
         Ok(())
     }
 
-    /// What is wrong with a slot that is to come, at which of its bytes, and whether that is usual after a kill. `known`:
-    /// the newest unit of its time in the timer log.
+    /// What is wrong with a slot that is to come, at which of its bytes, and when that is usual.
     fn wrong_slot(
         &self,
         slot: &TimerSlot,
-        known: Option<i64>,
         first: i64,
         end: i64,
         precision: i64,
-    ) -> io::Result<Option<(u64, String, bool)>> {
+    ) -> io::Result<Option<(u64, String, Usual)>> {
         let (oldest, last) = (slot.first, slot.last);
         if last >= end {
             let what = format!("it names position {last}, the timer log ends at {end}");
-            return Ok(Some((16, what, true)));
-        }
-        if let Some(known) = known.filter(|known| *known > last) {
-            let what = format!(
-                "its newest unit is said to be at position {last}, there is one at {known}"
-            );
-            return Ok(Some((16, what, true)));
+            return Ok(Some((16, what, Usual::AfterKill)));
         }
         for (at, position) in [(16, last), (8, oldest)] {
             // The oldest may have left with its file.
@@ -492,12 +518,12 @@ impl TimerFiles {
             if !is_of_time {
                 let what =
                     format!("at position {position} of the timer log there is no unit of its time");
-                return Ok(Some((at, what, false)));
+                return Ok(Some((at, what, Usual::Never)));
             }
         }
         if oldest > last {
             let what = format!("its oldest unit, at {oldest}, is behind its newest, at {last}");
-            return Ok(Some((8, what, false)));
+            return Ok(Some((8, what, Usual::Never)));
         }
         Ok(None)
     }
@@ -564,7 +590,7 @@ fn fault(path: PathBuf, at: Option<u64>, what: String) -> TimerFault {
         path,
         at,
         what,
-        is_usual_after_kill: false,
+        usual: Usual::Never,
     }
 }
 
