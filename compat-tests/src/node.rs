@@ -107,8 +107,10 @@ impl Node {
         fs::create_dir_all(&self.dir).trying(|| format!("make {}", self.dir.display()))?;
         let conf = self.dir.join("server.conf");
         let mut lines = self.conf.clone();
-        if (self.kind, self.role) == (Kind::Apache, Role::Broker) {
-            lines.push_str(SELDOM_FLUSHED_WHEEL);
+        if (self.kind, self.role) == (Kind::Apache, Role::Broker)
+            && !lines.contains(WHEEL_FLUSH_KEY)
+        {
+            let _ = writeln!(lines, "{WHEEL_FLUSH_KEY}={WHEEL_FLUSH_MS}");
         }
         fs::write(&conf, lines).trying(|| format!("write {}", conf.display()))?;
         let mut command = self.command()?;
@@ -225,8 +227,9 @@ pub(crate) fn await_serving(mut process: Process, serves: impl Fn() -> bool) -> 
 }
 
 /// Apache's broker writes the whole wheel of its timers, 37 MiB, each time: at the default of a second that is a third of
-/// a core in every trial, for nothing that trials look at.
-const SELDOM_FLUSHED_WHEEL: &str = "timerFlushIntervalMs=20000\n";
+/// a core in every trial, for nothing that most of them look at. Those that do set the key themselves.
+const WHEEL_FLUSH_KEY: &str = "timerFlushIntervalMs";
+const WHEEL_FLUSH_MS: u32 = 20_000;
 
 /// The last lines keep brokers from what is not the question here: Apache's from refusing sends (2) when the machine is
 /// busy, both from removing the oldest files, whatever their age, when the machine's disk is full for other reasons.

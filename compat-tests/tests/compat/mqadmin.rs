@@ -14,7 +14,7 @@ use aerobee_compat_tests::{ApacheAdmin, Cluster, Kind, Outcome, Plan, doctor, ou
 use libtest_mimic::{Failed, Trial};
 use tempfile::TempDir;
 
-use crate::world::World;
+use crate::{pending, world::World};
 
 /// How long a change may take to be known.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -253,7 +253,11 @@ fn configured(world: &World) -> Result<(), Failed> {
 
 fn configuration_of(world: &World, kind: Kind) -> Result<BTreeMap<String, String>, Failed> {
     let _slot = world.slot();
-    let cluster = Cluster::start(Plan::of(kind))?;
+    let plan = Plan {
+        conf: &pending::CONF,
+        ..Plan::of(kind)
+    };
+    let cluster = Cluster::start(plan)?;
     let home = TempDir::with_prefix("aerobee-mqadmin-")?;
     let line = spelled(&cluster, "getBrokerConfig -n N -b B");
     let told = our_admin(home.path(), &spelled_refs(&line))?;

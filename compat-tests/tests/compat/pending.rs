@@ -13,6 +13,13 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::world::{JAVA, SCENARIO_LIMIT, World};
 
+/// Small files; and the wheel is written once a second, as by default.
+pub(crate) const CONF: [(&str, &str); 3] = [
+    ("mappedFileSizeCommitLog", "67108864"),
+    ("mappedFileSizeConsumeQueue", "200000"),
+    ("timerFlushIntervalMs", "1000"),
+];
+
 /// The longest delay of a pending message and the start of a broker.
 const PENDING_ARRIVAL: Duration = Duration::from_secs(150);
 
@@ -35,7 +42,11 @@ fn pending(
     down: fn(&mut Cluster) -> aerobee_compat_tests::Result<()>,
 ) -> Result<(), Failed> {
     let _slot = world.slot();
-    let mut cluster = Cluster::start(Plan::of(Kind::Apache))?;
+    let plan = Plan {
+        conf: &CONF,
+        ..Plan::of(Kind::Apache)
+    };
+    let mut cluster = Cluster::start(plan)?;
     let java = world.driver(JAVA)?;
     let prefix = world.prefix();
     let topic = format!("{prefix}_pending");
